@@ -2,8 +2,8 @@
 // Starts `nusec` with a Node that runs it: this one if it is 24 or newer, else the one that npm installed.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { constants } from 'node:os';
+import module, { createRequire } from 'node:module';
+import { constants, homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -23,6 +23,15 @@ function installedNode() {
   }
 }
 
+/** Compiled code is kept for this user: every start after the first is faster. Without a home nothing is kept. */
+function keepCompiled() {
+  try {
+    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'nusec'));
+  } catch {
+    // It works without.
+  }
+}
+
 function fail(text) {
   console.error(`nusec: ${text}`);
   process.exit(1);
@@ -32,6 +41,7 @@ if (!existsSync(join(root, 'node_modules')) && program?.endsWith('.ts'))
   fail(`the packages are missing: run \`node ${join(root, 'scripts', 'setup.mjs')} demo\` once`);
 
 if (Number(process.versions.node.split('.')[0]) >= leastMajor) {
+  keepCompiled();
   process.argv[1] = program;
   await import(program);
 } else {

@@ -30,6 +30,8 @@ const nextSteps = {
   CLIENT_CERTIFICATE_REQUIRED: 'This route is for machines: connect with the client certificate.',
   CLIENT_CERTIFICATE_REFUSED: 'The certificate is of another kind or not of this project: use the one that belongs to this machine.',
   FOUR_EYES_REQUIRED: 'Have another person do this step.',
+  CONFIRMATION_REQUIRED: 'Approve it in the console, where your authenticator confirms it.',
+  CONFIRMATION_REFUSED: 'Begin again in the console with an authenticator that is registered there.',
   PASSWORD_DISCLOSED: 'The debug password is given out once: order a return, and the next generation gets another.',
   STATE: look,
   INTERNAL: 'A fault of the server: its log has the request id. Report it.',

@@ -127,6 +127,10 @@ const settingsSchema = z.strictObject({
   /** OpenID provider by which people sign in. */
   openId: z.preprocess(jsonIn, openId).optional(),
   webhooks: z.preprocess(jsonIn, webhooks).prefault({}),
+  /** Whose approvals are confirmed with an authenticator (WebAuthn): of those who have registered one, everybody’s, or nobody’s. */
+  confirmApprovals: z.enum(['registered', 'always', 'never']).default('registered'),
+  /** Collector of OpenTelemetry that gets traces by OTLP over HTTP, such as http://localhost:4318; none without. */
+  otlpEndpoint: z.url({ protocol: /^https?$/ }).optional(),
   logLevel: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
 });
 
@@ -178,6 +182,8 @@ const environment = {
   objectStoreCredentialsFile: 'NUSEC_OBJECT_STORE_CREDENTIALS_FILE',
   openId: 'NUSEC_OPENID',
   webhooks: 'NUSEC_WEBHOOKS',
+  confirmApprovals: 'NUSEC_CONFIRM_APPROVALS',
+  otlpEndpoint: 'OTEL_EXPORTER_OTLP_ENDPOINT',
   logLevel: 'NUSEC_LOG_LEVEL',
 } as const satisfies Partial<Record<keyof Settings, string>>;
 

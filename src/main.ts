@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { openAnswers } from './api/answers.ts';
 import { createApi } from './api/app.ts';
 import { createAuth, type Person } from './api/auth.ts';
+import { createConfirmations } from './api/confirmations.ts';
 import { boundConnections } from './api/connectionBound.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
@@ -28,6 +29,7 @@ import { type Alarms, createAlarms } from './services/base/alarms.ts';
 import { openAttestationLog } from './services/base/attestationLog.ts';
 import { openAttestationSegments } from './services/base/attestationSegments.ts';
 import type { Context } from './services/base/context.ts';
+import { noSpans, type Spans } from './services/base/spans.ts';
 import { eventsFile } from './services/dataFolder/eventLog.ts';
 import { attestationsFile, openContext, scrubPlaces } from './services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
@@ -133,14 +135,18 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     openTokenUse(join(dataDir, 'tokens.db'), () => ctx.clock().getTime()),
   );
   const openId = settings.openId && createOpenId(settings.openId);
+  const { otlpEndpoint } = settings;
+  const spans = own('spans', otlpEndpoint === undefined ? noSpans : await spansTo(otlpEndpoint, ctx.project));
   const webhookParts = {
+    spans,
     limits: settings.webhooks,
     guard: createAddressGuard(settings.webhooks.privateNetworks),
     figures: createWebhookFigures(),
   };
   const edges = {
-    webhooks: createWebhooks({ ctx, alarms, guard: webhookParts.guard }),
+    webhooks: createWebhooks({ ctx, alarms, ...webhookParts }),
     webhookFigures: webhookParts.figures,
+    spans,
     tokenUse,
     openId,
     channel: field.channel,
@@ -205,6 +211,12 @@ function shareAttestations(parts: Omit<SharingParts, 'segments' | 'lock'>, dataD
   return startAttestationSharing({ ...parts, segments, lock: join(dataDir, 'attestations') });
 }
 
+/** The SDK is loaded only where somebody collects. */
+async function spansTo(endpoint: string, project: string): Promise<Spans> {
+  const { openTelemetry } = await import('./services/start/openTelemetry.ts');
+  return openTelemetry(endpoint, project);
+}
+
 /** To the servers of other machines, where there can be some. */
 async function openLinks(
   own: Own,
@@ -253,7 +265,7 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
   const onTrouble = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'old answers were not forgotten');
   const ownAnswers = openAnswers(join(dataDir, 'answers.db'), now);
   const answers = own('answers', sealed === undefined ? ownAnswers : sharedAnswers(ownAnswers, sealed, now, onTrouble));
-  const auth = createAuth({ person, machine }, answers);
+  const auth = createAuth({ person, machine }, answers, createConfirmations(ctx, settings.confirmApprovals));
   const api = createApiServer(createApi(services, auth, resources), tls, httpsTls12);
   own('HTTPS server', { close: () => closeServer(api) });
   boundConnections(api, httpsConnections, () => shed(alarms, 'https', httpsConnections));

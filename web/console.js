@@ -1,5 +1,5 @@
 /* What the console does in the browser besides htmx: the menu of narrow screens, the pause of what follows the log, times in the reader's zone,
-   and the boxes that choose several rows. Every page works without it. */
+   the boxes that choose several rows, and authenticators. Every page but those of authenticators works without it. */
 
 const find = (selector, root = document) => root.querySelector(selector);
 
@@ -44,6 +44,40 @@ document.addEventListener(
 document.addEventListener('change', event => {
   if (event.target.id === 'select-all') for (const box of document.querySelectorAll('input.select')) box.checked = event.target.checked;
   showSelection();
+});
+/** Forms that an authenticator signs: the field `webauthn-create` or `webauthn-get` says what for; what it gives goes into the field before it. */
+const base64url = text =>
+  btoa(String.fromCharCode(...new TextEncoder().encode(text)))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '');
+async function askAuthenticator(wish) {
+  const { challenge, options } = JSON.parse(wish.value);
+  const credential =
+    wish.name === 'webauthn-create'
+      ? await navigator.credentials.create({ publicKey: PublicKeyCredential.parseCreationOptionsFromJSON(options) })
+      : await navigator.credentials.get({ publicKey: PublicKeyCredential.parseRequestOptionsFromJSON(options) });
+  return base64url(JSON.stringify({ challenge, response: credential.toJSON() }));
+}
+document.addEventListener('submit', event => {
+  const form = event.target;
+  const wish = find('input[name^="webauthn-"]', form);
+  const given = find('input[name="registration"], input[name="confirmation"]', form);
+  if (wish === null || given === null || given.value !== '') return;
+  event.preventDefault();
+  askAuthenticator(wish)
+    .then(answer => {
+      given.value = answer;
+      wish.remove();
+      form.requestSubmit();
+    })
+    .catch(error => {
+      const place = find('[role="alert"]', form) ?? form.insertBefore(document.createElement('div'), form.firstChild);
+      place.className = 'problem';
+      place.setAttribute('role', 'alert');
+      place.hidden = false;
+      place.textContent = `The authenticator gave no answer: ${error.message}`;
+    });
 });
 document.addEventListener('keydown', event => {
   const isTyping = /^(input|select|textarea)$/i.test(event.target.tagName);

@@ -8,6 +8,7 @@ import type { Services } from '../services/start/services.ts';
 import type { ApiEnv, Auth } from './auth.ts';
 import { tagged } from './conditional.ts';
 import { errorPage, isConsole } from './console/errors.ts';
+import { createMetrics, metricsResource } from './metrics.ts';
 import { type Document, describeApi, noteRights } from './openapi/describe.ts';
 import { serveDocs } from './openapi/page.ts';
 import { problemResponse } from './problem.ts';
@@ -30,7 +31,7 @@ const maxBodyBytes = 256 * 1024;
 /** Firmware, bills of materials, vulnerability notes and lists of values only. */
 const maxFirmwareBytes = 8 * 1024 * 1024;
 const largePath =
-  /^\/(v1\/(releases|releases\/[0-9a-f]{32}\/sbom|vulnerabilities|programmers\/[0-9a-f]{32}\/firmware|series\/[a-z][a-z0-9.-]{0,39}\/list)|console\/do\/(upload-release|attach-uids\/[0-9a-f]{32}))$/;
+  /^\/(v1\/(releases|releases\/[0-9a-f]{32}\/sbom|vulnerabilities|programmers\/[0-9a-f]{32}\/firmware|series\/[a-z][a-z0-9.-]{0,39}\/list)|console\/do\/(upload-release|open-vulnerability|attach-sbom\/[0-9a-f]{32}|attach-uids\/[0-9a-f]{32}))$/;
 /** Read as it streams in, with limits of its own. */
 const streamedPath = /^\/v1\/jobs\/[0-9a-f]{32}\/uids$/;
 
@@ -45,7 +46,9 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   const small = limitBody(maxBodyBytes);
   const large = limitBody(maxFirmwareBytes);
   const compressed = compress();
-  api.use(traced);
+  const metrics = createMetrics(services);
+  api.use(metrics.watch);
+  api.use(traced(services.spans));
   api.use((c, next) => (c.req.header('Accept-Encoding') === undefined ? next() : compressed(c, next)));
   api.use(requestLog(services.ctx.log, () => services.ctx.clock().getTime()));
   // Answers are for the one who asked, and are what they say they are.
@@ -73,7 +76,7 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     return isConsole(c) ? errorPage(c, missing) : problemResponse(c, missing);
   });
   const rights = noteRights(api);
-  for (const resource of resources) resource(api, services, auth);
+  for (const resource of [...resources, metricsResource(metrics)]) resource(api, services, auth);
   // Public, and as much work as 28 health checks: it is made once.
   let document: Document | undefined;
   let text: string | undefined;

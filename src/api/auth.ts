@@ -5,6 +5,7 @@ import { createMiddleware } from 'hono/factory';
 import type { SignedIn } from '../domain/operatorCredentials.ts';
 import { emptyScope, roles as everyRole, type Role, readers, type Scope } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
+import { type Expectation, expecting } from '../eventstore/expectation.ts';
 import type { Machine } from '../services/identity/machines.ts';
 import type { Answers } from './answers.ts';
 import type { SessionOf } from './sessions.ts';
@@ -19,8 +20,8 @@ export type ApiEnv = {
 };
 export type Trace = { readonly traceId: string; readonly requestId: string };
 
-/** @throws NusecError NOT_FOUND when what the path names is beyond the scope */
-export type ScopeCheck = (c: HonoContext<ApiEnv>, scope: Scope | undefined) => Promise<void>;
+/** @returns how the caller saw what the path names (`If-Match`) @throws NusecError NOT_FOUND when it is beyond the scope */
+export type ScopeCheck = (c: HonoContext<ApiEnv>, scope: Scope | undefined) => Promise<Expectation | undefined>;
 
 type Authenticators = {
   /** @throws UNAUTHENTICATED, TOKEN_EXPIRED */
@@ -42,8 +43,11 @@ function marked(who: Who, handler: Parameters<typeof createMiddleware<ApiEnv>>[0
 
 export type Auth = ReturnType<typeof createAuth>;
 
+/** What is approved with an authenticator. @throws NusecError CONFIRMATION_REQUIRED, CONFIRMATION_REFUSED */
+export type Confirmations = { require(c: HonoContext<ApiEnv>): Promise<void> };
+
 /** @param answers to requests of people that carry an Idempotency-Key; the header is ignored without them */
-export function createAuth(authenticators: Authenticators, answers?: Answers) {
+export function createAuth(authenticators: Authenticators, answers?: Answers, confirmations?: Confirmations) {
   const byToken = (c: HonoContext<ApiEnv>): Promise<Person> => {
     const token = /^Bearer +([A-Za-z0-9_.-]{1,2048})$/i.exec(c.req.header('Authorization') ?? '')?.[1];
     if (token === undefined) throw new NusecError('UNAUTHENTICATED', 'send the header Authorization: Bearer <token>');
@@ -59,8 +63,11 @@ export function createAuth(authenticators: Authenticators, answers?: Answers) {
       // A line operator is there for a site: without a scope there is nothing for it.
       const isLineOperator = fitting.every(role => role === 'lineOperator');
       c.set('person', isLineOperator && person.scope === undefined ? { ...person, scope: emptyScope } : person);
-      await check?.(c, c.var.person.scope);
-      return once(c, answers, next);
+      const seen = await check?.(c, c.var.person.scope);
+      return once(c, answers, async () => {
+        await confirmations?.require(c);
+        await expecting(seen, next);
+      });
     });
   return {
     /** The route is for people with one of these roles, without any for all who read; an administrator has all of them. A person who is limited to a

@@ -26,11 +26,10 @@ export const tagged: MiddlewareHandler<ApiEnv> = async (c, next) => {
   c.res = new Response(null, { status: 304, headers });
 };
 
-/** @param revision of the thing now @throws NusecError PRECONDITION_FAILED, BAD_REQUEST (not one of our tags) */
-export function requireMatch(header: string | undefined, revision: number): void {
-  if (header === undefined || header.trim() === '*') return;
+/** Revisions that the caller has seen; undefined when any will do. @throws NusecError BAD_REQUEST (not one of our tags) */
+export function revisionsIn(header: string | undefined): readonly number[] | undefined {
+  if (header === undefined || header.trim() === '*') return undefined;
   const tags = header.split(',').map(one => /^(?:W\/)?"(\d{1,9})(?:-[0-9a-f]+)?"$/.exec(one.trim())?.[1]);
   if (tags.includes(undefined)) throw new NusecError('BAD_REQUEST', 'If-Match takes the ETag of the thing');
-  if (!tags.includes(String(revision)))
-    throw new NusecError('PRECONDITION_FAILED', `it has changed since: it is at revision ${revision} now`);
+  return tags.map(Number);
 }

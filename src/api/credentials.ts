@@ -1,17 +1,19 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { maxTokenDays } from '../domain/operatorCredentials.ts';
+import { authenticatorsNow } from '../services/administration/authenticators.ts';
+import { changeOperator } from '../services/administration/operatorChanges.ts';
 import { addNamedToken, endCredential, listCredentials, type TokenWish } from '../services/administration/operatorCredentials.ts';
 import { actor, type Resource } from './app.ts';
 import { requireOwnHands } from './auth.ts';
 import { jsonAnswer, jsonBody, sha256Field } from './fields.ts';
-import { nameField, roleField, rolesField, scopeField } from './operators.ts';
+import { changeView, nameField, proposed, roleField, rolesField, scopeField } from './operators.ts';
 
 /** What a person signs in with: one's own, and what administrators see and end of others. */
 
 const credentialSchema = z
   .object({
     id: z.string(),
-    kind: z.enum(['token', 'identity']),
+    kind: z.enum(['token', 'identity', 'authenticator']),
     label: z.string(),
     expiresAt: z.string().optional(),
     roles: rolesField.optional(),
@@ -53,10 +55,10 @@ export const credentialsResource: Resource = (api, { ctx, alarms, tokenUse }, au
   const endOwn = createRoute({
     method: 'delete',
     path: '/v1/operators/me/credentials/{id}',
-    summary: 'Ends one of your named tokens',
+    summary: 'Ends one of your named tokens; an authenticator of somebody who approves is ended by two administrators',
     middleware: auth.anybody(),
     request: { params },
-    responses: { 204: { description: 'ended' } },
+    responses: { 204: { description: 'ended' }, ...proposed },
   });
   const others = createRoute({
     method: 'get',
@@ -69,11 +71,19 @@ export const credentialsResource: Resource = (api, { ctx, alarms, tokenUse }, au
   const endOther = createRoute({
     method: 'delete',
     path: '/v1/operators/{name}/credentials/{id}',
-    summary: 'Ends a named token of another person; one administrator is enough, as it only takes away',
+    summary:
+      'Ends a named token of another person; one administrator is enough, as it only takes away. An authenticator of somebody who approves is ended by two',
     middleware: auth.person('administrator'),
     request: { params: params.extend({ name: nameField }) },
-    responses: { 204: { description: 'ended' } },
+    responses: { 204: { description: 'ended' }, ...proposed },
   });
+  /** @returns what another administrator has to approve */
+  const end = async (name: string, id: string, by: string) => {
+    const isAuthenticator = (await authenticatorsNow(ctx, name)).some(known => known.id === id);
+    if (!isAuthenticator) return void (await endCredential(parts, name, id, by));
+    const answer = await changeOperator(parts, { type: 'endAuthenticator', name, authenticatorId: id }, by);
+    return 'proposal' in answer ? changeView(answer.proposal) : undefined;
+  };
   api.openapi(own, async c => c.json({ credentials: await listCredentials(ctx, tokenUse, c.var.person.name) }, 200));
   api.openapi(add, async c => {
     requireOwnHands(c.var.person);
@@ -81,14 +91,14 @@ export const credentialsResource: Resource = (api, { ctx, alarms, tokenUse }, au
   });
   api.openapi(endOwn, async c => {
     requireOwnHands(c.var.person);
-    await endCredential(parts, c.var.person.name, c.req.valid('param').id, actor(c));
-    return c.body(null, 204);
+    const proposal = await end(c.var.person.name, c.req.valid('param').id, actor(c));
+    return proposal === undefined ? c.body(null, 204) : c.json({ proposal }, 202);
   });
   api.openapi(others, async c => c.json({ credentials: await listCredentials(ctx, tokenUse, c.req.valid('param').name) }, 200));
   api.openapi(endOther, async c => {
     requireOwnHands(c.var.person);
     const { name, id } = c.req.valid('param');
-    await endCredential(parts, name, id, actor(c));
-    return c.body(null, 204);
+    const proposal = await end(name, id, actor(c));
+    return proposal === undefined ? c.body(null, 204) : c.json({ proposal }, 202);
   });
 };

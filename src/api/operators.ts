@@ -35,11 +35,12 @@ export const changeSchema = z
     id: z.string(),
     status: z.enum(['PROPOSED', 'DONE', 'WITHDRAWN']),
     change: z.object({
-      type: z.enum(['add', 'setRoles', 'resetToken', 'remove']),
+      type: z.enum(['add', 'setRoles', 'resetToken', 'endAuthenticator', 'remove']),
       name: nameField,
       roles: rolesField.optional(),
       scope: scopeField.optional(),
       tokenSha256: z.string().optional(),
+      authenticatorId: z.string().optional(),
       identity: z.object({ issuer: z.string(), subject: z.string() }).optional(),
     }),
     proposedBy: z.string(),
@@ -55,7 +56,7 @@ export type OperatorChangeAnswer = z.infer<typeof changeSchema>;
 export const changeView = (known: KnownChange) => ({ ...known, contentSha256: sha256Hex(operatorChangeContent(known)) });
 const proposedSchema = z.object({ proposal: changeSchema });
 const params = z.object({ name: nameField });
-const proposed = { 202: jsonAnswer(proposedSchema, 'proposed: another administrator approves it') };
+export const proposed = { 202: jsonAnswer(proposedSchema, 'proposed: another administrator approves it') };
 const withToken = z.object({ name: nameField, token: z.string().optional() });
 
 export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) => {

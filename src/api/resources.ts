@@ -1,6 +1,7 @@
 import { alarmsResource } from './alarms.ts';
 import { allotmentsResource } from './allotments.ts';
 import type { Resource } from './app.ts';
+import { authenticatorsResource } from './authenticators.ts';
 import { authorityResource } from './authority.ts';
 import { bridgeResource } from './bridge.ts';
 import { bulkRevocationsResource } from './bulkRevocations.ts';
@@ -46,6 +47,7 @@ export const resources: readonly Resource[] = [
   overviewResource,
   operatorsResource,
   credentialsResource,
+  authenticatorsResource,
   signInResource,
   operatorChangesResource,
   linesResource,

@@ -7,12 +7,13 @@ import { release, releaseStream } from '../domain/release.ts';
 import { isInScope, type Place, type Scope } from '../domain/roles.ts';
 import { rollout, rolloutStream } from '../domain/rollout.ts';
 import { NusecError } from '../errors.ts';
+import { expecting, requireExpected } from '../eventstore/expectation.ts';
 import { loadState } from '../eventstore/handle.ts';
 import { lru } from '../lru.ts';
 import { jobQueries } from '../projections/jobs.ts';
 import { type Context, stateOf } from '../services/base/context.ts';
 import type { ScopeCheck } from './auth.ts';
-import { requireMatch } from './conditional.ts';
+import { revisionsIn } from './conditional.ts';
 
 /** Where things belong, and whether a person who is limited to a scope may see them. What is beyond the scope is not there. */
 
@@ -82,36 +83,36 @@ export async function requireInScope(ctx: Context, scope: Scope | undefined, kin
   if (scope !== undefined && !(await judges[kind](ctx, scope, id))) throw new NusecError('NOT_FOUND', `there is no ${kind} ${id}`);
 }
 
-/** What `auth.personWithin` asks: scope, and whether it still is as the caller saw it (`If-Match`). @param param of the path, that names the thing */
+/** What `auth.personWithin` asks: scope, and how the caller saw it (`If-Match`). @param param of the path, that names the thing */
 export const within =
   (ctx: Context, kind: Kind, param: string): ScopeCheck =>
   async (c, scope) => {
     const id = c.req.param(param) ?? '';
     await requireInScope(ctx, scope, kind, id);
-    const revision = await revisionOf(ctx, kind, id);
-    if (c.req.method === 'GET') c.set('revision', revision);
-    else requireMatch(c.req.header('If-Match'), revision);
+    const { decider, stream } = streams[kind](id);
+    const isLook = c.req.method === 'GET';
+    const revisions = isLook ? undefined : revisionsIn(c.req.header('If-Match'));
+    if (!isLook && revisions === undefined) return undefined;
+    const { revision } = await loadState(ctx.store, decider as never, stream);
+    if (isLook) c.set('revision', revision);
+    // What is recorded elsewhere, such as a share of a job, is judged now; what is recorded here, once more with the decision.
+    const seen = revisions && { stream, revisions };
+    return expecting(seen, () => {
+      requireExpected(stream, revision);
+      return seen;
+    });
   };
 
-/** Of the newest event of a thing; -1 when there is none. */
-async function revisionOf({ store }: Context, kind: Kind, id: string): Promise<number> {
-  switch (kind) {
-    case 'job':
-      return (await loadState(store, job, jobStream(id))).revision;
-    case 'device':
-      return (await loadState(store, device, deviceStream(id))).revision;
-    case 'programmer':
-      return (await loadState(store, programmer, programmerStream(id))).revision;
-    case 'release':
-      return (await loadState(store, release, releaseStream(id))).revision;
-    case 'rollout':
-      return (await loadState(store, rollout, rolloutStream(id))).revision;
-    case 'line':
-      return (await loadState(store, line, lineStream(id))).revision;
-    case 'grant':
-      return (await loadState(store, grant, grantStream(id))).revision;
-  }
-}
+/** Where each is recorded. */
+const streams = {
+  job: id => ({ decider: job, stream: jobStream(id) }),
+  device: id => ({ decider: device, stream: deviceStream(id) }),
+  programmer: id => ({ decider: programmer, stream: programmerStream(id) }),
+  release: id => ({ decider: release, stream: releaseStream(id) }),
+  rollout: id => ({ decider: rollout, stream: rolloutStream(id) }),
+  line: id => ({ decider: line, stream: lineStream(id) }),
+  grant: id => ({ decider: grant, stream: grantStream(id) }),
+} satisfies Record<Kind, (id: string) => { readonly decider: object; readonly stream: string }>;
 
 /** @throws NusecError FORBIDDEN when what is to be made there would be beyond the scope of its maker */
 export function requirePlace(scope: Scope | undefined, place: Place): void {

@@ -45,6 +45,8 @@ const caseSchema = z
   })
   .openapi('Vulnerability');
 const rowSchema = z.object({ id: caseField, status: statusField, title: z.string(), openedAt: z.string() });
+export type VulnerabilityAnswer = z.infer<typeof caseSchema>;
+export type VulnerabilityRowAnswer = z.infer<typeof rowSchema>;
 
 export const vulnerabilitiesResource: Resource = (api, { ctx }, auth) => {
   const officer = auth.person('securityOfficer', 'releaseManager');

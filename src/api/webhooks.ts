@@ -47,7 +47,10 @@ const webhookSchema = z
     hasOwnCa: z.boolean(),
     addedBy: z.string(),
     addedAt: z.string(),
-    position: z.number().openapi({ description: 'how far it is in the log, as recorded: at most a minute behind what is delivered' }),
+    position: z.number().openapi({
+      description:
+        'how far it is in the log: at the leading process what is delivered, at another one what was recorded a minute ago or when much was skipped',
+    }),
     behindEvents: z.number(),
     deadLetters: z.number(),
     formerSecretUntil: z.string().optional().openapi({ description: 'until then the secret before signs too' }),

@@ -1,6 +1,4 @@
 import type { Command } from 'commander';
-import { readSettings } from '../config.ts';
-import { backUpToFolder, backUpToStream } from '../services/backup/makeBackup.ts';
 import type { Manifest } from '../services/backup/manifest.ts';
 import { print, progress, record } from './output.ts';
 
@@ -25,6 +23,8 @@ Examples:
   $ nusec backup - --data /var/lib/nusec | zstd > nusec.tar.zst`,
     )
     .action(async (to: string, options: Options) => {
+      const { readSettings } = await import('../config.ts');
+      const { backUpToFolder, backUpToStream } = await import('../services/backup/makeBackup.ts');
       const settings = readSettings(options.data);
       const tell = progressTeller(options);
       if (to !== '-') return show(options, await backUpToFolder(settings, to, tell));

@@ -1,9 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
-import { flashBytesOf } from '../ota/firmwareFile.ts';
-import { rememberBundles } from './knownBundles.ts';
 import { httpsUrl, oneOf } from './options.ts';
 import { type Output, outputs } from './output.ts';
 import { currentProfile } from './profiles.ts';
@@ -33,12 +31,14 @@ export function withServerOptions(command: Command): Command {
     .option('--utc', 'times as the log has them; local ones are shown on a terminal');
 }
 
-/** An HTTP client for these options.
+/** An HTTP client for these options. What it takes is loaded now: a help page needs none of it.
  *  @throws NusecError BAD_REQUEST when the root certificate or the token is missing */
-function serverClient(options: ServerOptions): HttpClient {
+async function serverClient(options: ServerOptions): Promise<HttpClient> {
   const token = process.env.NUSEC_TOKEN ?? (options.tokenFile ? readText(options.tokenFile, 'token file') : undefined);
   if (!token) throw new NusecError('UNAUTHENTICATED', 'no token: give --token-file FILE or set NUSEC_TOKEN_FILE');
   const ca = rootCertificate(options);
+  const { createHttpClient } = await import('../../gateway-device/link/httpClient.ts');
+  const { rememberBundles } = await import('./knownBundles.ts');
   return createHttpClient({ baseUrl: options.server, ca, token: token.trim(), keepBundle: rememberBundles(ca) });
 }
 
@@ -62,12 +62,9 @@ export function readBytes(file: string, what: string): Uint8Array {
   return new Uint8Array(readFileSync(file));
 }
 
-/** Firmware of any format that is known, as it goes to flash. @throws NusecError NOT_FOUND, IMAGE_MALFORMED, BODY_TOO_LARGE */
-export const readFirmware = (file: string): Uint8Array => flashBytesOf(readBytes(file, 'firmware'));
-
 /** Uses the server and closes the connection, whatever the result. */
 export async function withServer<T>(options: ServerOptions, use: (server: HttpClient) => Promise<T>): Promise<T> {
-  const server = serverClient(options);
+  const server = await serverClient(options);
   try {
     return await use(server);
   } finally {

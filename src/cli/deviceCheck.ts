@@ -1,7 +1,5 @@
 import type { Command } from 'commander';
-import { openBench } from '../gateway/conformance/bench.ts';
-import { type CheckResult, defaultCheckTimes, runChecks } from '../gateway/conformance/checks.ts';
-import { openCheckPki } from '../gateway/conformance/testPki.ts';
+import type { CheckResult } from '../gateway/conformance/checks.ts';
 import { portNumber, wholeNumber } from './options.ts';
 import { print, progress, styled, table } from './output.ts';
 
@@ -45,6 +43,9 @@ Examples:
 }
 
 async function checkDevice(folder: string, { uid, port, host, name, wait, ...options }: CheckOptions): Promise<void> {
+  const { openBench } = await import('../gateway/conformance/bench.ts');
+  const { defaultCheckTimes, runChecks } = await import('../gateway/conformance/checks.ts');
+  const { openCheckPki } = await import('../gateway/conformance/testPki.ts');
   const pki = await openCheckPki(folder, uid, name);
   const bench = await openBench(pki, { host, port });
   try {

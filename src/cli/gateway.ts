@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { type Agent, type AgentOptions, startAgent } from '../../gateway-device/agent/agent.ts';
-import { enrol, isEnrolled } from '../../gateway-device/agent/identity.ts';
+import type { Agent, AgentOptions } from '../../gateway-device/agent/agent.ts';
 import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/backoff.ts';
 import { NusecError } from '../errors.ts';
 import { ask, listAll, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
@@ -73,7 +72,9 @@ async function register({ id, name, data, ...options }: Register): Promise<void>
 }
 
 const enrolHere = (options: ServerOptions, data: string, id: string): Promise<void> =>
-  withServer(options, server => enrol(data, id, rootCertificate(options), server));
+  withServer(options, async server =>
+    (await import('../../gateway-device/agent/identity.ts')).enrol(data, id, rootCertificate(options), server),
+  );
 
 async function eachDevice(options: Attach, request: (uid: string) => readonly [string, string, unknown?]): Promise<void> {
   let answer: unknown;
@@ -86,8 +87,9 @@ async function run({ data, id, mqtt, mqttName, device = [], ...options }: Run): 
   const devices = new Map(device.map(splitDevice));
   const tell: AgentOptions['tell'] = event => (options.json ? print(options, event, '') : progress(record(event)));
   const open = async (): Promise<Agent> => {
-    if (!isEnrolled(data)) await enrolHere(options, data, id);
+    if (!(await import('../../gateway-device/agent/identity.ts')).isEnrolled(data)) await enrolHere(options, data, id);
     const where = { server: options.server, mqtt: { host, port }, servername: mqttName ?? host };
+    const { startAgent } = await import('../../gateway-device/agent/agent.ts');
     return startAgent({ dataDir: data, gatewayId: id, ...where, devices, tell });
   };
   const connect = async (): Promise<Agent> => {

@@ -1,12 +1,8 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { readSettings } from '../config.ts';
 import { sha256Hex } from '../digest.ts';
 import { toPem } from '../pki/pem.ts';
-import { authorityOf, rootDer } from '../services/authority/authority.ts';
-import { makeFurtherFolder } from '../services/dataFolder/furtherFolder.ts';
-import { openContext } from '../services/dataFolder/open.ts';
 import { requirePasswordless } from './eventStoreOption.ts';
 import { print, record, styled } from './output.ts';
 
@@ -32,6 +28,10 @@ Examples:
   $ NUSEC_PASSPHRASE_FILE=/run/secrets/nusec nusec join --data /var/lib/nusec --json`,
     )
     .action(async ({ data, eventStore, objectStore, keyFile, ...options }: Options) => {
+      const { readSettings } = await import('../config.ts');
+      const { authorityOf, rootDer } = await import('../services/authority/authority.ts');
+      const { makeFurtherFolder } = await import('../services/dataFolder/furtherFolder.ts');
+      const { openContext } = await import('../services/dataFolder/open.ts');
       const settings = readSettings(data, {
         ...process.env,
         ...(eventStore !== undefined && { KURRENTDB_URL: requirePasswordless(eventStore) }),

@@ -1,13 +1,4 @@
 import type { Command } from 'commander';
-import { readSettings } from '../config.ts';
-import {
-  backUpKeystore,
-  drillKeystore,
-  keystoreStatus,
-  migrateKeystore,
-  restoreKeystore,
-  rotateKeystore,
-} from '../services/dataFolder/keystoreCare.ts';
 import { readText } from './client.ts';
 import { print, progress, record, table } from './output.ts';
 
@@ -27,7 +18,9 @@ function registerStatus(keystore: Command): void {
   withData(keystore.command('status').description('which keys there are, and what wraps the boot keys; a server may run'))
     .addHelpText('after', '\nExamples:\n  $ nusec keystore status --data /var/lib/nusec')
     .action(async (options: Options) => {
-      const status = await keystoreStatus(readSettings(options.data));
+      const status = await (await import('../services/dataFolder/keystoreCare.ts')).keystoreStatus(
+        (await import('../config.ts')).readSettings(options.data),
+      );
       const { keys, wrappedBy, ...rest } = status;
       const wrapped = Object.entries(wrappedBy).map(([kek, count]) => `${count} under ${kek}`);
       const head = record({
@@ -55,8 +48,12 @@ Examples:
   $ nusec keystore rotate --data /var/lib/nusec`,
     )
     .action(async (options: Options & { newPassphraseFile?: string }) => {
-      const settings = readSettings(options.data);
-      const result = await rotateKeystore(settings, options.newPassphraseFile, count => progress(`${count} boot keys wrapped anew`));
+      const settings = (await import('../config.ts')).readSettings(options.data);
+      const result = await (await import('../services/dataFolder/keystoreCare.ts')).rotateKeystore(
+        settings,
+        options.newPassphraseFile,
+        count => progress(`${count} boot keys wrapped anew`),
+      );
       const text = record({
         'new boot KEK': result.kekId,
         'boot keys wrapped anew': result.rewrapped,
@@ -84,7 +81,15 @@ Examples:
     )
     .action(async (options: Options & { file: string; sharesDir: string; threshold: number; shares: number }) => {
       const { file, sharesDir: sharesFolder, threshold, shares } = options;
-      const result = await backUpKeystore(readSettings(options.data), { file, sharesFolder, threshold, shares });
+      const result = await (await import('../services/dataFolder/keystoreCare.ts')).backUpKeystore(
+        (await import('../config.ts')).readSettings(options.data),
+        {
+          file,
+          sharesFolder,
+          threshold,
+          shares,
+        },
+      );
       const text = record({
         backup: file,
         id: result.backupIdHex,
@@ -118,7 +123,13 @@ Examples:
       const { data, file, share, drill } = options;
       const shares = share.map(each => readText(each, 'share'));
       if (!drill && data === undefined) command.error("error: required option '--data <dir>' not specified", { exitCode: 2 });
-      const result = drill ? await drillKeystore(file, shares) : await restoreKeystore(readSettings(data ?? ''), file, shares);
+      const result = drill
+        ? await (await import('../services/dataFolder/keystoreCare.ts')).drillKeystore(file, shares)
+        : await (await import('../services/dataFolder/keystoreCare.ts')).restoreKeystore(
+            (await import('../config.ts')).readSettings(data ?? ''),
+            file,
+            shares,
+          );
       const text = record({
         [drill ? 'drill passed, backup of' : 'restored, backup of']: result.createdAt,
         keys: result.keys,
@@ -141,7 +152,9 @@ Examples:
       nusec keystore migrate --data /var/lib/nusec`,
     )
     .action(async (options: Options) => {
-      const result = await migrateKeystore(readSettings(options.data));
+      const result = await (await import('../services/dataFolder/keystoreCare.ts')).migrateKeystore(
+        (await import('../config.ts')).readSettings(options.data),
+      );
       const text = record({
         'keys moved': result.keys,
         'born in the token': result.newKeks.join(', ') || 'none',

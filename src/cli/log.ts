@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
 import { NusecError } from '../errors.ts';
 import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
-import { type ExportOptions, exportLog } from './logExport.ts';
-import { moveLogHere } from './logMove.ts';
+import type { ExportOptions } from './logExport.ts';
+import type { MoveOptions } from './logMove.ts';
 import { type TailOptions, tailLog } from './logTail.ts';
-import { verifyLog } from './logVerify.ts';
+import type { LogOptions } from './logVerify.ts';
 import { print, record } from './output.ts';
 import { registerParkedEvents } from './parkedEvents.ts';
 
@@ -31,7 +31,7 @@ Examples:
   $ nusec log verify --data /var/lib/nusec
   $ nusec log verify --data /var/lib/nusec --witness /mnt/witness --trust root.pem`,
     )
-    .action(verifyLog);
+    .action(async (options: LogOptions) => (await import('./logVerify.ts')).verifyLog(options));
 
   log
     .command('move')
@@ -50,7 +50,7 @@ Examples:
   $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113 --object-store 's3://nusec/oem?endpoint=https://s3.example.com'
   $ KURRENTDB_URL=kurrentdb://localhost:2113 nusec log move --data ./data --json`,
     )
-    .action(moveLogHere);
+    .action(async (options: MoveOptions) => (await import('./logMove.ts')).moveLogHere(options));
 
   const subcommand = subcommandsOf(log);
   const filtered = (command: Command): Command =>
@@ -81,7 +81,7 @@ Examples:
   )
     .requiredOption('--out <file>', 'where to')
     .option('--after <position>', 'only events behind this one', count, 0)
-    .action((options: ExportOptions) => exportLog(options));
+    .action((options: ExportOptions) => import('./logExport.ts').then(({ exportLog }) => exportLog(options)));
   subcommand('checkpoint', 'sign a checkpoint over everything that is stored now, and print it', 'checkpoint', 'checkpoint --json').action(
     async (options: ServerOptions) => {
       const note = new TextDecoder().decode(await withServer(options, server => server.bytes('GET', '/v1/log/checkpoint')));

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
-import { type McuOptions, startMcu } from '../../gateway-device/device/mcu.ts';
+import type { McuOptions } from '../../gateway-device/device/mcu.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
 import { decryptionOf } from './imageKeys.ts';
@@ -61,7 +61,10 @@ Examples:
     .action(run);
 }
 
-const run = (options: Options): Promise<void> => runBoard(options.json === true, tell => startMcu({ ...mcuOptions(options), tell }));
+const run = (options: Options): Promise<void> =>
+  runBoard(options.json === true, async tell =>
+    (await import('../../gateway-device/device/mcu.ts')).startMcu({ ...mcuOptions(options), tell }),
+  );
 
 function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
   const { data, productId, serialPort, debugPort, serialDevice, mqttName, https, encryptionKey } = options;

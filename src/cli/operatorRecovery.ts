@@ -1,10 +1,7 @@
 import type { Command } from 'commander';
-import { readSettings } from '../config.ts';
+import { recoveryDelayHours } from '../domain/operatorChanges.ts';
 import type { KnownChange } from '../domain/operatorsState.ts';
-import { beginRecovery, finishRecovery, recoveryDelayHours } from '../services/administration/operatorChanges.ts';
-import { makeRecoveryCodes, recoverByCodes } from '../services/administration/recoveryCodes.ts';
-import { createAlarms, type Parts } from '../services/base/alarms.ts';
-import { openContext } from '../services/dataFolder/open.ts';
+import type { Parts } from '../services/base/alarms.ts';
 import { readText } from './client.ts';
 import { print, record, styled } from './output.ts';
 
@@ -35,13 +32,17 @@ Examples:
   )
     .requiredOption('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
     .action(async (name: string, { tokenSha256, ...options }: Options & { tokenSha256: string }) => {
-      const begun = await withParts(options, parts => beginRecovery(parts, name, tokenSha256));
+      const begun = await withParts(options, async parts =>
+        (await import('../services/administration/operatorChanges.ts')).beginRecovery(parts, name, tokenSha256),
+      );
       const next = `from ${begun.notBefore} on: ${styled('bold', `nusec operator recover finish ${begun.id} --data ${options.data}`)}`;
       print(options, begun, `${show(begun)}\n\n${next}`);
     });
   local('finish <id>', 'carry it out, after the delay', 'finish 5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c --data /var/lib/nusec').action(
     async (id: string, options: Options) => {
-      const done = await withParts(options, parts => finishRecovery(parts, id));
+      const done = await withParts(options, async parts =>
+        (await import('../services/administration/operatorChanges.ts')).finishRecovery(parts, id),
+      );
       print(options, done, show(done));
     },
   );
@@ -57,7 +58,9 @@ Examples:
       const given = readText(codes, 'file with recovery codes')
         .split(/\s+/)
         .filter(line => line !== '');
-      await withParts(options, parts => recoverByCodes(parts, name, given, tokenSha256));
+      await withParts(options, async parts =>
+        (await import('../services/administration/recoveryCodes.ts')).recoverByCodes(parts, name, given, tokenSha256),
+      );
       print(options, { name }, record({ recovered: name, next: 'nusec operator recover new-codes' }));
     });
   local(
@@ -66,7 +69,9 @@ Examples:
     'new-codes --data /var/lib/nusec',
     `They count ${recoveryDelayHours} hours later: every administrator sees the alarm before.`,
   ).action(async (options: Options) => {
-    const made = await withParts(options, parts => makeRecoveryCodes(parts, true));
+    const made = await withParts(options, async parts =>
+      (await import('../services/administration/recoveryCodes.ts')).makeRecoveryCodes(parts, true),
+    );
     print(
       options,
       { recoveryCodes: made },
@@ -80,6 +85,9 @@ const waits = `It takes effect ${recoveryDelayHours} hours after \`begin\`, unle
 const show = ({ change, ...known }: KnownChange): string => record({ ...known, change: `${change.type} ${change.name}` });
 
 async function withParts<T>({ data }: Options, work: (parts: Parts) => Promise<T>): Promise<T> {
+  const { readSettings } = await import('../config.ts');
+  const { createAlarms } = await import('../services/base/alarms.ts');
+  const { openContext } = await import('../services/dataFolder/open.ts');
   const settings = readSettings(data);
   const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort });
   try {

@@ -9,6 +9,7 @@ import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { unitCount } from './options.ts';
 import { print, record, table } from './output.ts';
 
+type Change = { readonly id: string };
 type Credential = {
   readonly id: string;
   readonly kind: string;
@@ -17,7 +18,13 @@ type Credential = {
   readonly roles?: readonly string[];
   readonly lastUsedAt?: string;
 };
-type Wish = ServerOptions & { days: number; role?: readonly string[]; line?: readonly string[]; site?: readonly string[] };
+type Wish = ServerOptions & {
+  days: number;
+  role?: readonly string[];
+  line?: readonly string[];
+  job?: readonly string[];
+  site?: readonly string[];
+};
 
 const tokenBytes = 32;
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
@@ -41,24 +48,34 @@ export function registerTokens(operator: Command): void {
     'make one and write it to FILE (mode 600)',
     'add "build server" ~/.nusec/build.token --days 30 --role releaseManager --line meter',
     'add prometheus ./scrape.token --role service',
+    'add mes ./mes.token --job 148f3636cfa2c0dac2794f4ebae4200c --days 30',
   )
     .option('--days <n>', 'how long it lives, 365 at most', unitCount, 90)
     .addOption(new Option('--role <role...>', 'only these of your roles').choices(roles))
     .option('--line <line...>', 'only these product lines')
+    .option('--job <job...>', 'only these jobs')
     .option('--site <site...>', 'only what is at these contract manufacturers')
-    .action(async (label: string, file: string, { days, role, line, site, ...options }: Wish) => {
-      const scope = { ...(line && { lines: line }), ...(site && { sites: site }) };
+    .action(async (label: string, file: string, { days, role, line, job, site, ...options }: Wish) => {
+      const scope = { ...(line && { lines: line }), ...(job && { jobs: job }), ...(site && { sites: site }) };
       const limits = { ...(role && { roles: role }), ...(Object.keys(scope).length > 0 && { scope }) };
       const body = { label, days, ...limits, tokenSha256: makeToken(file) };
       const { id } = await ask<{ id: string }>(options, 'POST', '/v1/operators/me/tokens', body);
       print(options, { id, file }, record({ token: id, file }));
     });
-  withConfirmation(command('end <id>', 'end one before its time', `end ${example}`, `end ${example} --of mes --yes`))
+  withConfirmation(
+    command(
+      'end <id>',
+      'end one before its time; an authenticator of somebody who approves needs two administrators',
+      `end ${example}`,
+      `end ${example} --of mes --yes`,
+    ),
+  )
     .option('--of <name>', 'of another person: for administrators')
     .action(async (id: string, { of, ...options }: ServerOptions & Confirmation & { of?: string }) => {
       if (!(await confirmed(options, `The token ${id} ends.`, id))) return;
-      await ask(options, 'DELETE', `${ownOr(of)}/${id}`);
-      print(options, { id }, 'done');
+      const answer = await ask<{ proposal?: Change } | undefined>(options, 'DELETE', `${ownOr(of)}/${id}`);
+      if (answer?.proposal === undefined) return print(options, { id }, 'done');
+      print(options, answer.proposal, `proposed: another administrator approves it (nusec operator change approve ${answer.proposal.id})`);
     });
 }
 

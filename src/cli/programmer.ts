@@ -1,13 +1,13 @@
 import type { Command } from 'commander';
-import { startNulink } from '../../gateway-device/programmer/nulink.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
-import { listAll, readFirmware, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { listAll, type ServerOptions, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { portNumber } from './options.ts';
 import { print, progress, record, table } from './output.ts';
 import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
 import { runOnWires, type Wires, withWires } from './programmerRun.ts';
+import { readFirmware } from './readFirmware.ts';
 
 /** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
 export function registerProgrammer(program: Command): void {
@@ -68,7 +68,9 @@ function run({ data, uid, serialPort, serialDevice, debugPort, json }: RunOption
       ...(serialDevice !== undefined && { serialDevice }),
     },
   };
-  return runBoard(json === true, tell => startNulink({ ...nulink, tell }));
+  return runBoard(json === true, async tell =>
+    (await import('../../gateway-device/programmer/nulink.ts')).startNulink({ ...nulink, tell }),
+  );
 }
 
 type PrepareOptions = ServerOptions & {

@@ -1,19 +1,8 @@
 import type { Command } from 'commander';
-import { readSbom } from '../sbom/sbom.ts';
-import {
-  ask,
-  type Look,
-  listAll,
-  lookOf,
-  readBytes,
-  readFirmware,
-  type ServerOptions,
-  withLook,
-  withServer,
-  withServerOptions,
-} from './client.ts';
+import { ask, type Look, listAll, lookOf, readBytes, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
+import { readFirmware } from './readFirmware.ts';
 
 type Release = {
   readonly releaseId: string;
@@ -156,6 +145,7 @@ Examples:
 /** Refused here, before anything is uploaded. */
 async function sbomIn(file: string): Promise<Uint8Array> {
   const bytes = readBytes(file, 'bill of materials');
+  const { readSbom } = await import('../sbom/sbom.ts');
   await readSbom(bytes);
   return bytes;
 }

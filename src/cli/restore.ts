@@ -1,8 +1,6 @@
 import type { Command } from 'commander';
-import { readSettings } from '../config.ts';
 import type { Accepted } from '../services/backup/acceptStore.ts';
-import { type Restored, restoreBackup } from '../services/backup/restoreBackup.ts';
-import { takeUp } from '../services/backup/takeUp.ts';
+import type { Restored } from '../services/backup/restoreBackup.ts';
 import { readText } from './client.ts';
 import { print, record } from './output.ts';
 
@@ -34,10 +32,20 @@ Examples:
       const tokens = tokensOf(options);
       const done =
         from === undefined
-          ? await takeUp(readSettings(options.data), tokens)
-          : await restoreBackup(from === '-' ? process.stdin : from, options.data, tokens);
+          ? await takeUpFolder(options.data, tokens)
+          : await (await import('../services/backup/restoreBackup.ts')).restoreBackup(
+              from === '-' ? process.stdin : from,
+              options.data,
+              tokens,
+            );
       print(options, done, shown(done));
     });
+}
+
+async function takeUpFolder(data: string, tokens: readonly string[]): Promise<Accepted> {
+  const { readSettings } = await import('../config.ts');
+  const { takeUp } = await import('../services/backup/takeUp.ts');
+  return takeUp(readSettings(data), tokens);
 }
 
 function tokensOf({ tokenFile, secondTokenFile }: Options): readonly string[] {

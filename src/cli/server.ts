@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { readSettings, type Settings } from '../config.ts';
+import type { Settings } from '../config.ts';
 import { definedOf } from '../defined.ts';
-import { type RunningServer, startServer } from '../main.ts';
+import type { RunningServer } from '../main.ts';
 import { requirePasswordless } from './eventStoreOption.ts';
 import { print, record } from './output.ts';
 import { runUntilStopped } from './process.ts';
@@ -62,6 +62,8 @@ Examples:
         NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };
       const overrides = definedOf(given);
+      const { readSettings } = await import('../config.ts');
+      const { startServer } = await import('../main.ts');
       const settings = readSettings(data, { ...process.env, ...overrides });
       await runUntilStopped(
         () => startServer(settings),

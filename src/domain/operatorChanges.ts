@@ -3,8 +3,15 @@ import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Of } from './decider.ts';
 import { bindIdentity } from './operatorCredentials.ts';
-import { addOperator, administratorsOf, operatorOf, removeOperator, resetToken, setRoles } from './operatorEffects.ts';
-import { evolveOperators, type KnownChange, type OperatorChange, type OperatorsEvent, type OperatorsState } from './operatorsState.ts';
+import { addOperator, administratorsOf, endCredentials, operatorOf, removeOperator, resetToken, setRoles } from './operatorEffects.ts';
+import {
+  credentialsOf,
+  evolveOperators,
+  type KnownChange,
+  type OperatorChange,
+  type OperatorsEvent,
+  type OperatorsState,
+} from './operatorsState.ts';
 import { needsTwo } from './roles.ts';
 import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
 
@@ -37,6 +44,8 @@ export const maxOpenChanges = 20;
 const maxChanges = 10_000;
 /** After that a proposal is made again. */
 export const changeLifetimeMs = 7 * 86_400_000;
+/** How long a recovery waits for an administrator who objects. */
+export const recoveryDelayHours = 72;
 /** The owner of the server's data folder, when there are too few administrators left. */
 export const recoveryActor = 'system:recovery';
 
@@ -75,7 +84,8 @@ export function operatorChangeContent({ id, change, proposedBy }: KnownChange): 
     'roles' in change ? [change.roles, change.scope?.lines ?? null, change.scope?.jobs ?? null, change.scope?.sites ?? null] : [];
   const identity = 'identity' in change && change.identity !== undefined ? [change.identity.issuer, change.identity.subject] : [];
   const token = 'tokenSha256' in change ? (change.tokenSha256 ?? null) : null;
-  return contentText([id, proposedBy, type, name, rights, token, ...(identity.length > 0 ? [identity] : [])]);
+  const ended = 'authenticatorId' in change ? [change.authenticatorId] : [];
+  return contentText([id, proposedBy, type, name, rights, token, ...(identity.length > 0 ? [identity] : []), ...ended]);
 }
 
 export function approveChange(
@@ -127,6 +137,15 @@ function effectOf(
       return setRoles(change.name, change.roles, change.scope, state);
     case 'resetToken':
       return resetToken(change.name, tokenSha256, expiresAt, state);
+    case 'endAuthenticator': {
+      const kept = credentialsOf(operatorOf(state, change.name)).map(({ id }) => id);
+      if (!kept.includes(change.authenticatorId)) refuse('NOT_FOUND', `${change.name} has no authenticator ${change.authenticatorId}`);
+      return endCredentials(
+        change.name,
+        kept.filter(id => id !== change.authenticatorId),
+        state,
+      );
+    }
     case 'remove':
       operatorOf(state, change.name);
       requireTwoAdministrators(change.name, false, state);

@@ -2,6 +2,8 @@ import { dayMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import { endCredentials, operatorOf, requireFreshToken } from './operatorEffects.ts';
 import {
+  type Authenticator,
+  authenticatorsOf,
   credentialsOf,
   type Identity,
   identitiesOf,
@@ -12,7 +14,7 @@ import {
   type OperatorsEvent,
   type OperatorsState,
 } from './operatorsState.ts';
-import { bothScopes, type Role, type Scope } from './roles.ts';
+import { bothScopes, needsTwo, type Role, type Scope } from './roles.ts';
 import { isPast, refuse } from './rules.ts';
 
 /** What a person signs in with: the main token, and named tokens that may do less. */
@@ -31,6 +33,14 @@ export type SignedIn = {
 export type CredentialCommand =
   | ({ readonly type: 'AddOperatorToken'; readonly name: string; readonly now: IsoTime } & NamedToken)
   | ({ readonly type: 'BindOperatorIdentity'; readonly name: string; readonly id: string } & Identity)
+  | ({ readonly type: 'AddOperatorAuthenticator'; readonly name: string } & Authenticator)
+  | {
+      readonly type: 'UseOperatorAuthenticator';
+      readonly name: string;
+      readonly id: string;
+      readonly signCount: number;
+      readonly requestSha256: string;
+    }
   | { readonly type: 'EndOperatorCredential'; readonly name: string; readonly id: string }
   /** All but those that are kept. */
   | { readonly type: 'EndOperatorCredentials'; readonly name: string; readonly kept: readonly string[] };
@@ -69,7 +79,16 @@ export function decideCredential(command: CredentialCommand, state: OperatorsSta
       const { type: _, ...bound } = command;
       return bindIdentity(bound, state);
     }
+    case 'AddOperatorAuthenticator': {
+      const { type: _, ...added } = command;
+      return addAuthenticator(added, state);
+    }
+    case 'UseOperatorAuthenticator': {
+      const { type: _, ...use } = command;
+      return useAuthenticator(use, state);
+    }
     case 'EndOperatorCredential':
+      requireNoAuthenticator(operatorOf(state, command.name), command.id);
       return endCredentials(
         command.name,
         idsOf(command.name, state).filter(id => id !== command.id),
@@ -107,6 +126,38 @@ function addToken(token: NamedToken & { readonly name: string }, now: IsoTime, s
           state,
         );
   return [...ended, { type: 'OperatorTokenAdded', data: token }];
+}
+
+function addAuthenticator(added: Authenticator & { readonly name: string }, state: OperatorsState): readonly OperatorsEvent[] {
+  const operator = operatorOf(state, added.name);
+  const same = authenticatorsOf(operator).find(({ credentialId }) => credentialId === added.credentialId);
+  if (same?.id === added.id) return [];
+  const isKnown = [...state.byName.values()].some(one =>
+    authenticatorsOf(one).some(({ credentialId }) => credentialId === added.credentialId),
+  );
+  if (isKnown) refuse('CONFLICT', 'this authenticator is registered already');
+  if (added.label === '' || added.label.length > maxLabelChars)
+    refuse('BAD_REQUEST', `an authenticator has a name of 1 to ${maxLabelChars} characters`);
+  if (credentialsOf(operator).length >= maxCredentials) refuse('RATE_LIMITED', `at most ${maxCredentials} tokens and authenticators`);
+  return [{ type: 'OperatorAuthenticatorAdded', data: added }];
+}
+
+/** A count that does not grow comes from a copy (WebAuthn §6.1.1); 0 always comes from one that does not count. */
+function useAuthenticator(
+  use: { readonly name: string; readonly id: string; readonly signCount: number; readonly requestSha256: string },
+  state: OperatorsState,
+): readonly OperatorsEvent[] {
+  const known = authenticatorsOf(operatorOf(state, use.name)).find(({ id }) => id === use.id);
+  if (known === undefined) refuse('CONFIRMATION_REFUSED', 'this authenticator is not registered, or no longer');
+  if ((use.signCount > 0 || known.signCount > 0) && use.signCount <= known.signCount)
+    refuse('CONFIRMATION_REFUSED', 'the authenticator counts backwards: there may be a copy of it');
+  return [{ type: 'OperatorAuthenticatorUsed', data: use }];
+}
+
+/** It would take the second factor away from somebody who approves. @throws NusecError FOUR_EYES_REQUIRED */
+function requireNoAuthenticator(operator: Operator, id: string): void {
+  if (needsTwo(operator.roles) && authenticatorsOf(operator).some(known => known.id === id))
+    refuse('FOUR_EYES_REQUIRED', 'an authenticator of somebody who approves is ended by two administrators');
 }
 
 export const operatorByIdentity = ({ byName }: Pick<OperatorsState, 'byName'>, identity: Identity): Operator | undefined =>

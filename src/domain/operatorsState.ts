@@ -24,10 +24,21 @@ export type NamedToken = {
 };
 /** Who somebody is for an OpenID provider: the issuer and its `sub`, never an address or a name, which it may give to another. */
 export type Identity = { readonly issuer: string; readonly subject: string };
+/** A key of WebAuthn with which a person confirms approvals. `publicKey`: COSE_Key, base64url; `rpId`: host of the console where it was registered;
+ *  `signCount`: of its newest use, 0 always for those that do not count. */
+export type Authenticator = {
+  readonly id: string;
+  readonly label: string;
+  readonly credentialId: string;
+  readonly publicKey: string;
+  readonly rpId: string;
+  readonly signCount: number;
+};
 /** What a person has besides the main token. */
 export type Credential =
   | ({ readonly kind: 'token' } & NamedToken)
-  | ({ readonly kind: 'identity'; readonly id: string; readonly label: string } & Identity);
+  | ({ readonly kind: 'identity'; readonly id: string; readonly label: string } & Identity)
+  | ({ readonly kind: 'authenticator' } & Authenticator);
 
 /** What one person proposes and another approves. */
 export type OperatorChange =
@@ -41,6 +52,7 @@ export type OperatorChange =
     }
   | { readonly type: 'setRoles'; readonly name: string; readonly roles: readonly Role[]; readonly scope?: Scope }
   | { readonly type: 'resetToken'; readonly name: string; readonly tokenSha256?: string }
+  | { readonly type: 'endAuthenticator'; readonly name: string; readonly authenticatorId: string }
   | { readonly type: 'remove'; readonly name: string };
 
 export type OperatorsEvent =
@@ -56,6 +68,12 @@ export type OperatorsEvent =
   | { readonly type: 'OperatorRemoved'; readonly data: { readonly name: string } }
   | { readonly type: 'OperatorTokenAdded'; readonly data: NamedToken & { readonly name: string } }
   | { readonly type: 'OperatorIdentityBound'; readonly data: Identity & { readonly name: string; readonly id: string } }
+  | { readonly type: 'OperatorAuthenticatorAdded'; readonly data: Authenticator & { readonly name: string } }
+  /** An approval was confirmed: SHA-256 of the request, with the content that was looked at. */
+  | {
+      readonly type: 'OperatorAuthenticatorUsed';
+      readonly data: { readonly name: string; readonly id: string; readonly signCount: number; readonly requestSha256: string };
+    }
   /** A named token ends before its time, or an identity is not the person's any more. */
   | { readonly type: 'OperatorCredentialEnded'; readonly data: { readonly name: string; readonly id: string } }
   | {
@@ -129,6 +147,16 @@ export function evolveOperators(state: OperatorsState, event: OperatorsEvent): O
       const { name, id, issuer, subject } = event.data;
       return withCredentials(state, name, before => [...before, { kind: 'identity', id, label: issuer, issuer, subject }]);
     }
+    case 'OperatorAuthenticatorAdded': {
+      const { name, ...added } = event.data;
+      return withCredentials(state, name, before => [...before, { kind: 'authenticator', ...added }]);
+    }
+    case 'OperatorAuthenticatorUsed': {
+      const { name, id, signCount } = event.data;
+      return withCredentials(state, name, before =>
+        before.map(one => (one.kind === 'authenticator' && one.id === id ? { ...one, signCount } : one)),
+      );
+    }
     case 'OperatorCredentialEnded':
       return withCredentials(state, event.data.name, before => before.filter(({ id }) => id !== event.data.id));
     case 'OperatorChangeProposed': {
@@ -169,6 +197,9 @@ export const namedTokensOf = (operator: Operator): readonly NamedToken[] =>
 
 export const identitiesOf = (operator: Operator): readonly (Identity & { readonly id: string })[] =>
   credentialsOf(operator).flatMap(one => (one.kind === 'identity' ? [one] : []));
+
+export const authenticatorsOf = (operator: Operator): readonly Authenticator[] =>
+  credentialsOf(operator).flatMap(one => (one.kind === 'authenticator' ? [one] : []));
 
 export const isSameIdentity = (one: Identity, other: Identity): boolean => one.issuer === other.issuer && one.subject === other.subject;
 

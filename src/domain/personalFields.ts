@@ -28,6 +28,8 @@ export const personalFields: { readonly [Type in EventType]?: Fields<EventMap[Ty
   OperatorRolesSet: { name: 'operator', 'scope.sites': 'site' },
   OperatorRemoved: { name: 'operator' },
   OperatorTokenAdded: { name: 'operator', label: 'text', 'scope.sites': 'site' },
+  OperatorAuthenticatorAdded: { name: 'operator', label: 'text' },
+  OperatorAuthenticatorUsed: { name: 'operator' },
   OperatorIdentityBound: { name: 'operator', subject: 'text' },
   OperatorCredentialEnded: { name: 'operator' },
   OperatorChangeProposed: { 'change.name': 'operator', 'change.identity.subject': 'text', 'change.scope.sites': 'site' },

@@ -73,7 +73,7 @@ export const maxWebhooks = 20;
 /** That stand at one webhook; then it stops, and what comes waits in the log. */
 export const maxDeadLetters = 1000;
 /** How long both secrets sign after a change. */
-export const formerSecretMs = 24 * 3_600_000;
+const formerSecretMs = 24 * 3_600_000;
 
 /** @throws NusecError NOT_FOUND */
 export const webhookOf = ({ byName }: WebhooksState, name: string): Webhook =>

@@ -1,6 +1,7 @@
 import { type Decider, fold } from '../domain/decider.ts';
 import { schemaVersionOf, upcast } from '../domain/upcasters.ts';
 import { canonicalCopy } from './canonical.ts';
+import { noteOwnChange, requireExpected } from './expectation.ts';
 import type { Append, AppendResult, Basis, EventStore, EventToAppend, JsonObject, RecordedEvent } from './port.ts';
 import { noStream, RevisionConflict } from './revision.ts';
 import { inLine, type Loaded, memoryOf } from './stateCache.ts';
@@ -105,16 +106,19 @@ async function decideOnce<Command, State, Event extends StorableEvent>(
   // What others store after the first look is found at the commit.
   const command = await commandOf(async (other, otherStream) => {
     const { revision, state } = await loadState(store, other, otherStream, basis.size > 0);
+    requireExpected(otherStream, revision);
     // Read twice, the older revision counts: then the two states must have been the same.
     if (!basis.has(otherStream)) basis.set(otherStream, { stream: otherStream, revision });
     return state;
   });
   const before = await loadState(store, decider, stream, basis.size > 0);
+  requireExpected(stream, before.revision);
   const events = decider.decide(command, before.state).map(asStored);
   if (events.length === 0) return { ...before, events };
   const expected = before.revision === noStream ? 'none' : before.revision;
   const request = { stream, expected, events: envelopes(events, meta) } as const;
   const { revision, position } = await append(store, request, [...basis.values()], meta.epoch);
+  noteOwnChange(stream, revision);
   const state = fold(decider, events, before.state);
   memoryOf(store).states.set(stream, { decider, loaded: { revision, position, state } });
   return { revision, position, events, state };

@@ -245,6 +245,21 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     return (await query.where(changed).executeTakeFirst())?.position ?? 0;
   },
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
+  /** How many are not revoked and end before this time, `most` at most. */
+  async countEnding(time: string, most: number): Promise<number> {
+    const ending = db
+      .selectFrom('certificates')
+      .select('serial')
+      .where(sql<boolean>`reason IS NULL AND expired = 0 AND not_after < '9999'`)
+      .where('not_after', '<', time)
+      .limit(most)
+      .as('ending');
+    const { count } = await db
+      .selectFrom(ending)
+      .select(({ fn }) => fn.countAll<number>().as('count'))
+      .executeTakeFirstOrThrow();
+    return count;
+  },
   /** Over by this time, not revoked, and not yet known as expired; soonest first. */
   ended: (time: string, limit: number) =>
     db

@@ -1,7 +1,10 @@
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { generateApi } from 'swagger-typescript-api';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { concat, fromHex, toBase64url } from '../../src/bytes.ts';
@@ -16,6 +19,9 @@ import { agreeKek, lockedProgrammer, newParty } from '../services/parties.ts';
 import { Chip, TestProgrammer } from '../services/production/factory.ts';
 import { asking, type Body, type Call, type Site } from '../services/production/plant.ts';
 import { covers } from '../support/covers.ts';
+import { exchange } from '../support/http.ts';
+
+const run = promisify(execFile);
 
 /** The whole server as a process runs it: TLS 1.3, client certificates, the `nusec` command. */
 const dataDir = mkdtempSync(join(tmpdir(), 'nusec-mtls-'));
@@ -157,5 +163,71 @@ describe('a factory over mutual TLS', () => {
     const stranger = newParty();
     const kek = { publicKey: toBase64url(stranger.spki.slice(-65)), nonce: toBase64url(concat(fromHex(stranger.uid))) };
     expect(await site().code('alice', 'POST', `/v1/programmers/${prepared.uid}/kek`, kek)).toBe('CLIENT_CERTIFICATE_REQUIRED');
+  });
+});
+
+describe('a client that another tool has generated from the description of the API', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-client-'));
+  const modules = join(import.meta.dirname, '../../node_modules');
+  const flow = async (...args: readonly string[]): Promise<Body> => {
+    const caFile = join(dataDir, 'root.pem');
+    writeFileSync(caFile, ca);
+    const own = { NODE_EXTRA_CA_CERTS: caFile, NUSEC_SERVER: `https://localhost:${server.httpsPort}` };
+    const env = { ...process.env, ...own, ALICE: tokens.get('alice'), BOB: tokens.get('bob') };
+    return JSON.parse((await run(process.execPath, [join(folder, 'js/flow.js'), ...args], { env })).stdout);
+  };
+
+  beforeAll(async () => {
+    const { text } = await exchange(`https://localhost:${server.httpsPort}/openapi.json`, { ca });
+    writeFileSync(join(folder, 'openapi.json'), text);
+    await generateApi({
+      ...{ input: join(folder, 'openapi.json'), output: folder, fileName: 'api.ts' },
+      ...{ httpClientType: 'fetch', singleHttpClient: true, silent: true },
+    });
+    copyFileSync(join(import.meta.dirname, 'generatedClient/flow.ts.txt'), join(folder, 'flow.ts'));
+    const compilerOptions = {
+      ...{ strict: true, noUncheckedIndexedAccess: true, skipLibCheck: true, rewriteRelativeImportExtensions: true, outDir: 'js' },
+      ...{ target: 'es2023', module: 'nodenext', lib: ['es2023', 'dom', 'dom.iterable'] },
+      ...{ types: ['node'], typeRoots: [join(modules, '@types')] },
+    };
+    writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
+  });
+
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  it('type-checks a production flow, and knows the codes of refusals', async () => {
+    const compile = () => run(join(modules, '.bin/tsc'), ['-p', join(folder, 'tsconfig.json')]);
+    await compile();
+    const right = readFileSync(join(folder, 'flow.ts'), 'utf8');
+    for (const [word, wrong] of [
+      ['plannedCount: 5', "plannedCount: '5'"],
+      ['closed.verdict', 'closed.verdikt'],
+      ["image: 'bl2' | 'app'", 'image: string'],
+    ] as const) {
+      writeFileSync(join(folder, 'flow.ts'), right.replace(word, wrong));
+      await expect(compile(), wrong).rejects.toMatchObject({ stdout: expect.stringContaining('flow.ts') });
+    }
+    writeFileSync(join(folder, 'flow.ts'), right);
+    await compile();
+  });
+
+  it('runs it, from the line to the reconciled job', async () => {
+    const chip = new Chip();
+    const { jobId, status, refused } = await flow('plan', chip.party.uid);
+    expect({ status, refused }).toEqual({ status: 'RELEASED', refused: 'FOUR_EYES_REQUIRED' });
+    const prepared = await lockedProgrammer(site());
+    const keyPem = prepared.key.export({ format: 'pem', type: 'pkcs8' }) as string;
+    const plant = site({ certificate: prepared.certificate, keyPem });
+    const builder = new TestProgrammer(plant, prepared, await agreeKek(plant, prepared));
+    await plant.ask('alice', 'POST', `/v1/programmers/${prepared.uid}/ship`, { to: 'CM' });
+    await plant.ask(prepared.certificate, 'POST', `/v1/programmers/${prepared.uid}/check-in`);
+    const file = join(dataDir, 'lamp.njp');
+    await flow('share', jobId, prepared.uid, file);
+    await builder.begin(jobId, 5);
+    expect(await builder.open(new Uint8Array(readFileSync(file)))).toEqual(builder.payload);
+    await builder.build(chip);
+    await builder.zeroise();
+    expect(await flow('finish', jobId)).toMatchObject({ committed: 1, yield: 1, status: 'RECONCILED', verdict: 'clean' });
   });
 });

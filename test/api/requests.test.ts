@@ -95,6 +95,14 @@ describe('a conditional request', () => {
     expect((await cancel(tag)).status).toBe(412);
     expect((await cancel('*')).status).toBe(200);
   });
+
+  it('of two that have seen the same, one is done and the other refused', async () => {
+    const tag = String((await ask(server.alice, 'GET', '/v1/lines/meter')).headers.etag);
+    const raise = (floor: number) => ask(server.alice, 'POST', '/v1/lines/meter/floor', { 'If-Match': tag }, { floor });
+    const answers = await Promise.all([raise(3), raise(4), raise(5)]);
+    expect(answers.map(({ status }) => status).toSorted()).toEqual([200, 412, 412]);
+    expect((await raise(6)).json.code).toBe('PRECONDITION_FAILED');
+  });
 });
 
 it('goes on with the trace and the name that a request has, and gives it one otherwise', async () => {

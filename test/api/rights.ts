@@ -48,6 +48,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
 
   ...several('GET', ['/v1/operators/me', '/v1/operators/me/credentials'], anyone, 'own'),
   ...several('POST', ['/v1/operators/me/token', '/v1/operators/me/tokens'], anyone, 'own'),
+  ...several('POST', steps('/v1/operators/me', 'authenticators', 'authenticators/begin', 'confirmations'), anyone, 'own'),
   ...several('DELETE', ['/v1/operators/me/credentials/{id}'], anyone, 'own'),
   ...several('GET', ['/v1/operators/{name}/credentials'], auditor, 'all'),
   ...several('DELETE', ['/v1/operators/{name}/credentials/{id}'], administrator, 'all'),

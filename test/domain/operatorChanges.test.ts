@@ -166,3 +166,71 @@ describe('a recovery', () => {
       .refused('STATE');
   });
 });
+
+describe('an authenticator', () => {
+  const key = { label: 'blue key', credentialId: 'cred', publicKey: 'cose', rpId: 'nusec.example' };
+  const add = (name = 'ann', id = 'k1', more = {}): OperatorsCommand => ({
+    ...{ type: 'AddOperatorAuthenticator', name, id, ...key, signCount: 3, ...more },
+  });
+  const use = (signCount: number, id = 'k1'): OperatorsCommand => ({
+    ...{ type: 'UseOperatorAuthenticator', name: 'ann', id, signCount, requestSha256: 'r' },
+  });
+  const end: OperatorChange = { type: 'endAuthenticator', name: 'ann', authenticatorId: 'k1' };
+
+  it('is registered once, by one person', () => {
+    on(...both)
+      .when(add())
+      .givesOnce({ type: 'OperatorAuthenticatorAdded', data: { name: 'ann', id: 'k1', ...key, signCount: 3 } });
+    on(...both, add())
+      .when(add('ben', 'k2'))
+      .refused('CONFLICT');
+    on(...both, add())
+      .when(add('ann', 'k2', { credentialId: 'other', label: '' }))
+      .refused('BAD_REQUEST');
+  });
+
+  it('that does not count up is a copy; one that never counts stays at 0', () => {
+    on(...both, add())
+      .when(use(4))
+      .gives({ type: 'OperatorAuthenticatorUsed', data: { name: 'ann', id: 'k1', signCount: 4, requestSha256: 'r' } });
+    for (const count of [3, 2, 0])
+      on(...both, add())
+        .when(use(count))
+        .refused('CONFIRMATION_REFUSED');
+    on(...both, add(), use(4))
+      .when(use(4))
+      .refused('CONFIRMATION_REFUSED');
+    on(...both, add('ann', 'k1', { signCount: 0 }))
+      .when(use(0))
+      .gives({ type: 'OperatorAuthenticatorUsed', data: { name: 'ann', id: 'k1', signCount: 0, requestSha256: 'r' } });
+    on(...both, add())
+      .when(use(9, 'k2'))
+      .refused('CONFIRMATION_REFUSED');
+  });
+
+  it('of somebody who approves is ended by two administrators, of others by one (I16)', () => {
+    covers('I16');
+    const ended = { type: 'OperatorCredentialEnded', data: { name: 'ann', id: 'k1' } } as const;
+    on(...both, add())
+      .when({ type: 'EndOperatorCredential', name: 'ann', id: 'k1' })
+      .refused('FOUR_EYES_REQUIRED');
+    on(...both, add(), propose(end))
+      .when(approve('operator:ann'))
+      .refused('FOUR_EYES_REQUIRED');
+    on(...both, add(), propose(end))
+      .when(approve())
+      .givesOnce({ type: 'OperatorChangeApproved', data: { id: 'c1', by: 'operator:ben', at: now } }, ended);
+    on(...both)
+      .when(propose(end))
+      .refused('NOT_FOUND');
+    on(...both, person('eve', 'auditor'), add('eve'))
+      .when({ type: 'EndOperatorCredential', name: 'eve', id: 'k1' })
+      .gives({ type: 'OperatorCredentialEnded', data: { name: 'eve', id: 'k1' } });
+  });
+
+  it('ends when others give its owner another token', () => {
+    const reset: OperatorChange = { type: 'resetToken', name: 'ann', tokenSha256: 't-new' };
+    const { byName } = state(...both, person('cat'), add(), propose(reset, 'operator:cat'), approve('operator:ben'));
+    expect(byName.get('ann')?.credentials).toEqual([]);
+  });
+});

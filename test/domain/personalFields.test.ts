@@ -248,6 +248,9 @@ const considered: { readonly [One in Place]: 'personal' | 'actor' | 'alarm' | 't
   'WebhookReplayFailed.name': 'thing',
   'WebhookReplayOrdered.name': 'thing',
   'WebhookSecretRotated.name': 'thing',
+  'OperatorAuthenticatorAdded.label': 'personal',
+  'OperatorAuthenticatorAdded.name': 'personal',
+  'OperatorAuthenticatorUsed.name': 'personal',
 };
 
 it('every text of an event is either encrypted or names nobody', () => {

@@ -28,6 +28,7 @@ import { type RolloutEvent, rollout } from '../../src/domain/rollout.ts';
 import { type SeriesEvent, series } from '../../src/domain/series.ts';
 import { type SubjectsEvent, subjects } from '../../src/domain/subjects.ts';
 import { type VulnerabilityEvent, vulnerability } from '../../src/domain/vulnerability.ts';
+import { type WebhookEvent, webhook } from '../../src/domain/webhook.ts';
 import type { JsonObject } from '../../src/eventstore/port.ts';
 
 /** `true` for a table that names every type of the union: a new event without its name here does not compile. */
@@ -164,6 +165,8 @@ const operatorsEvents: Named<OperatorsEvent> = {
   OperatorTokenAdded: true,
   OperatorCredentialEnded: true,
   OperatorIdentityBound: true,
+  OperatorAuthenticatorAdded: true,
+  OperatorAuthenticatorUsed: true,
   OperatorChangeProposed: true,
   OperatorChangeApproved: true,
   OperatorChangeWithdrawn: true,
@@ -236,6 +239,13 @@ const rolloutEvents: Named<RolloutEvent> = {
 };
 
 const seriesEvents: Named<SeriesEvent> = { SeriesDefined: true, SeriesExtended: true, SeriesBlockTaken: true };
+const webhookEvents: Named<WebhookEvent> = {
+  WebhookAdded: true,
+  WebhookSecretRotated: true,
+  WebhookRemoved: true,
+  WebhookReplayOrdered: true,
+  WebhookDeadLettersDropped: true,
+};
 const vulnerabilityEvents: Named<VulnerabilityEvent> = {
   VulnerabilityOpened: true,
   VulnerabilityNoteReplaced: true,
@@ -311,6 +321,7 @@ describe('every fold is total', () => {
     neverThrows(rollout, rolloutEvents);
     neverThrows(vulnerability, vulnerabilityEvents);
     neverThrows(series, seriesEvents);
+    neverThrows(webhook, webhookEvents);
     neverThrows(subjects, subjectsEvents);
   });
 
@@ -327,6 +338,7 @@ describe('every fold is total', () => {
       rolloutEvents,
       seriesEvents,
       vulnerabilityEvents,
+      webhookEvents,
       subjectsEvents,
     ].flatMap(Object.keys);
     expect(new Set(names).size).toBe(names.length);

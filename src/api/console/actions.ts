@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { html } from 'hono/html';
+import { utf8 } from '../../bytes.ts';
+import { sha256Hex } from '../../digest.ts';
 import type { Role } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import type { Html, Page } from './layout.ts';
@@ -26,6 +28,8 @@ export type Form = {
   number(name: string): number | undefined;
   list(name: string): readonly string[];
   file(name: string): Uint8Array<ArrayBuffer>;
+  /** Every text that is not empty. */
+  texts(): readonly (readonly [string, string])[];
 };
 
 export type Action = {
@@ -121,6 +125,26 @@ function inputOf(field: Field, value: string): Html {
   return html`<div class="field"><label for="${at}">${label}${isOptional ? html` <span class="none">(optional)</span>` : ''}</label>${input}${note}</div>`;
 }
 
+/** Asks for the authenticator of the person: the same form again, with what the browser is to sign. The script sends it.
+ *  @throws NusecError STATE when the person has registered none at this address */
+export async function confirmPage(visit: Visit, action: Action, ids: readonly string[], form: Form): Promise<Page> {
+  const { path, body } = action.request(ids, form);
+  const bytes = body instanceof Uint8Array ? body : utf8(body === undefined ? '' : JSON.stringify(body));
+  const wish = { path, bodySha256: sha256Hex(bytes) };
+  const answer = await visit.send({ method: 'POST', path: '/v1/operators/me/confirmations', body: wish });
+  const kept = form.texts().filter(([name]) => !name.startsWith('webauthn-') && name !== 'confirmation');
+  const title = action.title(ids);
+  const content = html`<div class="narrow"><h1>${title}</h1><p class="about">Confirm it with your authenticator. What it signs is this approval and nothing else.</p>
+<form class="action" method="post">
+<div class="problem" role="alert" hidden></div>
+${kept.map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)}
+<input type="hidden" name="confirmation" value="">
+<input type="hidden" name="webauthn-get" value="${JSON.stringify(await answer.json())}">
+<div class="buttons"><button class="primary" autofocus>Confirm</button><a href="${action.back(ids)}">Cancel</a></div>
+</form></div>`;
+  return { title, content };
+}
+
 /** Reads a form as browsers send it. */
 export async function readForm(body: Readonly<Record<string, string | File | (string | File)[]>>): Promise<Form> {
   const files = new Map<string, Uint8Array<ArrayBuffer>>();
@@ -149,6 +173,7 @@ export async function readForm(body: Readonly<Record<string, string | File | (st
     },
     list: name => (text(name) ?? '').split(/[\s,]+/).filter(part => part !== ''),
     file: name => files.get(name) ?? new Uint8Array(),
+    texts: () => [...texts].filter(([, value]) => value !== ''),
   };
 }
 
@@ -161,5 +186,7 @@ export async function perform(visit: Visit, action: Action, ids: readonly string
   const key = form.text('request');
   // A form that is sent twice is done once.
   const once = request.method === 'POST' && key !== undefined ? { 'Idempotency-Key': key } : {};
-  return visit.send({ ...request, headers: { ...request.headers, ...once } });
+  const confirmation = form.text('confirmation');
+  const confirmed = confirmation === undefined ? {} : { Confirmation: confirmation };
+  return visit.send({ ...request, headers: { ...request.headers, ...once, ...confirmed } });
 }

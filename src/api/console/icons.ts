@@ -15,6 +15,7 @@ const paths = {
   revocations: 'M12 21a9 9 0 100-18 9 9 0 000 18M6 6l12 12',
   alarms: 'M6 16V11a6 6 0 0112 0v5l2 2H4zM10 21h4',
   audit: 'M6 3h9l4 4v14H6zM9 11h7M9 15h7M9 7h3',
+  vulnerabilities: 'M12 3l9 17H3zM12 10v4M12 17v.5',
   webhooks: 'M4 7h9l-3-3M13 7l-3 3M20 17h-9l3-3M11 17l3 3',
   people:
     'M9 11a3.500 3.500 0 100-7 3.500 3.500 0 000 7M3 20c0-4 3-6 6-6s6 2 6 6M16 4.500a3.500 3.500 0 010 6M18 14.500c2 .8 3 2.500 3 5.500',

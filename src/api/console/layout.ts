@@ -39,6 +39,7 @@ const navigation: readonly (readonly [string, readonly Link[]])[] = [
     [
       { path: '/console/releases', name: 'Releases', icon: 'releases' },
       { path: '/console/rollouts', name: 'Rollouts', icon: 'rollouts' },
+      { path: '/console/vulnerabilities', name: 'Vulnerabilities', icon: 'vulnerabilities' },
     ],
   ],
   [

@@ -13,11 +13,12 @@ import { jobActions } from './pages/jobActions.ts';
 import { jobPage, jobReportFile, jobsPage, jobUnitsFile } from './pages/jobs.ts';
 import { mePage, peopleActions, peoplePage } from './pages/people.ts';
 import { programmerActions, programmerPage, programmersPage } from './pages/programmers.ts';
-import { releaseActions, releasePage, releasesPage } from './pages/releases.ts';
+import { releaseActions, releasePage, releaseSbomFile, releasesPage } from './pages/releases.ts';
 import { bulkDevicesFile, revocationActions, revocationsPage } from './pages/revocations.ts';
 import { rolloutActions, rolloutPage, rolloutsPage } from './pages/rollouts.ts';
 import { ceremonyRecordPage, trustPage } from './pages/trust.ts';
 import { trustActions } from './pages/trustActions.ts';
+import { vulnerabilitiesPage, vulnerabilityActions, vulnerabilityPage } from './pages/vulnerabilities.ts';
 import { webhookActions, webhookPage, webhooksPage } from './pages/webhooks.ts';
 import type { Visit } from './visit.ts';
 
@@ -41,6 +42,9 @@ export const pages: Readonly<Record<string, Render>> = {
   '/console/programmers/:id': programmerPage,
   '/console/releases': releasesPage,
   '/console/releases/:id': releasePage,
+  '/console/releases/:id/sbom': releaseSbomFile,
+  '/console/vulnerabilities': vulnerabilitiesPage,
+  '/console/vulnerabilities/:case': vulnerabilityPage,
   '/console/rollouts': rolloutsPage,
   '/console/rollouts/:id': rolloutPage,
   '/console/trust': trustPage,
@@ -69,5 +73,6 @@ export const actions: Actions = {
   ...revocationActions,
   ...rolloutActions,
   ...trustActions,
+  ...vulnerabilityActions,
   ...webhookActions,
 };

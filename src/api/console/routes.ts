@@ -6,7 +6,7 @@ import type { Resource } from '../app.ts';
 import type { ApiEnv, Person } from '../auth.ts';
 import { problemOf } from '../problem.ts';
 import { findSession, sessionCookie } from '../sessions.ts';
-import { actionPage, findAction, maxIdsInPath, perform, readForm, refusalOf } from './actions.ts';
+import { actionPage, confirmPage, findAction, maxIdsInPath, perform, readForm, refusalOf } from './actions.ts';
 import { serveAssets } from './assets.ts';
 import { errorPage } from './errors.ts';
 import { framed } from './layout.ts';
@@ -96,6 +96,9 @@ export const consoleResource: Resource = (api, services) => {
           return c.redirect(`${to}${to.includes('?') ? '&' : '?'}done=${name}`, 303);
         } catch (error) {
           if (!(error instanceof NusecError)) throw error;
+          const asked =
+            error.code === 'CONFIRMATION_REQUIRED' ? await confirmPage(looking, action, ids, form).catch(() => undefined) : undefined;
+          if (asked !== undefined) return c.html(framed(asked, who, action.back(ids)));
           const [status, title] = problemOf(error);
           const page = await actionPage(looking, action, ids, form, refusalOf(title, error));
           return c.html(framed(page, who, action.back(ids)), status);

@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../../errors.ts';
+import { isConfirmed } from '../confirmations.ts';
 import { statusOf } from '../problem.ts';
 
 /** Which codes a request may be refused with: those of every request, those of what it is about, and those of what it does. */
@@ -107,6 +108,7 @@ export function refusalsOf({ method, path, who, hasParameters }: Asked): Readonl
     ...(isChange ? ofChanges : []),
     ...(isChange && who === 'person' ? ofPeoplesChanges : []),
     ...(/\/(approve|release|park)/.test(path) || path.includes('/operators') ? (['FOUR_EYES_REQUIRED'] as const) : []),
+    ...(isConfirmed(path) ? (['CONFIRMATION_REQUIRED', 'CONFIRMATION_REFUSED'] as const) : []),
     ...(isChange ? ofThings.filter(([pattern]) => pattern.test(about)).flatMap(([, own]) => own) : []),
     ...(!isChange && /images|evidence/.test(about) ? (['BLOB_NOT_FOUND', 'BLOB_DAMAGED'] as const) : []),
   ]);

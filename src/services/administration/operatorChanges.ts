@@ -1,5 +1,5 @@
 import type { Actor } from '../../domain/actor.ts';
-import { changeOf, isForOne, operatorChangeContent, recoveryActor } from '../../domain/operatorChanges.ts';
+import { changeOf, isForOne, operatorChangeContent, recoveryActor, recoveryDelayHours } from '../../domain/operatorChanges.ts';
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
 import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
 import { NusecError } from '../../errors.ts';
@@ -47,6 +47,8 @@ function commandOf(ctx: Context, change: OperatorChange, tokenSha256: string): O
       return { ...change, type: 'SetOperatorRoles' };
     case 'resetToken':
       return { type: 'ResetOperatorToken', name, tokenSha256, expiresAt: tokenEnd(ctx) };
+    case 'endAuthenticator':
+      return { type: 'EndOperatorCredential', name, id: change.authenticatorId };
     case 'remove':
       return { type: 'RemoveOperator', name };
   }
@@ -134,9 +136,6 @@ export async function rotateOwnToken(parts: Parts, name: string, tokenSha256: st
   return made?.token;
 }
 
-/** How long a recovery waits for an administrator who objects. */
-export const recoveryDelayHours = 72;
-
 /** Begins a recovery, on the server's own machine: one more administrator, or a new token for one, when too few are left to approve it.
  *  @returns the proposal, to be finished after the delay unless an administrator withdraws it */
 export async function beginRecovery(parts: Parts, name: string, tokenSha256: string): Promise<KnownChange> {
@@ -165,6 +164,8 @@ function describe(change: OperatorChange): string {
       return `make ${name} ${change.roles.join(', ')}`;
     case 'resetToken':
       return `give ${name} another token`;
+    case 'endAuthenticator':
+      return `end the authenticator ${change.authenticatorId} of ${name}`;
     case 'remove':
       return `remove ${name}`;
   }

@@ -44,6 +44,7 @@ export async function listCredentials(ctx: Context, use: TokenUse, name: string)
   return [
     { id: mainTokenId, kind: 'token', label: 'main token', expiresAt, ...usedAt(tokenSha256) },
     ...credentialsOf(operator).map(one => {
+      if (one.kind === 'authenticator') return { id: one.id, kind: one.kind, label: `${one.label} at ${one.rpId}` };
       if (one.kind === 'identity') return { id: one.id, kind: one.kind, label: `${one.subject} at ${one.issuer}` };
       const { tokenSha256: hash, ...shown } = one;
       return { ...shown, ...usedAt(hash) };

@@ -1,5 +1,6 @@
 import { scryptSync, timingSafeEqual } from 'node:crypto';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
+import { recoveryDelayHours } from '../../domain/operatorChanges.ts';
 import { administratorsOf, operatorOf } from '../../domain/operatorEffects.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import { type HashedCode, recoveryCodes, recoveryCodesMade, recoveryCodesStream } from '../../domain/recoveryCodes.ts';
@@ -8,7 +9,6 @@ import { NusecError } from '../../errors.ts';
 import { hourMs } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, executeIf, nowIso, stateOf } from '../base/context.ts';
-import { recoveryDelayHours } from './operatorChanges.ts';
 import { tellOfPeople, tokenEnd } from './operators.ts';
 
 /** Recovery codes: 100 random bits each, written for people to copy; only scrypt hashes are stored. */

@@ -10,6 +10,7 @@ import { inOneCommit } from '../../eventstore/oneCommit.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
+import type { SigningCounts } from '../../keystore/signingCounts.ts';
 import type { ReadModels } from '../../projections/readModels.ts';
 import { maxAwaitedEvents } from '../../projections/runner.ts';
 import { hourMs } from '../../times.ts';
@@ -29,6 +30,8 @@ export type Context = {
   readonly blobs: BlobStore;
   readonly uidLists: UidLists;
   readonly keystore: Keystore;
+  /** Signatures of this process, by the kind of key. */
+  readonly signatures: SigningCounts;
   readonly reads: ReadModels;
   /** Per-device boot keys: wrapped under `kek/boot`, kept in the custody store. */
   readonly bootKeys: BootKeys;

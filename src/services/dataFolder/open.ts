@@ -19,7 +19,9 @@ import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
 import { objectCustody } from '../../keystore/objectCustody.ts';
 import type { Keystore } from '../../keystore/port.ts';
+import { countSignatures } from '../../keystore/signingCounts.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
+import { standingKey } from '../../keystore/standingKey.ts';
 import type { ObjectStore } from '../../objects/port.ts';
 import { type SealedObjects, sealedObjects } from '../../objects/sealed.ts';
 import { openReadModels } from '../../projections/readModels.ts';
@@ -32,7 +34,6 @@ import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore, openObjects } from './keystore.ts';
 import { sharedSubjects } from './sharedSubjects.ts';
-import { standingKey } from './standingKey.ts';
 import { openSubjects } from './subjectKeys.ts';
 
 /** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
@@ -70,7 +71,8 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     await openKeystore(settings, { create, onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }) }),
   );
   if (!create) requireEventLog(settings);
-  const keystore = watchSigningRates(opened, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
+  const { keystore: counted, counts: signatures } = countSignatures(opened);
+  const keystore = watchSigningRates(counted, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
   const objects = await openObjects(settings);
   if (objects !== undefined) own('object store', objects);
   const custody = own('custody', objects === undefined ? openCustody(custodyFile(settings)) : objectCustody(objects, settings.keystore));
@@ -97,6 +99,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     followers,
     reads,
     keystore,
+    signatures,
     blobs,
     uidLists,
     bootKeys: createBootKeys(keystore, custody, () => newestBootKek(keystore)),

@@ -8,6 +8,7 @@ import type { DeadLetterRow } from '../../projections/webhooks.ts';
 import { hourMs, minuteMs, type Seconds } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
+import type { Spans } from '../base/spans.ts';
 import type { AddressGuard } from './addresses.ts';
 import { cloudEvent } from './cloudEvent.ts';
 import type { WebhookFigures } from './webhookFigures.ts';
@@ -23,7 +24,12 @@ export type WebhookLimits = {
   /** For how long a receiver that is not there is waited for before events are given up. */
   readonly giveUpSeconds: Seconds;
 };
-export type DeliveryParts = Parts & { readonly limits: WebhookLimits; readonly guard: AddressGuard; readonly figures: WebhookFigures };
+export type DeliveryParts = Parts & {
+  readonly limits: WebhookLimits;
+  readonly guard: AddressGuard;
+  readonly figures: WebhookFigures;
+  readonly spans: Spans;
+};
 
 /** Of a message that the receiver does not want. */
 const refusedAttempts = 5;
@@ -58,7 +64,7 @@ export type WebhookDelivery = {
 
 /** @param after position up to which nothing is to be sent @param deadLetters that stand */
 export function startWebhookDelivery(
-  { ctx, alarms, limits, guard, figures }: DeliveryParts,
+  { ctx, alarms, limits, guard, figures, spans }: DeliveryParts,
   webhook: Webhook,
   after: number,
   deadLetters: readonly DeadLetterRow[],
@@ -79,8 +85,11 @@ export function startWebhookDelivery(
 
   const append = createAppender(ctx, name);
   const attempt = async (event: Recorded): Promise<WebhookOutcome> => {
-    const message = { id: event.id, body: JSON.stringify(cloudEvent(ctx.project, event)) };
+    const span = spans.begin('client');
+    const message = { id: event.id, body: JSON.stringify(cloudEvent(ctx.project, event)), traceparent: span.traceparent };
     const outcome = await sender.send(message, await secretsOf(ctx, webhook), stop.signal);
+    const attributes = { 'nusec.event.type': event.type, 'http.response.status_code': outcome.status };
+    span.end(`webhook ${name}`, attributes, outcome.isDelivered ? undefined : outcome.failure);
     figure.attempted(outcome.isDelivered);
     if (outcome.isDelivered || outcome.isRefused) failingSinceMs = undefined;
     else failingSinceMs ??= performance.now();

@@ -14,7 +14,7 @@ const timeoutMs = 15_000;
 const maxAnswerBytes = 64 * 1024;
 const keyMessage = utf8('NuSEC webhooks v1');
 
-export type WebhookMessage = { readonly id: string; readonly body: string };
+export type WebhookMessage = { readonly id: string; readonly body: string; readonly traceparent?: string };
 /** `isRefused`: the receiver works, and does not want this message. @property afterMs when it wants to be asked again */
 export type WebhookOutcome =
   | { readonly isDelivered: true; readonly status: number }
@@ -82,6 +82,7 @@ function headersOf(message: WebhookMessage, secrets: readonly string[], now: Dat
     'webhook-id': message.id,
     'webhook-timestamp': timestamp,
     'webhook-signature': signatureOf(secrets, message, timestamp),
+    ...(message.traceparent !== undefined && { traceparent: message.traceparent }),
   };
 }
 

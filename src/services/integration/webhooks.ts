@@ -13,6 +13,7 @@ import { type DeadLetterRow, webhookQueries } from '../../projections/webhooks.t
 import type { Parts } from '../base/alarms.ts';
 import { execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 import type { AddressGuard } from './addresses.ts';
+import type { WebhookFigures } from './webhookFigures.ts';
 import { createWebhookSender, secretsOf, type WebhookOutcome, webhookSecret } from './webhookRequest.ts';
 
 /** Who is told of events: adding, looking, testing and removing; what could not be delivered is tried again or dropped. */
@@ -40,7 +41,9 @@ export type Webhooks = {
   drop(name: string, eventIds: readonly string[] | undefined, reason: string, by: Actor): Promise<number>;
 };
 
-export function createWebhooks({ ctx, alarms, guard }: Parts & { readonly guard: AddressGuard }): Webhooks {
+type WebhooksParts = Parts & { readonly guard: AddressGuard; readonly figures: Pick<WebhookFigures, 'all'> };
+
+export function createWebhooks({ ctx, alarms, guard, figures }: WebhooksParts): Webhooks {
   const change = (command: WebhookCommand) => execute(ctx, webhook, webhooksStream, command, command.by);
   const now = () => nowIso(ctx);
   const tell = (name: string, detail: string) => alarms.raise({ code: 'WEBHOOK_CHANGED', subject: `webhook-${name}`, detail }, 'always');
@@ -52,8 +55,11 @@ export function createWebhooks({ ctx, alarms, guard }: Parts & { readonly guard:
     const queries = await current();
     const [{ byName }, progress, counts] = await Promise.all([stateOf(ctx, webhook, webhooksStream), queries.progress(), queries.counts()]);
     const head = ctx.store.seen();
+    // Whoever delivers knows better than what was recorded at most a minute ago.
+    const live = figures.all();
     return [...byName.values()].map(known => {
-      const position = progress.find(({ name }) => name === known.name)?.position ?? known.afterPosition;
+      const recorded = progress.find(({ name }) => name === known.name)?.position ?? known.afterPosition;
+      const position = Math.max(recorded, live.find(({ name }) => name === known.name)?.position ?? 0);
       const deadLetters = counts.find(({ name }) => name === known.name)?.count ?? 0;
       return { ...known, position, behindEvents: Math.max(0, head - position), deadLetters };
     });

@@ -3,6 +3,7 @@ import type { TokenUse } from '../administration/tokenUse.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
+import type { Spans } from '../base/spans.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { CertificateUse } from '../identity/certificateUse.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
@@ -34,6 +35,7 @@ export type Services = {
   readonly evidence: DeviceEvidence;
   readonly logCheck: LogCheck;
   readonly newestCheckpoint: NewestCheckpoint;
+  readonly spans: Spans;
   readonly webhooks: Webhooks;
   readonly webhookFigures: WebhookFigures;
 };

@@ -17,8 +17,10 @@ import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
 import { approveRelease, publishRelease, uploadRelease } from '../../../src/services/firmware/releases.ts';
 import { planRollout } from '../../../src/services/firmware/rolloutPlan.ts';
+import { openVulnerability } from '../../../src/services/firmware/vulnerabilities.ts';
 import { createJob } from '../../../src/services/production/jobs.ts';
 import { registerProgrammer } from '../../../src/services/production/programmers.ts';
+import { fileOf, osv } from '../../sbom/samples.ts';
 import { newUid } from '../../services/parties.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
@@ -62,6 +64,7 @@ async function seed(ctx: Context): Promise<void> {
   ids.rollout = await planRollout(ctx, { releaseId: ids.release, devices: [ids.device] }, by);
   await seedCredentials(ctx);
   await seedWebhook(ctx);
+  await openVulnerability(ctx, fileOf(osv('CVE-2023-0286', 'openssl', '3.0.8')), by);
   await createAlarms(ctx).raise({ code: 'CLONE_SUSPECTED', subject: ids.device, detail: 'the same key at two places' });
 }
 
@@ -219,7 +222,8 @@ describe('each role does its main task', () => {
   });
 });
 
-const isPage = (path: string): boolean => !/\/(units|report|evidence|export|:sha256)$/.test(path) && path !== '/console/revocations/:id';
+const isPage = (path: string): boolean =>
+  !/\/(units|report|evidence|export|sbom|:sha256)$/.test(path) && path !== '/console/revocations/:id';
 const concrete = (path: string): string => {
   const own: Readonly<Record<string, string>> = {
     jobs: ids.job,
@@ -231,6 +235,7 @@ const concrete = (path: string): string => {
   return path
     .replace(':uid', ids.device)
     .replace(':name', 'lou')
+    .replace(':case', 'CVE-2023-0286')
     .replace(':id', own[path.split('/')[2] ?? ''] ?? '');
 };
 const forms = () => [

@@ -19,6 +19,7 @@ import { initialiseProject } from '../../../src/services/administration/initiali
 import { addOperator, authenticateOperator } from '../../../src/services/administration/operators.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
+import { noSpans } from '../../../src/services/base/spans.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { createCertificateUse } from '../../../src/services/identity/certificateUse.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
@@ -75,6 +76,7 @@ export async function openPlant(wrap: (ctx: Context) => Context = ctx => ctx, pl
     bulkRevocations: undefined as never,
     evidence: undefined as never,
     newestCheckpoint: undefined as never,
+    spans: noSpans,
     webhooks: undefined as never,
     webhookFigures: createWebhookFigures(),
     logCheck: { trouble: () => undefined, close: async () => {} },

@@ -1,7 +1,9 @@
 import { html } from 'hono/html';
+import { fromBase64url } from '../../../bytes.ts';
 import { roles } from '../../../domain/roles.ts';
+import { NusecError } from '../../../errors.ts';
 import type { CredentialAnswer } from '../../credentials.ts';
-import { type Actions, actionLink } from '../actions.ts';
+import { type Actions, actionLink, type Form } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, heading, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
@@ -12,7 +14,7 @@ const me = '/console/people/me';
 
 /** @param owner another person's; one's own without */
 export function credentialsCard(visit: Visit, title: string, credentials: readonly CredentialAnswer[], owner?: string): Html {
-  const actions = owner === undefined ? [actionLink(visit, credentialActions, 'add-token')] : [];
+  const actions = owner === undefined ? ['add-token', 'add-authenticator'].map(name => actionLink(visit, credentialActions, name)) : [];
   return card(title, table('Credentials', columns(visit, owner), credentials, 'Nothing.'), actions);
 }
 
@@ -23,6 +25,18 @@ export async function personPage(visit: Visit, { name = '' }: Readonly<Record<st
 ${credentialsCard(visit, 'Signs in with', credentials, name)}`;
   return { title: name, content };
 }
+
+/** What the script has put into the form. @throws NusecError BAD_REQUEST without it */
+function registrationIn(form: Form): object {
+  const text = form.text('registration');
+  if (text === undefined) throw new NusecError('BAD_REQUEST', 'this page needs scripts, and a browser that knows authenticators');
+  return JSON.parse(new TextDecoder().decode(fromBase64url(text))) as object;
+}
+
+const ended =
+  (back: string) =>
+  (answer: Record<string, unknown>): Html =>
+    html`<div class="narrow"><h1>${'proposal' in answer ? 'Proposed' : 'Ended'}</h1><p class="notice" role="status">${'proposal' in answer ? 'Another administrator approves it under People.' : 'It has ended.'}</p><p><a href="${back}">Back</a></p></div>`;
 
 const columns = (visit: Visit, owner: string | undefined): readonly Column<CredentialAnswer>[] => [
   {
@@ -46,6 +60,28 @@ const columns = (visit: Visit, owner: string | undefined): readonly Column<Crede
 ];
 
 export const credentialActions: Actions = {
+  'add-authenticator': {
+    label: 'Add an authenticator',
+    title: () => 'Add an authenticator',
+    about:
+      'A security key, or what your computer or telephone has. From then on your approvals are confirmed with it, here in the console.',
+    roles,
+    fields: async visit => {
+      const answer = await visit.send({ method: 'POST', path: '/v1/operators/me/authenticators/begin' });
+      return [
+        { name: 'label', label: 'Name', hint: 'Which one it is, such as: blue key' },
+        { name: 'registration', label: '', kind: 'hidden' },
+        { name: 'webauthn-create', label: '', kind: 'hidden', value: JSON.stringify(await answer.json()) },
+      ];
+    },
+    back: () => me,
+    request: (_, form) => ({
+      method: 'POST',
+      path: '/v1/operators/me/authenticators',
+      body: { label: form.text('label'), ...registrationIn(form) },
+    }),
+    done: 'The authenticator is registered.',
+  },
   'add-token': {
     label: 'Add a token',
     title: () => 'Add a token for a program of yours',
@@ -80,7 +116,8 @@ export const credentialActions: Actions = {
     tone: 'danger',
     back: () => me,
     request: ([key]) => ({ method: 'DELETE', path: `/v1/operators/me/credentials/${key}` }),
-    done: 'The token has ended.',
+    answer: ended(me),
+    done: '',
   },
   'end-token': {
     label: 'End…',
@@ -90,6 +127,7 @@ export const credentialActions: Actions = {
     tone: 'danger',
     back: ([name]) => `/console/people/${name}`,
     request: ([name, key]) => ({ method: 'DELETE', path: `/v1/operators/${name}/credentials/${key}` }),
-    done: 'The token has ended.',
+    answer: (answer, [name]) => ended(`/console/people/${name}`)(answer),
+    done: '',
   },
 };

@@ -1,3 +1,4 @@
+import { html } from 'hono/html';
 import type { JobAnswer } from '../../jobViews.ts';
 import type { LineAnswer } from '../../lines.ts';
 import type { ReleaseRowAnswer } from '../../releases.ts';
@@ -163,6 +164,35 @@ export const jobActions: Actions = {
       method: 'POST',
       path: `/v1/jobs/${jobId}/allotments/${programmer}/thaw`,
       body: { reason: form.text('reason') },
+    }),
+    done: 'The share goes on.',
+  },
+  'propose-thaw': {
+    label: 'Propose to thaw',
+    title: ids => `Propose to thaw a share of job ${short(ids)}`,
+    about: 'For a share that is frozen for any reason. Another planner or an officer approves it, and then it goes on.',
+    roles: planners,
+    fields: [reason],
+    back,
+    request: ([jobId, programmer], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/allotments/${programmer}/thaw-proposals`,
+      body: { reason: form.text('reason') },
+    }),
+    answer: ({ id }, ids) =>
+      html`<div class="narrow"><h1>Proposed</h1><p class="notice" role="status">Another person approves it: give them this id.</p><p class="secret" id="proposal">${id as string}</p><p><a href="${back(ids)}">Back</a></p></div>`,
+    done: '',
+  },
+  'approve-thaw': {
+    label: 'Approve a thaw',
+    title: ids => `Approve a thaw of a share of job ${short(ids)}`,
+    about: 'The share goes on. Whoever proposed it does not approve it.',
+    roles: [...planners, 'securityOfficer'],
+    fields: [{ name: 'proposal', label: 'Id of the proposal', hint: '32 hex digits' }],
+    back,
+    request: ([jobId, programmer], form) => ({
+      method: 'POST',
+      path: `/v1/jobs/${jobId}/allotments/${programmer}/thaw-proposals/${form.text('proposal')}/approve`,
     }),
     done: 'The share goes on.',
   },

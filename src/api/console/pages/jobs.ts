@@ -172,7 +172,7 @@ const shareColumns = (visit: Visit, jobId: string): readonly Column<JobAnswer['b
   {
     name: 'Do',
     cell: ({ programmer, status }) =>
-      html`<div class="actions">${['export-package', ...(status === 'FROZEN' ? ['thaw-share'] : [])].map(name => actionLink(visit, jobActions, name, [jobId, programmer]))}</div>`,
+      html`<div class="actions">${['export-package', ...(status === 'FROZEN' ? ['thaw-share', 'propose-thaw', 'approve-thaw'] : [])].map(name => actionLink(visit, jobActions, name, [jobId, programmer]))}</div>`,
   },
 ];
 

@@ -1,6 +1,6 @@
 import { html } from 'hono/html';
 import { effects } from '../../../domain/effects.ts';
-import { type Role, roles } from '../../../domain/roles.ts';
+import { isService, type Role, roles } from '../../../domain/roles.ts';
 import type { CredentialAnswer } from '../../credentials.ts';
 import type { AllowanceAnswer } from '../../effects.ts';
 import type { OperatorAnswer, OperatorChangeAnswer } from '../../operators.ts';
@@ -21,7 +21,28 @@ export async function peoplePage(visit: Visit): Promise<Page> {
     visit.getIfAllowed<{ readonly allowances: readonly NamedAllowance[] }>('/v1/allowances'),
   ]);
   const content = html`${heading('People', 'Roles, scopes and tokens. Who may approve is itself changed under four eyes.', [actionLink(visit, peopleActions, 'add-person')])}
-${list === undefined ? html`<p class="empty">Administrators and auditors see who else there is. <a href="/console/people/me">Your own account</a></p>` : table('People', personColumns(visit), list.operators, 'Nobody yet.')}
+${
+  list === undefined
+    ? html`<p class="empty">Administrators and auditors see who else there is. <a href="/console/people/me">Your own account</a></p>`
+    : table(
+        'People',
+        personColumns(visit),
+        list.operators.filter(({ roles: held }) => !isService(held)),
+        'Nobody yet.',
+      )
+}
+${
+  list &&
+  card(
+    'Service accounts',
+    table(
+      'Service accounts',
+      personColumns(visit),
+      list.operators.filter(({ roles: held }) => isService(held)),
+      'No program has an account. Add one with the role service and what it may begin.',
+    ),
+  )
+}
 ${changed && card('Changes under four eyes', table('Changes', changeColumns(visit), changed.changes, 'Nothing was proposed.'))}
 ${allowed && card('Allowances that wait', table('Allowances', allowanceColumns(visit), allowed.allowances, 'Nobody asks for more than one may do alone within a day.'))}`;
   return { title: 'People', content, isLive: true };
@@ -66,7 +87,7 @@ const changeColumns = (visit: Visit): readonly Column<OperatorChangeAnswer>[] =>
   {
     name: 'Change',
     cell: ({ change }) =>
-      html`<strong>${{ add: 'Add', setRoles: 'Set roles of', resetToken: 'New token for', remove: 'Remove' }[change.type]} ${change.name}</strong>${change.roles === undefined ? '' : html`<br>${change.roles.join(', ')}`}`,
+      html`<strong>${{ add: 'Add', setRoles: 'Set roles of', resetToken: 'New token for', endAuthenticator: 'End an authenticator of', remove: 'Remove' }[change.type]} ${change.name}</strong>${change.roles === undefined ? '' : html`<br>${change.roles.join(', ')}`}`,
   },
   { name: 'State', cell: ({ status }) => badge(status) },
   { name: 'Proposed', cell: ({ proposedBy, proposedAt }) => html`${proposedBy}<br>${time(proposedAt)}` },

@@ -3,7 +3,7 @@ import type { LineAnswer } from '../../lines.ts';
 import type { ReleaseAnswer, ReleaseRowAnswer } from '../../releases.ts';
 import { type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, type Cell, type Column, facts, filters, heading, id, pager, table } from '../parts.ts';
+import { badge, type Cell, type Column, card, facts, filters, heading, id, pager, table } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
 import { lineField } from './jobActions.ts';
@@ -40,8 +40,24 @@ const releaseColumns: readonly Column<ReleaseRowAnswer>[] = [
 export async function releasePage(visit: Visit, { id: releaseId = '' }: Readonly<Record<string, string>>): Promise<Page> {
   const release = await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`);
   const content = html`${heading(`${release.line} ${release.image} ${release.version}`, badge(release.status), actionsFor(visit, release))}
-${facts([...factsOf(release), ...moreOf(release)])}`;
+${facts([...factsOf(release), ...moreOf(release)])}
+${card('Bill of materials', materialsOf(release), [actionLink(visit, releaseActions, 'attach-sbom', [releaseId])])}`;
   return { title: `Release ${release.version}`, content, isLive: true };
+}
+
+const materialsOf = ({ releaseId, sbomFormat, sbomSha256 }: ReleaseAnswer): Html =>
+  sbomSha256 === undefined
+    ? html`<p class="empty">None: nobody can say which components are in it, or what a vulnerability reaches.</p>`
+    : html`${facts([
+        ['Format', sbomFormat],
+        ['SHA-256', id(sbomSha256, 64)],
+      ])}<p><a class="button" href="/console/releases/${releaseId}/sbom" download>Download</a></p>`;
+
+/** As it was attached. */
+export async function releaseSbomFile(visit: Visit, { id: releaseId = '' }: Readonly<Record<string, string>>): Promise<Response> {
+  const answer = await visit.send({ method: 'GET', path: `/v1/releases/${releaseId}/sbom` });
+  const headers = { 'Content-Type': 'application/json', 'Content-Disposition': `attachment; filename="${releaseId}.sbom.json"` };
+  return new Response(answer.body, { headers });
 }
 
 function actionsFor(visit: Visit, { releaseId, status, image }: ReleaseAnswer): readonly Html[] {
@@ -75,7 +91,7 @@ const factsOf = (release: ReleaseAnswer): readonly (readonly [string, Cell])[] =
 ];
 
 const known = new Set(
-  'releaseId line image version securityCounter imageHash bodySha256 size status uploadedBy contributors contentSha256 approvedBy counterJump upload'.split(
+  'releaseId line image version securityCounter imageHash bodySha256 size status uploadedBy contributors contentSha256 approvedBy counterJump upload sbomSha256 sbomFormat'.split(
     ' ',
   ),
 );
@@ -165,6 +181,21 @@ export const releaseActions: Actions = {
       body: { contentSha256: form.text('contentSha256') },
     }),
     done: 'The release is approved.',
+  },
+  'attach-sbom': {
+    label: 'Attach a bill of materials',
+    title: ids => `Attach a bill of materials to release ${idOf(ids)}`,
+    about: 'CycloneDX or SPDX 2.3, JSON. It is read for its components, and kept as it is; another one takes its place.',
+    roles: managers,
+    fields: [{ name: 'file', label: 'File', kind: 'file' }],
+    back,
+    request: ([releaseId], form) => ({
+      method: 'PUT',
+      path: `/v1/releases/${releaseId}/sbom`,
+      body: form.file('file'),
+      headers: { 'Content-Type': 'application/json' },
+    }),
+    done: 'The bill of materials is attached.',
   },
   'publish-release': {
     label: 'Publish',

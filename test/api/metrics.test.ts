@@ -1,0 +1,86 @@
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { exchange } from '../support/http.ts';
+import { startTestServer, type TestServer } from '../support/server.ts';
+
+/** What Prometheus scrapes, and what people have built on it. */
+
+const root = new URL('../../', import.meta.url).pathname;
+let server: TestServer;
+let text = '';
+const ask = (path: string, token: string, body?: object) =>
+  exchange(`${server.url}${path}`, {
+    ca: server.rootPem,
+    headers: { Authorization: `Bearer ${token}`, ...(body && { 'Content-Type': 'application/json' }) },
+    ...(body && { body: JSON.stringify(body) }),
+  });
+const namesIn = (figures: string): ReadonlySet<string> => new Set([...figures.matchAll(/^# TYPE (\w+) /gm)].map(([, name = '']) => name));
+
+beforeAll(async () => {
+  server = await startTestServer();
+  const { json } = await ask('/v1/operators', server.alice, { name: 'prometheus', roles: ['service'] });
+  await ask('/v1/devices/00112233445566778899aabbccddeeff', server.alice);
+  await ask('/nothing', server.alice);
+  await expect
+    .poll(async () => {
+      text = (await ask('/metrics', json.token as string)).text;
+      return text;
+    })
+    .toMatch(/^nusec_checkpoint_age_seconds \d/m);
+});
+afterAll(() => server?.close());
+
+describe('the figures', () => {
+  it('are read by a service account, and by nobody without a token', async () => {
+    expect((await exchange(`${server.url}/metrics`, { ca: server.rootPem })).json.code).toBe('UNAUTHENTICATED');
+    expect((await ask('/metrics', server.alice)).contentType).toMatch(/^text\/plain; version=0\.0\.4/);
+  });
+
+  it('count requests by the route that is declared, never by the name of a thing', () => {
+    expect(text).toMatch(/^nusec_http_requests_total\{method="GET",route="\/v1\/devices\/:uid",status="404"\} 1$/m);
+    expect(text).toMatch(/^nusec_http_requests_total\{method="GET",route="none",status="404"\} 1$/m);
+    expect(text).toMatch(/^nusec_http_request_duration_seconds_bucket\{le="10",method="POST",route="\/v1\/operators"\} 1$/m);
+    expect(text).not.toContain('00112233');
+  });
+
+  it('tell of signatures, certificates, followers and the log', () => {
+    expect(text).toMatch(/^nusec_signatures_total\{key="log"\} [1-9]/m);
+    expect(text).toMatch(/^nusec_certificates_ending\{days="30"\} \d+$/m);
+    expect(text).toMatch(/^nusec_follower_stopped\{follower="revocations"\} 0$/m);
+    expect(text).toMatch(/^nusec_events_total [1-9]/m);
+  });
+
+  it('are clean for promtool', context => {
+    const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
+    if (checked.error !== undefined) context.skip(`promtool is not here: ${checked.error.message}`);
+    expect(checked.stdout + checked.stderr).toBe('');
+  });
+});
+
+describe('deploy/', () => {
+  const board = JSON.parse(readFileSync(`${root}deploy/grafana.json`, 'utf8')) as {
+    panels: readonly { title: string; targets?: readonly { expr: string }[] }[];
+  };
+  const { groups } = parse(readFileSync(`${root}deploy/alerts.yml`, 'utf8')) as {
+    groups: readonly { rules: readonly { alert: string; expr: string }[] }[];
+  };
+  const expressions = [
+    ...board.panels.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => [title, expr] as const)),
+    ...groups.flatMap(({ rules }) => rules.map(({ alert, expr }) => [alert, expr] as const)),
+  ];
+
+  it.each(expressions)('%s asks for figures that there are', (_, expr) => {
+    const known = namesIn(text);
+    const asked = [...expr.matchAll(/\b((?:nusec|process|nodejs)_\w+)/g)].map(([, name = '']) => name.replace(/_(bucket|sum|count)$/, ''));
+    expect(asked.filter(name => !known.has(name))).toEqual([]);
+    expect(asked.length + Number(expr.includes('up{'))).toBeGreaterThan(0);
+  });
+
+  it('has rules that promtool takes', context => {
+    const checked = spawnSync('promtool', ['check', 'rules', `${root}deploy/alerts.yml`], { encoding: 'utf8' });
+    if (checked.error !== undefined) context.skip(`promtool is not here: ${checked.error.message}`);
+    expect(checked.stdout).toContain('SUCCESS');
+  });
+});
