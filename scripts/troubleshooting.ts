@@ -119,6 +119,8 @@ const nextSteps = {
   ALLOTMENT_FROZEN: 'Find out why it was frozen, then thaw it.',
   SPDM_MALFORMED: mend,
   SPDM_UNEXPECTED: 'Begin the exchange again.',
+  EVIDENCE_UNSUPPORTED:
+    'The device gives another kind of evidence than its line asks for, or a form of it that is not read here ([attestation.md](attestation.md)).',
   SPDM_UNSUPPORTED: 'The device has to speak SPDM 1.2 or later with the algorithms of [spdm.md](spdm.md).',
   SPDM_SIGNATURE: suspect,
   SPDM_RECORD: 'Begin the SPDM exchange again.',

@@ -1,4 +1,5 @@
 import { array, bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
+import { maxTokenBytes } from './eat/psaToken.ts';
 import { maxBlocksPerRequest } from './ota/blockPlan.ts';
 import { blockTagBytes } from './ota/blocks.ts';
 import { maxBlockBytes } from './ota/otaJob.ts';
@@ -44,6 +45,16 @@ export const helloMessage = record({
 
 /** dn/spdm and up/spdm: type byte 05 (clear) or 06 (secured) ‖ one SPDM message. */
 export const spdmMessage = record({ cid: field(0, cid), data: field(1, bytesUpTo(maxSpdmBytes, 2)) });
+
+/** dn/eat: the server asks for a PSA attestation token with its nonce. */
+export const eatQuestion = record({ cid: field(0, cid), nonce: field(1, bytes(32)) });
+
+/** up/eat: the token, or null and why there is none now. */
+export const eatAnswer = record({
+  cid: field(0, cid),
+  token: field(1, nullable(bytesUpTo(maxTokenBytes))),
+  error: optionalField(2, reason),
+});
 
 /** up/job/next */
 export const jobQuestion = record({ cid: field(0, cid) });
@@ -123,6 +134,8 @@ export const attestMessage = record({
   signatures: optionalField(4, array(text(16), maxSignatureNames, 1)),
   /** SubjectPublicKeyInfo by which a device without certificates is known. */
   publicKey: optionalField(5, bytesUpTo(maxPublicKeyBytes)),
+  /** What the device is to prove itself with; messages of SPDM when absent. A token is verified with `publicKey`. */
+  evidence: optionalField(6, oneOf({ 'psa-token': 1 })),
 });
 
 /** Serial numbers in one bundle message; with the largest bundle it stays within `maxPayloadBytes`. */

@@ -3,10 +3,10 @@
  *  Device   up `n1/{uid}/up/{family}[/…]`              down `n1/{uid}/dn/{family}`
  *  Gateway  up `n1/g/{gateway}/{uid}/up/{family}[/…]`  down `n1/g/{gateway}/dn/{uid}/{family}`, to itself `n1/g/{gateway}/dn/{family}` */
 
-export const upFamilies = ['hello', 'spdm', 'job', 'ota', 'order', 'evidence', 'csr', 'trust', 'lwt'] as const;
+export const upFamilies = ['hello', 'spdm', 'eat', 'job', 'ota', 'order', 'evidence', 'csr', 'trust', 'lwt'] as const;
 export type UpFamily = (typeof upFamilies)[number];
 
-export const downFamilies = ['spdm', 'job', 'ota', 'crt', 'order', 'attest', 'bundle', 'trust', 'err'] as const;
+export const downFamilies = ['spdm', 'eat', 'job', 'ota', 'crt', 'order', 'attest', 'bundle', 'trust', 'err'] as const;
 export type DownFamily = (typeof downFamilies)[number];
 
 export const maxPayloadBytes = 128 * 1024;

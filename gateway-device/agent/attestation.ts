@@ -3,19 +3,23 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { concat, equalBytes, fromHex } from '../../src/bytes.ts';
 import type { CodecType } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
+import { stateHash } from '../../src/eat/psaClaims.ts';
+import { verifyToken } from '../../src/eat/psaToken.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
+import { type DeviceEvidence, evidenceBytes } from '../../src/evidence/deviceEvidence.ts';
 import { type attestMessage, maxRelayedEvidenceBytes } from '../../src/mqttMessages.ts';
+import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { type GatewayVerdict, signVerdict } from '../../src/production/verdict.ts';
 import { spdmVersions } from '../../src/spdm/constants.ts';
-import { type Evidence, encodeEvidence, type VerifiedEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { encodeMeasurementBlock } from '../../src/spdm/measurement.ts';
 import { defaultSpdmPolicy, offerUnder, type SpdmPolicy, signatureNames } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
 import { secondsOf } from '../../src/times.ts';
 import { openByteLink } from '../link/byteLink.ts';
-import { spdmOver } from '../link/devAuthClient.ts';
-import { createMctpClient } from '../link/mctpLink.ts';
+import { openDevAuth, spdmOver } from '../link/devAuthClient.ts';
+import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
@@ -49,12 +53,15 @@ const keyJudge = (named: Uint8Array | undefined): VerifyOptions['trustKey'] =>
   named &&
   (publicKey => {
     if (!equalBytes(publicKey, named)) throw new NusecError('CHAIN_REFUSED', 'the key is not that of this device');
-    return createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
+    return keyOf(publicKey);
   });
+
+const keyOf = (spki: Uint8Array) => createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
 
 const verdictNonceBytes = 16;
 /** No proof, but nothing that speaks against the device: the wire is to blame, the device is busy, or it does not speak what it was asked. */
 const withoutProof: readonly ErrorCode[] = [
+  'EVIDENCE_UNSUPPORTED',
   'INTERNAL',
   'LINK_FAILED',
   'LINK_TIMEOUT',
@@ -76,22 +83,38 @@ export async function attestDevice(
   if (typeof gathered === 'string') {
     return answer(parts, uid, nonce, withoutProof.includes(gathered) ? 'unreachable' : 'failed', undefined, gathered);
   }
+  const evidence = evidenceBytes(gathered);
   try {
-    const trustKey = keyJudge(asked.publicKey);
-    const options = { nonce, uidHex: uid, trust: parts.trust.judge, versions: spdmVersions, ...(trustKey && { trustKey }) };
-    const verified = await verifyEvidence(gathered, options);
-    if (verified.contentChanged) throw new NusecError('ATTESTATION_FAILED', 'the measurements changed while they were read');
-    return await answer(parts, uid, nonce, 'passed', { evidence: gathered, verified });
+    const verified = await judge(parts, uid, nonce, asked, gathered);
+    return await answer(parts, uid, nonce, 'passed', { evidence, verified });
   } catch (error) {
-    return answer(parts, uid, nonce, 'failed', { evidence: gathered }, codeOf(error));
+    return answer(parts, uid, nonce, 'failed', { evidence }, codeOf(error));
   }
 }
 
+/** What a verdict names of evidence that holds. */
+type Verified = Pick<GatewayVerdict, 'spdmVersion' | 'measurementSha256'>;
+
+async function judge({ trust }: AttestParts, uid: string, nonce: Uint8Array, asked: Asked, gathered: DeviceEvidence): Promise<Verified> {
+  const { publicKey } = asked;
+  if (gathered.kind === 'psa-token') {
+    if (publicKey === undefined) throw new NusecError('EVIDENCE_UNSUPPORTED', 'the cloud has named no key');
+    const token = await verifyToken(gathered.token, { nonce, key: keyOf(publicKey) });
+    return { measurementSha256: stateHash(token) };
+  }
+  const trustKey = keyJudge(publicKey);
+  const options = { nonce, uidHex: uid, trust: trust.judge, versions: spdmVersions, ...(trustKey && { trustKey }) };
+  const { contentChanged, version, measurements } = await verifyEvidence(gathered, options);
+  if (contentChanged) throw new NusecError('ATTESTATION_FAILED', 'the measurements changed while they were read');
+  return { spdmVersion: version, measurementSha256: sha256(concat(...measurements.map(encodeMeasurementBlock))) };
+}
+
 /** The wire is opened for one attestation: others may use it in between. @returns the evidence, or the code of what went wrong */
-async function gather({ trust }: AttestParts, address: string, nonce: Uint8Array, asked: Asked): Promise<Evidence | ErrorCode> {
+async function gather({ trust }: AttestParts, address: string, nonce: Uint8Array, asked: Asked): Promise<DeviceEvidence | ErrorCode> {
   try {
     const client = createMctpClient(await openByteLink(address));
     try {
+      if (asked.evidence === 'psa-token') return await gatherToken(client, nonce);
       const { publicKey } = asked;
       const offer = { ...offerUnder(policyOf(asked)), isOurs: trust.isOurs, ...(publicKey && { publicKey }) };
       const evidence = await runAttestation({ ...offer, nonce, raw: true, wait: patience(sleep) }, spdmOver(client));
@@ -104,7 +127,17 @@ async function gather({ trust }: AttestParts, address: string, nonce: Uint8Array
   }
 }
 
-type Found = { readonly evidence: Evidence; readonly verified?: VerifiedEvidence };
+async function gatherToken(client: MctpClient, nonce: Uint8Array): Promise<DeviceEvidence> {
+  try {
+    const { token } = await openDevAuth(client).request('attest', { nonce });
+    return { kind: 'psa-token', token };
+  } catch (error) {
+    if (!(error instanceof DevAuthError)) throw error;
+    throw new NusecError('EVIDENCE_UNSUPPORTED', `the device gives no tokens: ${error.message}`, { cause: error });
+  }
+}
+
+type Found = { readonly evidence: Uint8Array; readonly verified?: Verified };
 
 async function answer(
   { identity, trust, nextSequence }: AttestParts,
@@ -114,16 +147,14 @@ async function answer(
   found?: Found,
   error?: string,
 ): Promise<AgentAnswer> {
-  const evidence = found === undefined ? null : encodeEvidence(found.evidence);
-  const measured = found?.verified && concat(...found.verified.measurements.map(encodeMeasurementBlock));
+  const evidence = found?.evidence ?? null;
   const value: GatewayVerdict = {
     gateway: identity.gatewayId,
     uid: fromHex(uid),
     nonce: nonce.slice(0, verdictNonceBytes),
     verdict,
-    ...(found?.verified && { spdmVersion: found.verified.version }),
+    ...found?.verified,
     ...(evidence && { transcriptSha256: sha256(evidence) }),
-    ...(measured && { measurementSha256: sha256(measured) }),
     bundleVersion: trust.bundle().version,
     timeSeconds: secondsOf(Date.now()),
     sequence: nextSequence(),

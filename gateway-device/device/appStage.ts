@@ -1,4 +1,5 @@
 import { createDevAuthResponder, type DevAuthHandlers } from '../../src/production/devauth/responder.ts';
+import type { TokenSource } from '../chip/attestationToken.ts';
 import type { StageContext, StageFactory } from '../chip/board.ts';
 import { firmwareHandlers } from '../chip/firmwareHandlers.ts';
 import { commonHandlers, maxBodyBytes, type OrderNonce, otpHandler, putHandler, receiptHandler } from '../chip/handlers.ts';
@@ -10,9 +11,10 @@ import { downgradePermits } from './app/judgement.ts';
 export type Companion = { readonly stop: () => Promise<void> };
 
 /** The application (BL3) of a provisioned device: proves itself by SPDM on its UART, takes upgrades and signed orders inside sessions.
- *  @param companion  started with it: the MQTT side of an online device */
+ *  @param companion  started with it: the MQTT side of an online device
+ *  @param tokenFor  of a device without SPDM: its PSA attestation tokens */
 export const appStage =
-  (companion?: (context: StageContext) => Companion): StageFactory =>
+  (companion?: (context: StageContext) => Companion, tokenFor?: TokenSource): StageFactory =>
   context => {
     const orderNonce: OrderNonce = { current: undefined };
     const handlers: DevAuthHandlers = {
@@ -23,6 +25,7 @@ export const appStage =
       receipt: receiptHandler(context),
       wipe: wipeHandler(context, orderNonce),
       debugUnlock: debugUnlockHandler(context, orderNonce),
+      ...(tokenFor && { attest: attestHandler(tokenFor(context)) }),
     };
     const options = { stage: () => context.stage, maxBodyBytes };
     const devAuth = createDevAuthResponder(handlers, options);
@@ -31,9 +34,14 @@ export const appStage =
     const relayed = Object.entries({ hello, reset, fwBegin, fwChunk, fwEnd, receipt, wipe }).filter(([, handler]) => handler !== undefined);
     const gateway = createDevAuthResponder(Object.fromEntries(relayed) as DevAuthHandlers, options);
     const beside = companion?.(context);
-    const handle = messageHandler({ devAuth, spdm: spdmResponder(context, { programmer: devAuth, gateway }) });
+    const spdm = tokenFor === undefined ? { spdm: spdmResponder(context, { programmer: devAuth, gateway }) } : {};
+    const handle = messageHandler({ devAuth, ...spdm });
     return { handle, ...(beside && { stop: beside.stop }) };
   };
+
+const attestHandler =
+  (tokenFor: ReturnType<TokenSource>): NonNullable<DevAuthHandlers['attest']> =>
+  async ({ nonce }) => ({ token: await tokenFor(nonce) });
 
 /** On the wire the order names the nonce of the last HELLO (T31). */
 function wipeHandler(context: StageContext, orderNonce: OrderNonce): NonNullable<DevAuthHandlers['wipe']> {

@@ -2,6 +2,7 @@ import { opening } from '../../src/closing.ts';
 import { holdFolder } from '../../src/fileLock.ts';
 import type { Decryption } from '../../src/ota/decrypt.ts';
 import { type Seconds, secondsOf } from '../../src/times.ts';
+import { tokenSource } from '../chip/attestationToken.ts';
 import { bl2Stage } from '../chip/bl2Stage.ts';
 import { type BoardEvent, createBoard } from '../chip/board.ts';
 import { type BoardPorts, readyLine, serveBoard } from '../chip/boardPorts.ts';
@@ -21,6 +22,8 @@ export type McuOptions = {
   readonly ports?: BoardPorts;
   /** Where the application connects to; without it the device is reached by its UART only. */
   readonly online?: Omit<OnlineOptions, 'nowSeconds'>;
+  /** What the application proves itself with; messages of SPDM when not given. */
+  readonly evidence?: 'psa-token' | undefined;
   /** Key that its bootloader is built with, for images that are encrypted for the whole line; default: the chip's own. */
   readonly decryption?: Decryption | undefined;
   readonly tell: (event: BoardEvent) => void;
@@ -28,12 +31,13 @@ export type McuOptions = {
 
 /** @returns the line that says where it can be reached, and how to power it off
  *  @throws NusecError BAD_REQUEST, FOLDER_REFUSED, FOLDER_IN_USE, PORT_TAKEN, LINK_FAILED, KEYSTORE_DAMAGED */
-export const startMcu = ({ folder, identity, newIdentity, ports, online, decryption, tell }: McuOptions) =>
+export const startMcu = ({ folder, identity, newIdentity, ports, online, decryption, evidence, tell }: McuOptions) =>
   opening(async own => {
     own('folder', holdFolder(folder));
     const chip = own('chip', openChipFolder(folder, identity ?? (hasChip(folder) ? undefined : newIdentity()), undefined, decryption));
     const nowSeconds = (): Seconds => secondsOf(Date.now());
-    const app = appStage(online && onlineDevice({ ...online, nowSeconds }));
+    const tokens = evidence === 'psa-token' ? { tokenFor: tokenSource } : {};
+    const app = appStage(online && onlineDevice({ ...online, ...tokens, nowSeconds }), tokens.tokenFor);
     const board = createBoard({ chip, stages: { devauth: devauthStage, bl2: bl2Stage, app }, tell });
     return { ready: readyLine(board, own('ports', await serveBoard(board, ports))) };
   });

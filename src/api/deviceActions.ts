@@ -25,6 +25,14 @@ const publicKeyField = z
     description: 'SubjectPublicKeyInfo (DER), base64url',
     example: 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li_hp_m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q',
   });
+const enrolKeySchema = z.strictObject({
+  publicKey: publicKeyField,
+  instanceId: z
+    .string()
+    .regex(/^01[0-9a-f]{64}$/)
+    .optional()
+    .openapi({ description: 'of its PSA attestation tokens, hex; 01 and SHA-256 of the point of the key when not given' }),
+});
 const params = z.object({ uid: uidField });
 const reasonBody = jsonBody(z.strictObject({ reason: reasonField }));
 const decommissionSchema = z.object({ status: z.string(), receipt: z.enum(['received', 'none', 'awaited']) }).openapi('Decommission');
@@ -74,12 +82,12 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     path: '/v1/devices/{uid}/attestation-key',
     summary: 'Enrols the key that a device proves itself with where it has no certificate; it takes the place of the one before',
     middleware: officer,
-    request: { params, ...jsonBody(z.strictObject({ publicKey: publicKeyField })) },
+    request: { params, ...jsonBody(enrolKeySchema) },
     responses: answer,
   });
   api.openapi(enrolKey, async c => {
-    const publicKey = fromBase64url(c.req.valid('json').publicKey);
-    return c.json(toAnswer(await enrolAttestationKey(ctx, c.req.valid('param').uid, publicKey, actor(c))), 200);
+    const { publicKey, instanceId } = c.req.valid('json');
+    return c.json(toAnswer(await enrolAttestationKey(ctx, c.req.valid('param').uid, fromBase64url(publicKey), instanceId, actor(c))), 200);
   });
 
   /** A step of an officer that takes a reason and answers with the device. */

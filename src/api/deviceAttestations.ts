@@ -1,4 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { tokenCallers } from '../domain/attestationPolicy.ts';
+import type { AttestationProof } from '../evidence/attestationProof.ts';
 import { attestationProof } from '../services/field/attestationProofs.ts';
 import { deviceEvidence, deviceRow } from '../services/field/devices.ts';
 import type { Resource } from './app.ts';
@@ -17,6 +19,18 @@ const negotiatedSchema = z
   })
   .openapi('Negotiated');
 
+const tokenSchema = z
+  .object({
+    profile: z.string(),
+    algorithm: z.string().openapi({ example: 'ES256' }),
+    lifeCycle: z.string().openapi({ example: 'secured' }),
+    implementationId: z.string().openapi({ description: 'hex' }),
+    instanceId: z.string().openapi({ description: 'hex' }),
+  })
+  .openapi('PsaToken');
+/** What the device has spoken, where it has signed. */
+const spoken = { negotiated: negotiatedSchema.optional(), token: tokenSchema.optional() };
+
 const attestationSchema = z
   .object({
     result: z.enum(['passed', 'failed', 'unproven', 'unsupported']).openapi({
@@ -28,7 +42,7 @@ const attestationSchema = z
     via: z.enum(['mqtt', 'gateway', 'programmer']),
     imageHash: z.string().optional(),
     version: z.string().optional(),
-    negotiated: negotiatedSchema.optional(),
+    ...spoken,
   })
   .openapi('AttestationResult');
 
@@ -42,7 +56,7 @@ const attestedSchema = z
     reason: z.string().optional(),
     evidenceSha256: sha256Field.optional(),
     verdictSha256: sha256Field.optional(),
-    negotiated: negotiatedSchema.optional(),
+    ...spoken,
   })
   .openapi('Attestation');
 
@@ -57,11 +71,28 @@ const proofSchema = z
     result: z.string(),
     reason: z.string().optional(),
     evidence: z.string().openapi({ description: 'what the device has signed, base64url' }),
+    token: z
+      .object({
+        caller: z.enum(tokenCallers),
+        instanceId: z.string(),
+        implementationId: z.string().optional(),
+        certificates: z.array(z.string()).optional().openapi({ description: 'DER, base64url, leaf first; absent for an enrolled key' }),
+      })
+      .optional()
+      .openapi({ description: 'of a PSA attestation token: what the line asked of it, and the certificates of its key' }),
     references: z
       .array(z.object({ index: z.number(), value: z.string(), releaseId: z.string().optional(), version: z.string().optional() }))
       .openapi({ description: 'what the measurements had to be, by what the registry knew then' }),
   })
   .openapi('AttestationProof');
+
+/** The lists of the answer may be changed. */
+function asAnswer({ token, references, ...facts }: AttestationProof): z.infer<typeof proofSchema> {
+  if (token === undefined) return { ...facts, references: [...references] };
+  const { certificates, ...asked } = token;
+  const shown = certificates === undefined ? asked : { ...asked, certificates: [...certificates] };
+  return { ...facts, references: [...references], token: shown };
+}
 
 export type AttestedAnswer = z.infer<typeof attestedSchema>;
 
@@ -94,7 +125,7 @@ export const deviceAttestationsResource: Resource = (api, { ctx, field, attestat
     summary: 'What the device signed, for anybody to verify again',
     middleware: reader,
     request: { params: params.extend({ sha256: sha256Field }) },
-    responses: { 200: bytesAnswer('the raw messages, JSON with base64url', 'application/json') },
+    responses: { 200: bytesAnswer('the raw messages of SPDM, JSON with base64url; a PSA attestation token, COSE', 'application/json') },
   });
   api.openapi(evidence, async c => {
     const { uid, sha256 } = c.req.valid('param');
@@ -137,7 +168,7 @@ export const deviceAttestationsResource: Resource = (api, { ctx, field, attestat
     const { uid, id } = c.req.valid('param');
     await deviceRow(ctx, uid);
     const made = await attestationProof(ctx, attestations, uid, id);
-    return c.json({ ...made, references: [...made.references] }, 200);
+    return c.json(asAnswer(made), 200);
   });
 
   const attest = createRoute({

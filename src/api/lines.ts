@@ -1,6 +1,14 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { definedOf } from '../defined.ts';
-import { maxEveryHours, maxPerMinute, spdmCapabilityNames, spdmSignatureNames, spdmVersionNames } from '../domain/attestationPolicy.ts';
+import {
+  evidenceKinds,
+  maxEveryHours,
+  maxPerMinute,
+  spdmCapabilityNames,
+  spdmSignatureNames,
+  spdmVersionNames,
+  tokenCallers,
+} from '../domain/attestationPolicy.ts';
 import { type DefinedLine, layoutOf, policyOf } from '../domain/line.ts';
 import { isInScope } from '../domain/roles.ts';
 import { attestationProgress } from '../services/field/attestationSchedule.ts';
@@ -35,6 +43,15 @@ const policySchema = z
     leastVersion: z.enum(spdmVersionNames).openapi({ description: 'no version of SPDM before it' }),
     signatures: z.array(z.enum(spdmSignatureNames)).openapi({ description: 'signature algorithms of devices, by their key' }),
     requires: z.array(z.enum(spdmCapabilityNames)).openapi({ description: 'capabilities that every device must have' }),
+    evidence: z
+      .enum(evidenceKinds)
+      .openapi({ description: 'what devices prove themselves with: SPDM, or PSA attestation tokens (RFC 9783)' }),
+    caller: z.enum(tokenCallers).openapi({ description: 'which side of a device asks for tokens' }),
+    implementationId: z
+      .string()
+      .regex(/^([0-9a-f]{64})?$/)
+      .optional()
+      .openapi({ description: 'implementation id of the tokens of every device, hex; empty: any' }),
     publicKey: z.boolean().openapi({ description: 'whether a device without certificates may be known by its public key (slot 0xFF)' }),
     everyHours: z
       .number()
@@ -107,7 +124,7 @@ const countersSchema = z
   .openapi('LineCounters');
 
 const count = z.number();
-const progressSchema = z
+export const progressSchema = z
   .object({
     line: lineField,
     everyHours: count.optional(),
@@ -116,6 +133,7 @@ const progressSchema = z
     inService: count,
     attested: count,
     left: count,
+    overdue: z.boolean().openapi({ description: 'fewer than nine of ten were attested within two periods: alarm ATTESTATION_OVERDUE' }),
     results: z.object({ passed: count, failed: count, unproven: count, unsupported: count }),
   })
   .openapi('AttestationProgress');

@@ -1,7 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { createAttestationLag } from '../services/field/attestationLag.ts';
+import { createAttestationLag, createScheduleView } from '../services/field/attestationLag.ts';
 import type { Resource } from './app.ts';
 import { jsonAnswer } from './fields.ts';
+import { progressSchema } from './lines.ts';
 import { readinessOf } from './system.ts';
 
 /** Figures about the whole: how current attestations are, and whether the log and its checkpoints are well. */
@@ -15,6 +16,7 @@ const healthSchema = z
   })
   .openapi('LogHealth');
 export type AttestationLagAnswer = z.infer<typeof lagSchema>;
+export type ScheduleAnswer = z.infer<typeof progressSchema>;
 export type LogHealthAnswer = z.infer<typeof healthSchema>;
 
 export const overviewResource: Resource = (api, services, auth) => {
@@ -28,6 +30,16 @@ export const overviewResource: Resource = (api, services, auth) => {
     responses: { 200: jsonAnswer(lagSchema, 'the lag') },
   });
   api.openapi(lag, async c => c.json(await lagNow(), 200));
+
+  const schedulesNow = createScheduleView(ctx, attestations);
+  const schedules = createRoute({
+    method: 'get',
+    path: '/v1/attestations/schedules',
+    summary: 'How far each line is that has a schedule of attestations, or whose devices were all asked; counted once a minute',
+    middleware: auth.person(),
+    responses: { 200: jsonAnswer(z.object({ schedules: z.array(progressSchema) }), 'the schedules') },
+  });
+  api.openapi(schedules, async c => c.json({ schedules: [...(await schedulesNow())] }, 200));
 
   const health = createRoute({
     method: 'get',

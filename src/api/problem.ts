@@ -110,6 +110,7 @@ const problems = {
   DEVAUTH_REFUSED: [409, 'The target refuses the command'],
   SPDM_MALFORMED: [400, 'Malformed SPDM message'],
   SPDM_UNEXPECTED: [409, 'SPDM message out of order'],
+  EVIDENCE_UNSUPPORTED: [422, 'Evidence of a kind that is not read here'],
   SPDM_UNSUPPORTED: [422, 'SPDM version or algorithm not supported'],
   SPDM_SIGNATURE: [403, 'The SPDM signature does not verify'],
   SPDM_RECORD: [403, 'A secured SPDM record is refused'],

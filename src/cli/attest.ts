@@ -1,16 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { type ServerOptions, withServer, withServerOptions } from './client.ts';
-import { print, record } from './output.ts';
+import { ask, type ServerOptions, withServer, withServerOptions } from './client.ts';
+import { print, record, table } from './output.ts';
 
 type AttestationProgress = {
   readonly line: string;
   readonly inService: number;
   readonly attested: number;
   readonly left: number;
+  readonly overdue: boolean;
+  readonly everyHours?: number;
   readonly results: { readonly passed: number; readonly failed: number; readonly unproven: number; readonly unsupported: number };
 };
-type Attest = ServerOptions & { line: string; start: boolean; watch?: boolean };
+type Attest = ServerOptions & { line?: string; start: boolean; watch?: boolean };
 
 const lookEveryMs = 2000;
 
@@ -19,15 +21,21 @@ export function registerAttest(program: Command): void {
   withServerOptions(
     program
       .command('attest')
-      .description('let every connected device of a line prove what it runs, within the budget of the line')
-      .requiredOption('--line <line>', 'product line')
+      .description(
+        'let every connected device of a line prove what it runs, within the budget of the line; without a line: how far the schedules are',
+      )
+      .option('--line <line>', 'product line; when not given, how far every line with a schedule is')
       .option('--no-start', 'only look how far the schedule is')
       .option('--watch', 'show the progress until every device in service was attested; Ctrl-C ends the watching alone')
-      .addHelpText('after', '\nExamples:\n  $ nusec attest --line meter --watch\n  $ nusec attest --line meter --no-start --json'),
+      .addHelpText(
+        'after',
+        '\nExamples:\n  $ nusec attest --line meter --watch\n  $ nusec attest --line meter --no-start --json\n  $ nusec attest',
+      ),
   ).action(attest);
 }
 
 async function attest({ line, start, watch, ...options }: Attest): Promise<void> {
+  if (line === undefined) return showSchedules(options);
   await withServer(options, async server => {
     const look = () => server.json<AttestationProgress>('GET', `/v1/lines/${line}/attestation`);
     let progress = start ? await server.json<AttestationProgress>('POST', `/v1/lines/${line}/attest`, {}) : await look();
@@ -39,6 +47,19 @@ async function attest({ line, start, watch, ...options }: Attest): Promise<void>
       if (progress.left === 0) return;
     }
   });
+}
+
+async function showSchedules(options: ServerOptions): Promise<void> {
+  const { schedules } = await ask<{ schedules: readonly AttestationProgress[] }>(options, 'GET', '/v1/attestations/schedules');
+  const rows = schedules.map(({ line, everyHours = '', attested, inService, left, results, overdue }) => [
+    line,
+    everyHours,
+    `${attested}/${inService}`,
+    left,
+    results.failed,
+    overdue ? 'overdue' : 'in time',
+  ]);
+  print(options, schedules, table(['LINE', 'EVERY HOURS', 'ATTESTED', 'LEFT', 'FAILED', 'STATE'], rows));
 }
 
 const shown = ({ results, ...progress }: AttestationProgress): string => record({ ...progress, ...results });

@@ -75,11 +75,13 @@ export function registerDevice(program: Command): void {
     'attestation-key <uid> <file>',
     'enrol the key that a device proves itself with where it has no certificate',
     `attestation-key ${example} iak.pem`,
-  ).action(async (uid: string, file: string, options: ServerOptions) => {
-    const [der] = fromPem('PUBLIC KEY', readText(file, 'public key'));
-    if (der === undefined) throw new NusecError('KEY_REFUSED', `${file} has no PUBLIC KEY in PEM`);
-    await act(options, 'PUT', `${uid}/attestation-key`, { publicKey: toBase64url(der) });
-  });
+  )
+    .option('--instance-id <hex>', 'of its PSA attestation tokens, 66 hex digits; 01 and SHA-256 of the key when not given')
+    .action(async (uid: string, file: string, { instanceId, ...options }: ServerOptions & { instanceId?: string }) => {
+      const [der] = fromPem('PUBLIC KEY', readText(file, 'public key'));
+      if (der === undefined) throw new NusecError('KEY_REFUSED', `${file} has no PUBLIC KEY in PEM`);
+      await act(options, 'PUT', `${uid}/attestation-key`, { publicKey: toBase64url(der), instanceId });
+    });
   command(
     'tag <uid>',
     'add and remove words that rollouts and lists select by',

@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
+import { evidenceKinds } from '../domain/attestationPolicy.ts';
 import type { CheckResult } from '../gateway/conformance/checks.ts';
-import { portNumber, wholeNumber } from './options.ts';
+import { oneOf, portNumber, wholeNumber } from './options.ts';
 import { print, progress, styled, table } from './output.ts';
 
 /** `nusec device check`: plays the server's part against the firmware of a device, and says what it does not do as docs/device-contract.md asks. */
@@ -11,6 +12,7 @@ type CheckOptions = {
   readonly host: string;
   readonly name: string;
   readonly wait: number;
+  readonly evidence: (typeof evidenceKinds)[number];
   readonly json?: boolean;
 };
 
@@ -28,6 +30,7 @@ export function registerCheck(device: Command): void {
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--name <name>', 'name or address under which the device reaches it; goes into the certificate', 'localhost')
     .option('--wait <seconds>', 'how long to wait for the device, each time', wholeNumber(1, maxWaitSeconds), 120)
+    .option('--evidence <kind>', `what the device proves itself with: ${evidenceKinds.join(', ')}`, oneOf(evidenceKinds), 'spdm')
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',
@@ -37,12 +40,13 @@ Exit status 1: a check failed.
 
 Examples:
   $ nusec device check ./check --uid ${uid}
+  $ nusec device check ./check --uid ${uid} --evidence psa-token
   $ nusec device check ./check --host 0.0.0.0 --name 192.0.2.7 --wait 600 --json`,
     )
     .action(checkDevice);
 }
 
-async function checkDevice(folder: string, { uid, port, host, name, wait, ...options }: CheckOptions): Promise<void> {
+async function checkDevice(folder: string, { uid, port, host, name, wait, evidence, ...options }: CheckOptions): Promise<void> {
   const { openBench } = await import('../gateway/conformance/bench.ts');
   const { defaultCheckTimes, runChecks } = await import('../gateway/conformance/checks.ts');
   const { openCheckPki } = await import('../gateway/conformance/testPki.ts');
@@ -53,7 +57,7 @@ async function checkDevice(folder: string, { uid, port, host, name, wait, ...opt
       `device ${pki.uid}: flash root.pem, device.key and device.pem of ${folder}, registration ${pki.objId}; connect to ${name}:${bench.port}`,
     );
     const times = { ...defaultCheckTimes, connectMs: wait * 1000 };
-    const results = await runChecks({ bench, pki, times }, options.json ? undefined : tell);
+    const results = await runChecks({ bench, pki, times, evidence }, options.json ? undefined : tell);
     if (results.some(({ verdict }) => verdict !== 'passed')) process.exitCode = 1;
     const rows = results.map(({ name, verdict, section, detail }) => [name, verdict, section, detail]);
     print(options, { uid: pki.uid, results }, `\n${table(['CHECK', 'VERDICT', 'CONTRACT', 'DETAIL'], rows)}`);

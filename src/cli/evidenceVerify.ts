@@ -66,7 +66,7 @@ function wanted(reference: string, named: readonly NamedReference[]): readonly N
   return found;
 }
 
-function shown({ result, flaws, uid, at, nonceHex, certificates, negotiated, measurements }: ProvenAttestation): string {
+function shown({ result, flaws, uid, at, nonceHex, certificates, negotiated, token, measurements }: ProvenAttestation): string {
   const [leaf, ...issuers] = certificates;
   const facts = record({
     device: uid,
@@ -74,7 +74,10 @@ function shown({ result, flaws, uid, at, nonceHex, certificates, negotiated, mea
     nonce: nonceHex,
     certificate: leaf ? `${leaf.serialHex}, valid until ${leaf.notAfter}` : 'none: known by its public key',
     'issued by': issuers.map(({ subject }) => subject).join(' under '),
-    SPDM: `${negotiated.version}, ${negotiated.signature}, ${negotiated.hash}, slot ${negotiated.slot}`,
+    ...(negotiated && { SPDM: `${negotiated.version}, ${negotiated.signature}, ${negotiated.hash}, slot ${negotiated.slot}` }),
+    ...(token && {
+      token: `${token.profile}, ${token.algorithm}, life cycle ${token.lifeCycle}, implementation ${token.implementationId}`,
+    }),
   });
   const rows = measurements.map(({ index, name, judgement, reference, value }) => [
     index,

@@ -2,11 +2,13 @@ import type { Command } from 'commander';
 import { toBase64url } from '../bytes.ts';
 import {
   type AttestationPolicy,
+  evidenceKinds,
   maxEveryHours,
   maxPerMinute,
   spdmCapabilityNames,
   spdmSignatureNames,
   spdmVersionNames,
+  tokenCallers,
 } from '../domain/attestationPolicy.ts';
 import { ask, type ServerOptions, withServerOptions } from './client.ts';
 import { keyBits } from './image.ts';
@@ -36,6 +38,9 @@ type Attestation = ServerOptions & {
   signatures?: string[];
   require?: string[];
   publicKey?: boolean;
+  evidence?: string;
+  caller?: string;
+  implementationId?: string;
   everyHours?: number;
   perMinute?: number;
 };
@@ -136,6 +141,9 @@ Examples:
       .command('attestation')
       .description('say what its devices have to speak when they are attested; what is left out stays as it is')
       .argument('<line>', 'product line')
+      .option('--evidence <kind>', `what devices prove themselves with: ${evidenceKinds.join(', ')} (RFC 9783)`, oneOf(evidenceKinds))
+      .option('--caller <side>', `which side of a device asks for tokens: ${tokenCallers.join(', ')}`, oneOf(tokenCallers))
+      .option('--implementation-id <hex>', 'of the tokens of every device, 64 hex digits; any: ANY')
       .option('--least-version <v>', `no version of SPDM before it: ${spdmVersionNames.join(', ')}`, oneOf(spdmVersionNames))
       .option('--signatures <names...>', `signature algorithms of devices: ${spdmSignatureNames.join(', ')}`)
       .option('--require <names...>', `capabilities that every device must have: ${spdmCapabilityNames.join(', ')}; none: NONE`)
@@ -145,11 +153,15 @@ Examples:
       .option('--no-public-key', 'every device shows a certificate')
       .addHelpText(
         'after',
-        '\nExamples:\n  $ nusec line attestation meter --least-version 1.3 --signatures P-384\n  $ nusec line attestation meter --require CHUNK --public-key --json\n  $ nusec line attestation meter --every-hours 24 --per-minute 200',
+        '\nExamples:\n  $ nusec line attestation meter --least-version 1.3 --signatures P-384\n  $ nusec line attestation meter --require CHUNK --public-key --json\n  $ nusec line attestation meter --every-hours 24 --per-minute 200\n  $ nusec line attestation meter --evidence psa-token --caller secure',
       ),
-  ).action(async (name: string, { leastVersion, signatures, require, publicKey, everyHours, perMinute, ...options }: Attestation) => {
+  ).action(async (name: string, { leastVersion, signatures, require, publicKey, everyHours, perMinute, ...rest }: Attestation) => {
+    const { evidence, caller, implementationId, ...options } = rest;
     const requires = require?.filter(capability => capability !== 'NONE');
     const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/attestation`, {
+      evidence,
+      caller,
+      implementationId: implementationId === 'ANY' ? '' : implementationId,
       leastVersion,
       signatures,
       requires,

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import type { McuOptions } from '../../gateway-device/device/mcu.ts';
+import { evidenceKinds } from '../domain/attestationPolicy.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
 import { decryptionOf } from './imageKeys.ts';
-import { httpsUrl, portNumber, wholeNumber } from './options.ts';
+import { httpsUrl, oneOf, portNumber, wholeNumber } from './options.ts';
 import { hostPort } from './process.ts';
 
 type Options = {
@@ -19,6 +20,7 @@ type Options = {
   mqttName?: string;
   https?: string;
   encryptionKey?: string;
+  evidence?: 'spdm' | 'psa-token';
   json?: boolean;
 };
 
@@ -44,6 +46,12 @@ export function registerMcu(program: Command): void {
       '--encryption-key <priv.pem>',
       'P-256 key that its bootloader is built with, where a whole line has one; default: the chip’s own',
     )
+    .option(
+      '--evidence <kind>',
+      `what its firmware proves itself with: ${evidenceKinds.join(', ')} (RFC 9783, and no SPDM then)`,
+      oneOf(evidenceKinds),
+      'spdm',
+    )
     .addOption(new Option('--server-mqtt <host:port>', 'the same as --mqtt').hideHelp())
     .option('--json', 'JSON lines, also on a terminal')
     .addHelpText(
@@ -56,6 +64,7 @@ Examples:
   $ nusec mcu run --data ./chips/1 --uid 00112233445566778899aabbccddeeff --serial-port 7001 --debug-port 7002
   $ nusec mcu run --data ./chips/1 --mqtt localhost:8883
   $ nusec mcu run --data ./chips/1 --mqtt localhost:8883 --https https://localhost:8443
+  $ nusec mcu run --data ./chips/1 --mqtt localhost:8883 --evidence psa-token
   $ nusec mcu run --data ./chips/1 --serial-device /dev/ttyUSB0`,
     )
     .action(run);
@@ -67,13 +76,14 @@ const run = (options: Options): Promise<void> =>
   );
 
 function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
-  const { data, productId, serialPort, debugPort, serialDevice, mqttName, https, encryptionKey } = options;
+  const { data, productId, serialPort, debugPort, serialDevice, mqttName, https, encryptionKey, evidence } = options;
   const mqtt = options.mqtt ?? options.serverMqtt;
   const uid = options.uid === undefined ? undefined : uidFromHex(options.uid);
   return {
     folder: data,
     ...(encryptionKey !== undefined && { decryption: decryptionOf(encryptionKey) }),
     ...(uid && { identity: { uid, productId } }),
+    ...(evidence === 'psa-token' && { evidence }),
     newIdentity: () => ({ uid: new Uint8Array(randomBytes(uidBytes)), productId }),
     ports: {
       ...(serialPort !== undefined && { serialPort }),

@@ -1,9 +1,9 @@
 import { InvalidArgumentError } from 'commander';
 import { openIdentities } from './spdm/identities.ts';
 import { openLink } from './spdm/link.ts';
-import { wholeNumber } from './spdm/names.ts';
+import { faultText, wholeNumber } from './spdm/names.ts';
 import { spdmCommand } from './spdm/options.ts';
-import { type RequesterOptions, runSteps, stepNames } from './spdm/requesterSteps.ts';
+import { disorderIn, type RequesterOptions, runSteps, stepNames } from './spdm/requesterSteps.ts';
 
 /** `npm run spdm:requester -- …`: our SPDM requester over the socket framing of other SPDM tools (docs/spdm-interoperability.md).
  *  One JSON line for each step; exit code 1 when one fails. */
@@ -23,15 +23,19 @@ function stepsOf(text: string): readonly string[] {
   const names = text.split(',');
   const unknown = names.find(name => !stepNames.some(known => known === name));
   if (unknown !== undefined) throw new InvalidArgumentError(`"${unknown}" is none of ${stepNames.join(', ')}`);
+  const disorder = disorderIn(names);
+  if (disorder !== undefined) throw new InvalidArgumentError(disorder);
   return names;
 }
 
-const identities = await openIdentities(options, 'requester');
-const { link, close } = await openLink(options);
+let close: () => Promise<void> = async () => {};
 try {
-  await runSteps(options, identities, link, result => void process.stdout.write(`${JSON.stringify(result)}\n`));
+  const identities = await openIdentities(options, 'requester');
+  const opened = await openLink(options);
+  close = opened.close;
+  await runSteps(options, identities, opened.link, result => void process.stdout.write(`${JSON.stringify(result)}\n`));
 } catch (error) {
-  process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : 'unknown fault'}\n`);
+  process.stderr.write(`${faultText(error)}\n`);
   process.exitCode = 1;
 }
 await close().catch(() => {});

@@ -1,6 +1,6 @@
 import { Option } from 'commander';
 import { openIdentities } from './spdm/identities.ts';
-import { wholeNumber } from './spdm/names.ts';
+import { faultText, wholeNumber } from './spdm/names.ts';
 import { spdmCommand } from './spdm/options.ts';
 import { type ResponderOptions, serveResponder } from './spdm/responderServer.ts';
 
@@ -19,5 +19,10 @@ const options = spdmCommand('spdm:responder', 'SPDM responder for interoperabili
   .parse()
   .opts<ResponderOptions>();
 
-const identities = await openIdentities(options, 'responder');
-serveResponder(options, identities, event => void (options.quiet || process.stderr.write(`${event}\n`)));
+try {
+  const identities = await openIdentities(options, 'responder');
+  serveResponder(options, identities, event => void (options.quiet || process.stderr.write(`${event}\n`)));
+} catch (error) {
+  process.stderr.write(`${faultText(error)}\n`);
+  process.exitCode = 1;
+}

@@ -26,7 +26,12 @@ export type Attested = {
 };
 
 /** SubjectPublicKeyInfo (DER), base64url, and its SHA-256, hex. */
-export type AttestationKey = { readonly publicKey: string; readonly publicKeySha256: string };
+export type AttestationKey = {
+  readonly publicKey: string;
+  readonly publicKeySha256: string;
+  /** Of PSA attestation tokens, 33 bytes, hex; that of the key when it is absent. */
+  readonly instanceId?: string;
+};
 
 export type IssuedCertificate = {
   /** 16 bytes, hex. */

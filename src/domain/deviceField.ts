@@ -110,7 +110,9 @@ export function resume({ by }: Of<DeviceCommand, 'ResumeDevice'>, state: LivingD
 /** The key comes from who built the device; a device that has ended gets none. */
 export function enrolAttestationKey({ type: _, ...key }: Of<DeviceCommand, 'EnrolAttestationKey'>, state: LivingDevice): Events {
   if (outOfUse.includes(state.status)) refuse('DEVICE_STATE', `a device that is ${state.status} gets no key`);
-  return state.attestationKey?.publicKeySha256 === key.publicKeySha256 ? [] : [{ type: 'AttestationKeyEnrolled', data: key }];
+  const { attestationKey: known } = state;
+  const isKnown = known?.publicKeySha256 === key.publicKeySha256 && known.instanceId === key.instanceId;
+  return isKnown ? [] : [{ type: 'AttestationKeyEnrolled', data: key }];
 }
 
 const maxTags = 20;

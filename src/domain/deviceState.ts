@@ -204,8 +204,8 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
     case 'TrustBundleFollowed':
       return { ...state, trustBundleVersion: event.data.version };
     case 'AttestationKeyEnrolled': {
-      const { publicKey, publicKeySha256 } = event.data;
-      return { ...state, attestationKey: { publicKey, publicKeySha256 } };
+      const { by: _, ...attestationKey } = event.data;
+      return { ...state, attestationKey };
     }
     case 'DeviceTagged':
       return { ...state, tags: event.data.tags };

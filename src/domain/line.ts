@@ -181,7 +181,8 @@ function evolve(state: LineState, event: LineEvent): LineState {
     case 'AttestationOfAllAsked':
       return { ...state, attestAllSince: event.data.since };
     case 'AttestationPolicySet':
-      return { ...state, attestation: event.data.policy };
+      // Policies of before say nothing of what came later.
+      return { ...state, attestation: { ...defaultAttestationPolicy, ...event.data.policy } };
     case 'SupportPeriodSet':
       return { ...state, supportUntil: event.data.supportUntil };
     default:

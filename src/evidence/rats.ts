@@ -89,27 +89,30 @@ function listAt(value: CborValue | undefined, key: number): readonly CborValue[]
 /** EAT claim keys (RFC 9711, IANA registry of CWT claims), and those of draft-ietf-rats-ear. */
 const claim = { issuedAt: 6, nonce: 10, ueid: 256, profile: 265, submodules: 266, verifierId: 1004 } as const;
 const appraisal = { status: 1000, vector: 1001 } as const;
-const earProfile = 'tag:github.com,2023:veraison/ear';
+const earProfile = 'tag:ietf.org,2026:rats/ear#03';
 /** UEID type RAND (RFC 9711 §4.2.1) in front of the UID. */
 const ueidRandom = 1;
-/** Trustworthiness tiers and claims (draft-ietf-rats-ar4si §2.3). */
+/** Trustworthiness tiers and claims (draft-ietf-rats-ar4si §2.3); the status is the worst of them (draft-ietf-rats-ear §3.2). */
 const vectorKey = { instanceIdentity: 0, configuration: 1, executables: 2 } as const;
 const trust = { affirming: 2, approvedBoot: 3, warning: 32, unrecognized: 33, contraindicated: 96 } as const;
+/** A claim is in the tier that it is in or above (draft-ietf-rats-ar4si §2.3.2). */
+const tiers = [trust.contraindicated, trust.warning, trust.affirming];
+const tierOf = (value: number): number => tiers.find(tier => value >= tier) ?? 0;
 
 /** @param nowSeconds when the result is made @returns an unsigned claims set */
 export function encodeAttestationResult(proven: ProvenAttestation, nowSeconds: Seconds): Uint8Array {
   const { uid, nonceHex, result, measurements } = proven;
   const executables = measurements.filter(({ index }) => index === measurementIndex.bl2 || index === measurementIndex.application);
   const areKnown = executables.length > 0 && executables.every(({ judgement }) => judgement === 'equal');
-  const isLocked = !proven.flaws.some(flaw => flaw.startsWith('hardware state'));
-  const vector = new Map<number, CborValue>([
+  const isOpen = proven.flaws.some(flaw => /^(hardware state|life cycle)/.test(flaw));
+  const claims = new Map<number, number>([
     [vectorKey.instanceIdentity, trust.affirming],
-    [vectorKey.configuration, isLocked ? trust.affirming : trust.warning],
+    [vectorKey.configuration, isOpen ? trust.warning : trust.affirming],
     [vectorKey.executables, areKnown ? trust.approvedBoot : trust.unrecognized],
   ]);
   const submodule = new Map<number, CborValue>([
-    [appraisal.status, result === 'passed' ? trust.affirming : isLocked ? trust.contraindicated : trust.warning],
-    [appraisal.vector, vector],
+    [appraisal.status, result === 'passed' ? trust.affirming : Math.max(trust.warning, ...[...claims.values()].map(tierOf))],
+    [appraisal.vector, claims],
   ]);
   return encodeCbor(
     new Map<number, CborValue>([

@@ -12,7 +12,7 @@ import type { GatewayLimits } from './broker/limits.ts';
 import { clientIdOf } from './broker/rights.ts';
 import { type BundlePush, createBundlePush } from './reach/bundles.ts';
 import type { Channel } from './reach/channel.ts';
-import { spdmHandler } from './topics/attestation.ts';
+import { eatHandler, spdmHandler } from './topics/attestation.ts';
 import { type CertificateParts, certificateHandler } from './topics/certificates.ts';
 import { evidenceHandler } from './topics/evidence.ts';
 import { helloHandler } from './topics/hello.ts';
@@ -104,6 +104,7 @@ function handlersFor({ ctx, alarms, field, channel, peers }: GatewayParts): Hand
   return {
     hello: helloHandler(field, channel),
     spdm: spdmHandler(channel),
+    eat: eatHandler(channel),
     evidence: evidenceHandler(channel),
     order: orderHandler(channel, field.decommissions),
     job: jobHandler(ctx, field.delivery),

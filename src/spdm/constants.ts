@@ -32,6 +32,11 @@ export const requestCode = {
   setCertificate: 0xee,
   vendorDefined: 0xfe,
   respondIfReady: 0xff,
+  /** 1.3. */
+  getEndpointInfo: 0x87,
+  getMeasurementExtensionLog: 0xef,
+  getKeyPairInfo: 0xfc,
+  setKeyPairInfo: 0xfd,
 } as const;
 
 /** Response codes (DSP0274, table "SPDM response codes"). */
@@ -58,6 +63,11 @@ export const responseCode = {
   setCertificateRsp: 0x6e,
   vendorDefined: 0x7e,
   error: 0x7f,
+  /** 1.3. */
+  endpointInfo: 0x07,
+  measurementExtensionLog: 0x6f,
+  keyPairInfo: 0x7c,
+  setKeyPairInfoAck: 0x7d,
 } as const;
 
 /** ERROR codes in param1 (DSP0274, table "Error code and error data"). */
@@ -77,6 +87,8 @@ export const spdmError = {
   responseTooLarge: 0x0d,
   requestTooLarge: 0x0e,
   largeResponse: 0x0f,
+  /** 1.3. */
+  invalidPolicy: 0x11,
   versionMismatch: 0x41,
   responseNotReady: 0x42,
   requestResynch: 0x43,
@@ -113,7 +125,10 @@ export const capability = {
   csr: 0x100000,
   certificateInstallReset: 0x200000,
   /** 1.3. */
+  /** 1 = unsigned only, 2 = signed too. */
   endpointInfo: 0xc00000,
+  endpointInfoUnsigned: 0x400000,
+  endpointInfoSigned: 0x800000,
   measurementExtensionLog: 0x1000000,
   event: 0x2000000,
   /** 1.3: 1 = only with several keys, 2 = negotiated. */
@@ -121,6 +136,7 @@ export const capability = {
   multiKeyOnly: 0x4000000,
   multiKeyNegotiated: 0x8000000,
   keyPairInfo: 0x10000000,
+  setKeyPairInfo: 0x20000000,
   /** 1.4. */
   largeResponse: 0x80000000,
 } as const;

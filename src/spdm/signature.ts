@@ -12,6 +12,7 @@ export type SigningContext =
   | 'responder-challenge_auth signing'
   | 'responder-measurements signing'
   | 'responder-key_exchange_rsp signing'
+  | 'responder-endpoint_info signing'
   | 'requester-finish signing';
 
 /** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384; the faster form for a key seen once), or a KeyObject (always for ML-DSA, and
@@ -35,6 +36,7 @@ const prefixes: Record<SigningContext, Uint8Array[]> = {
   'responder-challenge_auth signing': [],
   'responder-measurements signing': [],
   'responder-key_exchange_rsp signing': [],
+  'responder-endpoint_info signing': [],
   'requester-finish signing': [],
 };
 

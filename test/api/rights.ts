@@ -130,7 +130,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
     ['securityOfficer', 'productionPlanner', 'releaseManager'],
     'lists',
   ),
-  ...several('GET', ['/v1/attestations/lag', '/v1/log/health'], readers, 'all'),
+  ...several('GET', ['/v1/attestations/lag', '/v1/attestations/schedules', '/v1/log/health'], readers, 'all'),
   ...several(
     'GET',
     [

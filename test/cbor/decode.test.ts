@@ -2,7 +2,7 @@ import { encode as encodeWithCborX } from 'cbor-x';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex } from '../../src/bytes.ts';
-import { decodeCbor } from '../../src/cbor/decode.ts';
+import { decodeCbor, decodeForeignCbor } from '../../src/cbor/decode.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import type { CborKey, CborValue } from '../../src/cbor/value.ts';
 import { NusecError } from '../../src/errors.ts';
@@ -129,3 +129,31 @@ function reencodesOrIsRefused(bytes: Uint8Array): void {
   }
   expect(encodeCbor(decoded)).toEqual(new Uint8Array(bytes));
 }
+
+describe('decodeForeignCbor', () => {
+  it('reads what is deterministic as decodeCbor does', () => {
+    fc.assert(fc.property(value, item => void expect(decodeForeignCbor(encodeCbor(item))).toEqual(item)));
+  });
+
+  it.each<[string, CborValue, string]>([
+    ['1817', 23, 'a head longer than needed'],
+    ['1b00000000000000ff', 255, 'eight bytes for 255'],
+    [
+      'a203040102',
+      new Map([
+        [3, 4],
+        [1, 2],
+      ]),
+      'unsorted keys',
+    ],
+    ['82f93c00f7', [null, null], 'a float and undefined'],
+    ['f8ff', null, 'a simple value'],
+    ['a1414001', new Map([['0x4140', 1]]), 'a key of bytes'],
+  ])('reads %s', (hex, expected) => {
+    expect(decodeForeignCbor(fromHex(hex))).toEqual(expected);
+  });
+
+  it.each(['a201020103', 'a20102180103', '9f01ff', '5f4100ff', 'f81f', 'fc', '1c', '8201', 'f93c', '00ff'])('refuses %s', hex => {
+    expect(() => decodeForeignCbor(fromHex(hex))).toThrow(refused);
+  });
+});

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { openIdentities } from '../../src/cli/spdm/identities.ts';
 import { openLink } from '../../src/cli/spdm/link.ts';
 import { algorithmNames, capabilitiesOf } from '../../src/cli/spdm/names.ts';
-import { runSteps } from '../../src/cli/spdm/requesterSteps.ts';
+import { disorderIn, runSteps } from '../../src/cli/spdm/requesterSteps.ts';
 import { serveResponder } from '../../src/cli/spdm/responderServer.ts';
 
 /** The command-line requester against the command-line responder, over a socket. */
@@ -50,5 +50,48 @@ describe('the SPDM tools', () => {
     expect(results[1]).toMatchObject({ version: '1.2', mutual: true });
     expect(results.at(steps.indexOf('VENDOR'))).toMatchObject({ answer: Buffer.from('NuSEC').toString('hex') });
     expect(events.filter(event => !event.startsWith('listening'))).toEqual([]);
+  });
+
+  it('1.3: key pairs, device class and measurement extension log, as the responder has them', async () => {
+    const caps = capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,MULTI_KEY_ONLY,GET_KEY_PAIR_INFO,SET_KEY_PAIR_INFO,EP_INFO_SIG,MEL');
+    const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
+    const options = { ...common, ...algorithms, versions: [0x13] as const, slots: 2 };
+    const plain = { measurements: 2, mutAuth: 'none', heartbeatSeconds: 0, stay: false } as const;
+    const server = serveResponder({ ...options, caps, ...plain }, await openIdentities(options, 'responder'), () => undefined);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { link, close } = await openLink({ ...options, port });
+    const results: object[] = [];
+    const asked = ['SESSION', 'KEY_PAIRS', 'ENDPOINT', 'MEL', 'END'];
+    const requester = {
+      ...options,
+      caps: capabilitiesOf('CERT,CHAL,ENCRYPT,MAC,KEY_EX,MULTI_KEY_NEG'),
+      port,
+      steps: asked,
+      slot: 0,
+      portionBytes: 1024,
+      hint: '',
+    };
+    await runSteps(requester, await openIdentities(options, 'requester'), link, result => void results.push(result));
+    await close();
+    expect(results.slice(1, 4)).toMatchObject([
+      {
+        keyPairs: [
+          { id: 1, usage: 15, slotMask: 1 },
+          { id: 2, usage: 15, slotMask: 2 },
+        ],
+        changed: true,
+      },
+      { signed: true, classes: [{ registry: 4, vendorId: 'd97e0000' }] },
+      { entries: 4 },
+    ]);
+  });
+
+  it('says what is missing when steps are out of order', () => {
+    expect(disorderIn(steps)).toBeUndefined();
+    expect(disorderIn(['ATTEST', 'MEASURE'])).toBe('MEASURE needs a session: put SESSION or PSK before it');
+    expect(disorderIn(['SESSION', 'END', 'HEARTBEAT'])).toBe('HEARTBEAT needs a session: put SESSION or PSK before it');
+    expect(disorderIn(['SESSION', 'ATTEST', 'VENDOR'])).toBe('VENDOR needs a session: put SESSION or PSK before it');
+    expect(disorderIn(['PSK', 'MEASURE'])).toBe('MEASURE needs a session with certificates: put SESSION before it, not PSK');
   });
 });

@@ -5,18 +5,20 @@ import { formatVersion } from '../../../src/domain/version.ts';
 import { helloMessage } from '../../../src/mqttMessages.ts';
 import type { PullRules } from '../../../src/ota/blockPlan.ts';
 import type { Seconds } from '../../../src/times.ts';
+import type { TokenSource } from '../../chip/attestationToken.ts';
 import type { StageContext } from '../../chip/board.ts';
 import { type Trust, trustOf } from '../../chip/trust.ts';
 import { type BackoffLimits, defaultBackoff } from '../../link/backoff.ts';
 import { connectMqtt, type NusecMqttClient } from '../../link/mqttClient.ts';
 import type { Companion } from '../appStage.ts';
+import { openEatChannel } from './eatChannel.ts';
 import { fetcher, openHttps } from './httpsPull.ts';
 import { createInstaller } from './installer.ts';
 import { discardLeftKeys, hasOperational, tlsOf, type Who } from './operational.ts';
 import { openOrderChannel } from './orderChannel.ts';
 import { defaultPullRules } from './pull.ts';
 import { createRenewal } from './renewal.ts';
-import { openSpdmChannel } from './spdmChannel.ts';
+import { noSpdm, openSpdmChannel } from './spdmChannel.ts';
 import { openTrustChannel, toldOf } from './trustChannel.ts';
 
 /** The application of an online device (R85, R88): mutual TLS with the key in the KeyStore, hello on each connection, SPDM with the server,
@@ -33,6 +35,8 @@ export type OnlineOptions = {
   readonly retryMs?: number;
   /** `https://host:port` of the API: blocks are fetched there first. */
   readonly https?: string;
+  /** Gives PSA attestation tokens with this nonce: a device without SPDM. */
+  readonly tokenFor?: TokenSource;
   /** A new image that has not reached the server by then restarts, and the bootloader goes back. */
   readonly selfTestMs?: number;
 };
@@ -96,7 +100,9 @@ async function start(options: OnlineOptions, context: StageContext): Promise<Com
       if (hasOperational(chip)) useTls(who === 'ldevid' ? 'idevid' : 'ldevid');
     },
   });
-  const spdm = openSpdmChannel(context, client);
+  const tokenFor = options.tokenFor?.(context);
+  const spdm = tokenFor === undefined ? openSpdmChannel(context, client) : noSpdm;
+  openEatChannel(client, tokenFor);
   openOrderChannel(context, client, options.nowSeconds);
   openTrustChannel(context, client, next => {
     trust = next;

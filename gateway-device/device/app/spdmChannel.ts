@@ -21,6 +21,9 @@ export type SpdmChannel = {
   readonly onSession: (listener: () => void) => void;
 };
 
+/** Of a device that does not speak SPDM. */
+export const noSpdm: SpdmChannel = { secrets: () => [], onSession: () => undefined };
+
 export function openSpdmChannel(context: StageContext, client: Pick<NusecMqttClient, 'on' | 'publish'>): SpdmChannel {
   const responder = spdmResponder(context);
   const replies = new Map<number, Uint8Array>();

@@ -1,9 +1,10 @@
 import { InvalidArgumentError } from 'commander';
+import { NusecError } from '../../errors.ts';
 import { capability, type SpdmVersion } from '../../spdm/constants.ts';
 
 /** The names that options use for bits: those of the specification, as other SPDM tools write them. */
 
-const { psk, multiKey, ...single } = capability;
+const { psk, multiKey, endpointInfo, ...single } = capability;
 
 const capabilityNames = {
   CACHE: single.cache,
@@ -29,10 +30,18 @@ const capabilityNames = {
   MULTI_KEY_ONLY: single.multiKeyOnly,
   MULTI_KEY_NEG: single.multiKeyNegotiated,
   GET_KEY_PAIR_INFO: single.keyPairInfo,
+  SET_KEY_PAIR_INFO: single.setKeyPairInfo,
+  EP_INFO_NO_SIG: single.endpointInfoUnsigned,
+  EP_INFO_SIG: single.endpointInfoSigned,
+  MEL: single.measurementExtensionLog,
   LARGE_RESP: single.largeResponse,
 } as const;
 
 const versionNames = { '1.0': 0x10, '1.1': 0x11, '1.2': 0x12, '1.3': 0x13, '1.4': 0x14 } as const satisfies Record<string, SpdmVersion>;
+
+/** What went wrong, in one line: the code where there is one, and no stack. */
+export const faultText = (error: unknown): string =>
+  error instanceof NusecError ? `${error.code}: ${error.message}` : error instanceof Error ? error.message : 'unknown fault';
 
 /** Bits of the fields of NEGOTIATE_ALGORITHMS. */
 export const algorithmNames = {

@@ -1,12 +1,15 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
-import { spdmVersionName } from '../../spdm/constants.ts';
+import { decodeCertificateChain } from '../../spdm/certChain.ts';
+import { capability, spdmVersionName } from '../../spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
+import type { KeyPairInfoResponse } from '../../spdm/messages/keyPairInfo.ts';
 import { keyUpdateOperation } from '../../spdm/messages/keyUpdate.ts';
 import type { Connection } from '../../spdm/requester/connection.ts';
 import type { Link } from '../../spdm/requester/delivery.ts';
 import { sessionAsk } from '../../spdm/requester/delivery.ts';
+import { getDeviceClasses, getKeyPairInfo, getMeasurementLog, setKeyPairInfo } from '../../spdm/requester/inventory.ts';
 import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/keyUpdate.ts';
 import { answerQuestions, getCsr, measureInSession, setCertificate, vendorRequest } from '../../spdm/requester/requests.ts';
 import { runAttestation, runPskSetup, runSessionSetup } from '../../spdm/requester/run.ts';
@@ -35,12 +38,33 @@ export const stepNames = [
   'KEY_UPDATE',
   'ENCAP',
   'MEASURE',
+  'KEY_PAIRS',
+  'ENDPOINT',
+  'MEL',
   'CSR',
   'SET_CERT',
   'VENDOR',
   'APP',
   'END',
 ] as const;
+
+const openers: readonly string[] = ['SESSION', 'PSK'];
+const alone: readonly string[] = ['ATTEST', 'CHALLENGE', ...openers];
+/** Signed measurements, and the key that signs them, come with certificates. */
+const ofCertificates: readonly string[] = ['MEASURE'];
+
+/** What is wrong with the order of steps, and what to do; undefined when nothing is. */
+export function disorderIn(steps: readonly string[]): string | undefined {
+  let session: string | undefined;
+  for (const step of steps) {
+    if (!alone.includes(step) && session === undefined) return `${step} needs a session: put SESSION or PSK before it`;
+    if (ofCertificates.includes(step) && session === 'PSK')
+      return `${step} needs a session with certificates: put SESSION before it, not PSK`;
+    if (openers.includes(step)) session = step;
+    else if (alone.includes(step) || step === 'END') session = undefined;
+  }
+  return undefined;
+}
 
 /** Vendors by their IANA enterprise number (DSP0274, registry or standards body ids): 32473, which is there for examples (RFC 5612). */
 const ianaRegistry = 4;
@@ -157,6 +181,34 @@ async function sendApplicationData(run: Run): Promise<Result> {
   return { answer: toHex(answer) };
 }
 
+/** Each key pair; where they may be changed, the first one is given the uses and slots that it has. */
+async function keyPairs(run: Run): Promise<Result> {
+  const ask = asking(run);
+  const first = await getKeyPairInfo(ask, 1);
+  const others: KeyPairInfoResponse[] = [];
+  for (let id = 2; id <= first.total; id += 1) others.push(await getKeyPairInfo(ask, id));
+  const { keyPairId, usage, slotMask } = first;
+  const canChange = ((ask.connection.peer?.flags ?? 0) & capability.setKeyPairInfo) !== 0;
+  if (canChange) await setKeyPairInfo(ask, { operation: 'change', keyPairId, usage, slotMask, algorithm: 0, pqcAlgorithm: 0 });
+  return {
+    keyPairs: [first, ...others].map(pair => ({ id: pair.keyPairId, usage: pair.usage, slotMask: pair.slotMask })),
+    changed: canChange,
+  };
+}
+
+/** What kind of device it is, signed where it can be. */
+async function endpoint(run: Run): Promise<Result> {
+  const { connection, evidence } = opened(run);
+  const isSigned = evidence !== undefined && ((connection.peer?.flags ?? 0) & capability.endpointInfoSigned) !== 0;
+  const signed = isSigned ? { slot: run.options.slot, nonce: random(32), leafKey: leafOf(connection, evidence) } : undefined;
+  const classes = await getDeviceClasses(asking(run), signed);
+  return { signed: isSigned, classes: classes.map(({ registry, vendorId }) => ({ registry, vendorId: toHex(vendorId) })) };
+}
+
+function leafOf({ version, algorithms }: Connection, { chain }: Evidence) {
+  return trustLinks(decodeCertificateChain(version, algorithms!.hash, chain).certificates);
+}
+
 const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<Result>>> = {
   ATTEST: run => attest(run, 0xff),
   CHALLENGE: run => attest(run, 'none'),
@@ -166,6 +218,9 @@ const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<R
   KEY_UPDATE: updateKeys,
   ENCAP: async run => ({ answered: await answerQuestions(asking(run), opened(run).session) }),
   MEASURE: measure,
+  KEY_PAIRS: keyPairs,
+  ENDPOINT: endpoint,
+  MEL: async run => ({ entries: (await getMeasurementLog(asking(run))).length }),
   CSR: async run => ({ csrBytes: (await getCsr(asking(run))).length }),
   SET_CERT: installCertificates,
   VENDOR: askVendor,

@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { fromHex, utf8 } from '../../bytes.ts';
 import { pooledRandom } from '../../random.ts';
-import type { CertSlots } from '../../spdm/certSlot.ts';
+import type { CertSlot, CertSlots } from '../../spdm/certSlot.ts';
 import { capability } from '../../spdm/constants.ts';
 import { createResponder, type Responder } from '../../spdm/responder/responder.ts';
 import { type Algorithms, noSignature, type SignatureAlgorithm } from '../../spdm/suite.ts';
@@ -16,7 +16,9 @@ import type { Seconds } from '../../times.ts';
 import { answerApplication, certificationRequest, measurementSet } from './device.ts';
 import { normalFrame, payloadOf, wireOf } from './framing.ts';
 import { type Identities, trustLinks } from './identities.ts';
+import { deviceClasses, measurementLog, openKeyPairs } from './inventory.ts';
 import { platformKem } from './kem.ts';
+import { faultText } from './names.ts';
 import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.ts';
 
 /** The responder behind a socket: one connection at a time has its own responder. */
@@ -38,8 +40,14 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
   let signature: SignatureAlgorithm = noSignature;
   const slots = (algorithms: Algorithms): CertSlots => {
     signature = algorithms.signature;
-    return identities.forSignature(signature).slots(algorithms.hash);
+    present = identities.forSignature(signature).slots(algorithms.hash);
+    return present;
   };
+  let present: readonly CertSlot[] = [];
+  const keyPairs = openKeyPairs(
+    () => identities.forSignature(signature),
+    () => present,
+  );
   return createResponder({
     slots,
     versions: options.versions,
@@ -58,7 +66,11 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     onVendorDefined: async request => request,
     onGetCsr: async () => certificationRequest(identities.forSignature(signature)),
     onSetCertificate: async () => 'done',
-    onFault: error => tell(`fault: ${error instanceof Error ? (error.stack ?? error.message) : 'unknown'}`),
+    keyPairs: keyPairs.pairs,
+    onSetKeyPairInfo: keyPairs.set,
+    endpointInfo: deviceClasses(),
+    measurementLog: () => measurementLog(measurementSet(options.measurements)),
+    onFault: error => tell(`fault: ${faultText(error)}`),
   });
 }
 
@@ -74,11 +86,15 @@ export function serveResponder(options: ResponderOptions, identities: Identities
         for (const frame of decoder.push(bytes)) await answerFrame(frame, socket, responder, options, server);
       });
       queue.catch(error => {
-        tell(`closed: ${error instanceof Error ? error.message : 'unknown'}`);
+        tell(`closed: ${faultText(error)}`);
         socket.destroy();
       });
     });
     socket.on('error', error => tell(`socket: ${error.message}`));
+  });
+  server.on('error', error => {
+    process.stderr.write(`${faultText(error)}: choose another port or address (--port, --host)\n`);
+    process.exitCode = 1;
   });
   server.listen(options.port, options.host, () => tell(`listening on ${options.host}:${options.port}`));
   return server;

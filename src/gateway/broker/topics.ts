@@ -16,6 +16,7 @@ export type UpTopic = { readonly uid: string; readonly family: UpFamily; readonl
 /** Levels after the family: docs/mqtt.md. */
 const pathLevels: Readonly<Record<UpFamily, number>> = {
   hello: 0,
+  eat: 0,
   spdm: 0,
   job: 1,
   ota: 1,

@@ -1,8 +1,8 @@
 import { equalBytes } from '../../bytes.ts';
-import { decodeAs, encodeAs } from '../../cbor/schema.ts';
+import { type CodecType, decodeAs, encodeAs } from '../../cbor/schema.ts';
 import { type Own, opening } from '../../closing.ts';
 import { NusecError } from '../../errors.ts';
-import { orderReply, spdmMessage } from '../../mqttMessages.ts';
+import { eatAnswer, eatQuestion, orderReply, spdmMessage } from '../../mqttMessages.ts';
 import type { DownFamily } from '../../mqttTopics.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import type { Wire } from '../../spdm/constants.ts';
@@ -44,7 +44,7 @@ async function openParts(own: Own, pki: CheckPki, place: { readonly host: string
     }
     hear({ kind: 'message', message });
   };
-  const handlers: Handlers = { hello: take, spdm: take, job: take, ota: take, order: take, csr: take, trust: take, lwt: take };
+  const handlers: Handlers = { hello: take, spdm: take, eat: take, job: take, ota: take, order: take, csr: take, trust: take, lwt: take };
   const broker = own(
     'broker',
     await createBroker({
@@ -79,6 +79,11 @@ async function openParts(own: Own, pki: CheckPki, place: { readonly host: string
     }
   };
   const send = (family: DownFamily, payload: Uint8Array): Promise<boolean> => broker.publish(pki.uid, family, payload);
+  const eatAnswerTo = (mine: number) => (one: Heard) => {
+    if (one.kind !== 'message' || one.message.family !== 'eat') return undefined;
+    const answer = decodeAs(eatAnswer, one.message.payload);
+    return answer.cid === mine ? answer : undefined;
+  };
   const spdmAnswer = (mine: number) => (one: Heard) => {
     if (one.kind !== 'message' || one.message.family !== 'spdm') return undefined;
     const message = decodeAs(spdmMessage, one.message.payload);
@@ -112,6 +117,16 @@ async function openParts(own: Own, pki: CheckPki, place: { readonly host: string
         if (answer !== undefined) return decodeTyped(answer);
       }
       throw new NusecError('DEVICE_UNREACHABLE', `no answer on up/spdm with cid ${mine}, asked three times`);
+    },
+    /** The answer to a question for a token, asked again with the same cid when none comes. @throws NusecError DEVICE_UNREACHABLE */
+    async eat(nonce: Uint8Array, waitMs: number, mine: number): Promise<CodecType<typeof eatAnswer>> {
+      for (let tries = 0; tries < 3; tries += 1) {
+        const from = heard.length;
+        await send('eat', encodeAs(eatQuestion, { cid: mine, nonce }));
+        const answer = await next(eatAnswerTo(mine), waitMs, from);
+        if (answer !== undefined) return answer;
+      }
+      throw new NusecError('DEVICE_UNREACHABLE', `no answer on up/eat with cid ${mine}, asked three times`);
     },
     /** The answer to an order. */
     orderAnswer: (mine: number, waitMs: number, from: number) =>

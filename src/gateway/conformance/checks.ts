@@ -1,6 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import { equalBytes, fromHex } from '../../bytes.ts';
 import { decodeAs, encodeAs } from '../../cbor/schema.ts';
+import { instanceIdOfKey } from '../../eat/psaClaims.ts';
+import { verifyToken } from '../../eat/psaToken.ts';
+import { importKey } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { helloMessage, jobMessage, orderMessage } from '../../mqttMessages.ts';
 import type { DownFamily } from '../../mqttTopics.ts';
@@ -32,13 +35,23 @@ export type CheckResult = {
   readonly detail: string;
 };
 
-type Run = (parts: { readonly bench: Bench; readonly pki: CheckPki; readonly times: CheckTimes }) => Promise<string>;
+type Parts = {
+  readonly bench: Bench;
+  readonly pki: CheckPki;
+  readonly times: CheckTimes;
+  /** What the device proves itself with. */
+  readonly evidence: 'spdm' | 'psa-token';
+};
+type Run = (parts: Parts) => Promise<string>;
 type Check = {
   readonly name: string;
   readonly section: string;
   readonly run: Run /** Without it the rest says nothing. */;
   readonly isFirst?: true;
 };
+
+/** Of a question for a token. */
+const nonceBytes = 32;
 
 const wrong = (text: string): NusecError => new NusecError('STATE', text);
 
@@ -87,6 +100,30 @@ const attests: Run = async ({ bench, pki, times }) => {
   return `SPDM ${spdmVersionName(version)}, ${measurements.length} measurements, signature verified`;
 };
 
+const attestsByToken: Run = async ({ bench, pki, times }) => {
+  const nonce = new Uint8Array(randomBytes(nonceBytes));
+  const { token, error = 'no reason' } = await bench.eat(nonce, times.answerMs, bench.nextCid());
+  if (token === null) throw wrong(`no token: ${error}`);
+  const { spki } = parseCertificate(pki.deviceChain.at(-1) as Uint8Array);
+  const { components, lifeCycle, instanceId } = await verifyToken(token, { nonce, key: importKey(spki) });
+  if (!equalBytes(instanceId, instanceIdOfKey(spki))) throw wrong('its instance id is not 01 and SHA-256 of the point of its key');
+  return `profile of RFC 9783, ${components.length} software components, life cycle ${lifeCycle}, signature verified`;
+};
+
+const answersTokenTwice: Run = async ({ bench, times }) => {
+  const [cid, nonce] = [bench.nextCid(), new Uint8Array(randomBytes(nonceBytes))];
+  const [first, second] = [await bench.eat(nonce, times.answerMs, cid), await bench.eat(nonce, times.answerMs, cid)];
+  if (first.token === null || second.token === null || !equalBytes(first.token, second.token))
+    throw wrong('the same question with the same cid got another token');
+  return 'a question for a token, twice with one cid';
+};
+
+/** Whatever it proves itself with, it answers a question. @throws NusecError DEVICE_UNREACHABLE */
+const answersOnce = ({ bench, times, evidence }: Parts): Promise<unknown> =>
+  evidence === 'spdm'
+    ? bench.spdm(getVersion, times.answerMs, bench.nextCid())
+    : bench.eat(new Uint8Array(randomBytes(nonceBytes)), times.answerMs, bench.nextCid());
+
 const staysOnline = async ({ bench, times }: Parameters<Run>[0], what: string): Promise<void> => {
   const left = await bench.next(presence('disconnected'), times.quietMs);
   if (left !== undefined || !bench.isOnline()) throw wrong(`it left after ${what}`);
@@ -99,7 +136,7 @@ const ignoresTheUnknown: Run = async parts => {
   await bench.send('order', Uint8Array.of(0x00));
   await bench.send('err', encodeAs(jobMessage, { job: null }));
   await staysOnline(parts, 'an unknown family, malformed CBOR, or an error without a code');
-  await bench.spdm(getVersion, parts.times.answerMs, bench.nextCid());
+  await answersOnce(parts);
   return 'an unknown family, malformed CBOR and an error without a code change nothing';
 };
 
@@ -137,11 +174,14 @@ const repeatsWhatWasNotTaken: Run = async ({ bench, times }) => {
   return 'a hello without PUBACK came again on the next connection';
 };
 
+const answers = { spdm: answersTwice, 'psa-token': answersTokenTwice } as const;
+const proofs = { spdm: attests, 'psa-token': attestsByToken } as const;
+
 const checks: readonly Check[] = [
   { name: 'connects', section: 'Connecting', run: connects, isFirst: true },
   { name: 'says hello first', section: 'Hello', run: saysHello, isFirst: true },
-  { name: 'answers a repeated request with the same bytes', section: 'Requests and answers', run: answersTwice },
-  { name: 'proves its identity and state', section: 'Attestation', run: attests },
+  { name: 'answers a repeated request with the same bytes', section: 'Requests and answers', run: parts => answers[parts.evidence](parts) },
+  { name: 'proves its identity and state', section: 'Attestation', run: parts => proofs[parts.evidence](parts) },
   { name: 'ignores what it does not know', section: 'Requests and answers', run: ignoresTheUnknown },
   { name: 'refuses an order that is not signed', section: 'Orders', run: refusesUnsignedOrders },
   { name: 'comes back, after a wait', section: 'Connecting', run: comesBack },

@@ -5,6 +5,8 @@ import { NusecError } from '../../errors.ts';
 import {
   attestMessage,
   certificateMessage,
+  type eatAnswer,
+  eatQuestion,
   jobMessage,
   orderMessage,
   spdmMessage,
@@ -31,7 +33,7 @@ const cidBelow = 2 ** 32;
 
 export type Transport = Pick<Broker, 'publish' | 'publishToGateway' | 'isConnected' | 'isOnline'>;
 /** Where answers of one kind are expected. */
-type Question = 'spdm' | 'order' | 'evidence' | 'trust';
+type Question = 'spdm' | 'eat' | 'order' | 'evidence' | 'trust';
 
 export type Channel = {
   readonly channel: DeviceChannel;
@@ -42,6 +44,9 @@ export type Channel = {
   /** A device has said hello: what was asked of it before its restart gets no answer any more. */
   restarted(uid: string): void;
 };
+
+/** What a device says that gives no tokens at all. */
+const notGiven = 'unsupported';
 
 type EvidenceAnswer = { readonly evidence: Uint8Array | null; readonly verdict: Uint8Array; readonly error?: string };
 type OrderAnswer = { readonly receipt: Uint8Array | null; readonly error?: string };
@@ -75,6 +80,13 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
     isConnected: uid => transport?.isOnline(uid) === true,
     isGatewayConnected: gatewayId => transport?.isOnline(gatewayClientId(gatewayId)) === true,
     spdm: (uid, data) => ask('spdm', uid, cid => broker().publish(uid, 'spdm', encodeAs(spdmMessage, { cid, data })), times.attemptMs),
+    async eat(uid, nonce) {
+      const send = (cid: number) => broker().publish(uid, 'eat', encodeAs(eatQuestion, { cid, nonce }));
+      const { token, error = 'no reason given' } = await ask<Omit<CodecType<typeof eatAnswer>, 'cid'>>('eat', uid, send, times.attemptMs);
+      if (token !== null) return token;
+      if (error === notGiven) throw new NusecError('EVIDENCE_UNSUPPORTED', `${uid} gives no PSA attestation tokens`);
+      throw unreachable(uid, `gave no token now: ${error}`);
+    },
     async order(uid, order) {
       const send = (cid: number) => broker().publish(uid, 'order', encodeAs(orderMessage, { cid, order }));
       const { receipt, error } = await ask<OrderAnswer>('order', uid, send, times.attemptMs);
@@ -85,8 +97,8 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       const message = { uid: fromHex(uid), nonce, ...policy };
       const send = (cid: number) => broker().publishToGateway(gatewayId, 'attest', encodeAs(attestMessage, { cid, ...message }));
       const answer = await ask<EvidenceAnswer>('evidence', `${gatewayId}/${uid}`, send, times.gatewayAttemptMs);
-      if (answer.evidence === null && answer.error === 'SPDM_UNSUPPORTED')
-        throw new NusecError('SPDM_UNSUPPORTED', `gateway ${gatewayId} says that it does not speak what its line asks for`);
+      if (answer.evidence === null && (answer.error === 'SPDM_UNSUPPORTED' || answer.error === 'EVIDENCE_UNSUPPORTED'))
+        throw new NusecError(answer.error, `gateway ${gatewayId} says that it does not speak what its line asks for`);
       if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${answer.error ?? 'no reason given'}`);
       return { evidence: answer.evidence, verdict: answer.verdict };
     },
@@ -108,7 +120,9 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       transport = given;
     },
     settle: (question, from, cid, answer) => open.settle(`${question} ${from}`, cid, answer),
-    restarted: uid => open.refuse(`spdm ${uid}`, unreachable(uid, 'has restarted')),
+    restarted(uid) {
+      for (const question of ['spdm', 'eat']) open.refuse(`${question} ${uid}`, unreachable(uid, 'has restarted'));
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 import type { CodecType } from '../../cbor/schema.ts';
 import { fwBegin, fwChunk, fwEnd } from './firmware.ts';
 import { hello, keygen, otp, put, signCri } from './identity.ts';
-import { debugUnlock, lock, receipt, reset, wipe } from './state.ts';
+import { attest, debugUnlock, lock, receipt, reset, wipe } from './state.ts';
 
 /** All DevAuth commands by name. */
 export const commands = {
@@ -18,6 +18,7 @@ export const commands = {
   reset,
   wipe,
   debugUnlock,
+  attest,
 } as const;
 
 export type CommandName = keyof typeof commands;

@@ -1,5 +1,5 @@
 import { bytes, bytesUpTo, field, oneOf, record } from '../../cbor/schema.ts';
-import { debugState, id16, lifeCycle } from '../fields.ts';
+import { debugState, hash32, id16, lifeCycle } from '../fields.ts';
 import { anywhere, define, inStages, onlySealed } from './command.ts';
 import { ops } from './header.ts';
 
@@ -7,6 +7,7 @@ import { ops } from './header.ts';
 
 export const maxReceiptBytes = 2048;
 const maxOrderBytes = 1024;
+const maxDevAuthTokenBytes = 4096;
 
 const signedReceipt = record({ receipt: field(1, bytesUpTo(maxReceiptBytes, 1)) });
 
@@ -26,6 +27,15 @@ export const receipt = define({
   request: record({ nonce: field(1, id16) }),
   response: signedReceipt,
   refusal: inStages('devauth', 'bl2', 'app'),
+});
+
+/** Read: a PSA attestation token with the asker's nonce (RFC 9783), of a device that gives such. */
+export const attest = define({
+  id: 15,
+  op: ops.read,
+  request: record({ nonce: field(1, hash32) }),
+  response: record({ token: field(1, bytesUpTo(maxDevAuthTokenBytes, 1)) }),
+  refusal: inStages('app'),
 });
 
 /** Write: answers, then restarts into the application or stays in the bootloader. */

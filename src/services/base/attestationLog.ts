@@ -13,7 +13,25 @@ import { dayMs } from '../../times.ts';
 
 export type AttestationOutcome = 'passed' | 'failed' | 'unproven' | 'unsupported';
 
-export type AttestationEntry = {
+/** What the device has spoken, where it has signed. */
+export type Spoken = {
+  /** What device and verifier had agreed on in SPDM. */
+  readonly negotiated?: NegotiatedView;
+  readonly token?: TokenView;
+};
+
+/** A PSA attestation token, in words. */
+export type TokenView = {
+  readonly profile: string;
+  /** `ES256` */
+  readonly algorithm: string;
+  readonly lifeCycle: string;
+  /** Hex. */
+  readonly implementationId: string;
+  readonly instanceId: string;
+};
+
+export type AttestationEntry = Spoken & {
   readonly uid: string;
   readonly line: string;
   readonly atMs: number;
@@ -26,8 +44,6 @@ export type AttestationEntry = {
   readonly evidenceSha256?: string;
   /** Of the verdict that the gateway has signed. */
   readonly verdictSha256?: string;
-  /** What device and verifier had agreed on in SPDM, where the device has signed. */
-  readonly negotiated?: NegotiatedView;
 };
 
 export type NewAttestation = Omit<AttestationEntry, 'evidenceSha256' | 'verdictSha256'> & {
@@ -191,9 +207,10 @@ export function inserting(db: Database): (entry: NewAttestation, number: number,
   const columns = '(at, uid, line, via, nonce, result, reason, evidence, verdict, negotiated, segment, number)';
   const insert = db.prepare(`INSERT INTO attestations ${columns} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`);
   const insertProof = db.prepare('INSERT INTO proofs VALUES (?, ?, ?)');
-  return ({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict, negotiated }, first, segment) => {
+  return ({ uid, line, atMs, via, nonceHex, result, reason, evidence, verdict, negotiated, token }, first, segment) => {
     const hashes: Hashes = [evidence ? sha256(evidence) : null, verdict ? sha256(verdict) : null];
-    const agreed = negotiated === undefined ? null : JSON.stringify(negotiated);
+    const spoken = negotiated ?? token;
+    const agreed = spoken === undefined ? null : JSON.stringify(spoken);
     const row = [atMs, fromHex(uid), line, via, fromHex(nonceHex), result, reason ?? null, ...hashes, agreed, segment ?? null] as const;
     for (let number = first; ; number += 1) {
       const { changes, lastInsertRowid } = insert.run(...row, number);
@@ -214,5 +231,8 @@ export const entryOf = ({ at, uid, line, via, nonce, result, reason, evidence, v
   ...(reason !== null && { reason }),
   ...(evidence && { evidenceSha256: toHex(evidence) }),
   ...(verdict && { verdictSha256: toHex(verdict) }),
-  ...(negotiated !== null && { negotiated: JSON.parse(negotiated) as NegotiatedView }),
+  ...(negotiated !== null && spokenIn(JSON.parse(negotiated))),
 });
+
+/** The column has the one or the other. */
+const spokenIn = (view: NegotiatedView | TokenView): Spoken => ('profile' in view ? { token: view } : { negotiated: view });

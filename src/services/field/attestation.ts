@@ -7,24 +7,36 @@ import type { Offer } from '../../domain/deviceEvents.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
+import { type DeviceEvidence, readEvidence } from '../../evidence/deviceEvidence.ts';
 import type { ImageState } from '../../ota/measurementIndex.ts';
-import { decodeEvidence } from '../../spdm/evidence.ts';
-import type { NegotiatedView } from '../../spdm/policy.ts';
 import type { Alarms } from '../base/alarms.ts';
+import type { Spoken } from '../base/attestationLog.ts';
 import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { type DevicePolicy, devicePolicy } from './attestationPolicy.ts';
 import { answeredThrough } from './deviceChannel.ts';
-import { type AskedWay, type Gathered, type GatheringParts, gather, unreachable, type Via, type Way, waysTo } from './evidenceGathering.ts';
+import {
+  type AskedWay,
+  type Gathered,
+  type GatheringParts,
+  gather,
+  isUnsupported,
+  unreachable,
+  type Via,
+  type Way,
+  waysTo,
+} from './evidenceGathering.ts';
 import { type Judged, type Judgement, judgeEvidence } from './evidenceJudgement.ts';
 import { blameGateway } from './gatewayFaults.ts';
 import type { Measured } from './referenceValues.ts';
 import type { Refusal } from './refusal.ts';
+import { judgeToken } from './tokenJudgement.ts';
 
 /** Attestation (R84, R85): the nonce is always the server's, the evidence is verified here from its raw bytes, whoever relayed it. */
 
-type AttestationResult = {
+/** What the device has spoken is there where it has signed. */
+type AttestationResult = Spoken & {
   /** `unproven`: what came is no proof for or against the device; the gateway that brought it is to blame.
    *  `unsupported`: the device does not speak what it was asked, and so has not failed. */
   readonly result: 'passed' | 'failed' | 'unproven' | 'unsupported';
@@ -33,8 +45,6 @@ type AttestationResult = {
   readonly via: Way['via'];
   readonly imageHash?: string;
   readonly version?: string;
-  /** SPDM, where the device has signed. */
-  readonly negotiated?: NegotiatedView;
 };
 
 export type Attestation = {
@@ -77,14 +87,16 @@ export function createAttestation(parts: AttestationParts): Attestation {
   const brought = async (uid: string, way: Way, nonce: Uint8Array, bytes: Uint8Array): Promise<AttestationResult> => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
-    const gathered = { way, nonce, bytes, evidence: decodeEvidence(bytes) };
-    const judged = await judgeEvidence(parts, state, await devicePolicy(ctx, state), nonce, gathered.evidence);
+    const gathered = { way, nonce, bytes, evidence: readEvidence(bytes) };
+    // Who brings it has asked the device by SPDM on its wires.
+    const { token: _, ...policy } = await devicePolicy(ctx, state);
+    const judged = await judge(parts, state, policy, nonce, gathered.evidence);
     if ('refusal' in judged && !judged.isSigned)
       throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${judged.refusal.code}: ${judged.refusal.detail}`);
     const proof: Proof =
       'measured' in judged
-        ? { gathered, measured: judged.measured, chain: gathered.evidence.chain }
-        : { gathered, refusal: judged.refusal, ...(judged.negotiated && { negotiated: judged.negotiated }) };
+        ? { gathered, measured: judged.measured, ...chainIn(gathered.evidence) }
+        : { gathered, refusal: judged.refusal, ...(judged.spoken && { spoken: judged.spoken }) };
     const result = await recordShown(parts, uid, proof);
     keep(parts, state, gathered, result);
     return { ...result, evidenceSha256: sha256Hex(bytes) };
@@ -96,10 +108,11 @@ export function createAttestation(parts: AttestationParts): Attestation {
 }
 
 /** What one way brought and the device is to answer for. */
-type Proof = { readonly gathered: Gathered; readonly denies?: string } & (
-  | { readonly measured: Judgement; readonly chain: Uint8Array }
-  | { readonly refusal: Refusal; readonly negotiated?: NegotiatedView; readonly chain?: undefined }
+type Proof = { readonly gathered: Gathered; readonly denies?: string } /** `chain`: of SPDM. */ & (
+  | { readonly measured: Judgement; readonly chain?: Uint8Array }
+  | { readonly refusal: Refusal; readonly spoken?: Spoken; readonly chain?: undefined }
 );
+const chainIn = (evidence: DeviceEvidence) => (evidence.kind === 'psa-token' ? {} : { chain: evidence.chain });
 /** What a gateway brought and the device has not signed. */
 type Lie = { readonly gatewayId: string; readonly gathered: Gathered; readonly refusal: Refusal };
 type Sought = { readonly proof?: Proof; readonly liars: readonly Lie[] };
@@ -131,20 +144,31 @@ async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via |
   return { liars };
 }
 
+const judge = (
+  parts: Pick<GatheringParts, 'ctx' | 'chainJudge'>,
+  state: LivingDevice,
+  policy: DevicePolicy,
+  nonce: Uint8Array,
+  evidence: DeviceEvidence,
+) =>
+  evidence.kind === 'psa-token'
+    ? judgeToken(parts, state, policy, nonce, evidence.token)
+    : judgeEvidence(parts, state, policy, nonce, evidence);
+
 async function askOneWay(parts: GatheringParts, state: LivingDevice, policy: DevicePolicy, way: AskedWay): Promise<Proof | Lie> {
   const gathered = await gather(parts, state, policy, way, parts.ctx.randomBytes(nonceBytes));
   const judged: Judged =
     'refusal' in gathered
       ? { refusal: gathered.refusal, isSigned: false }
-      : await judgeEvidence(parts, state, policy, gathered.nonce, gathered.evidence);
+      : await judge(parts, state, policy, gathered.nonce, gathered.evidence);
   if ('measured' in judged && 'evidence' in gathered) {
     const contradiction = contradictionOf(gathered, judged.measured);
-    const proof = { gathered, measured: judged.measured, chain: gathered.evidence.chain };
+    const proof = { gathered, measured: judged.measured, ...chainIn(gathered.evidence) };
     return contradiction === undefined ? proof : { ...proof, denies: contradiction };
   }
-  const { refusal, isSigned, negotiated } = judged as Extract<Judged, { readonly refusal: Refusal }>;
+  const { refusal, isSigned, spoken } = judged as Extract<Judged, { readonly refusal: Refusal }>;
   const isLie = way.via === 'gateway' && !isSigned && gathered.bytes !== undefined;
-  return isLie ? { gatewayId: way.gatewayId, gathered, refusal } : { gathered, refusal, ...(negotiated && { negotiated }) };
+  return isLie ? { gatewayId: way.gatewayId, gathered, refusal } : { gathered, refusal, ...(spoken && { spoken }) };
 }
 
 /** A gateway that itself says that its evidence fails may be right: the device on its own connection, or a second gateway, can confirm it.
@@ -171,9 +195,12 @@ function contradictionOf({ verdict }: Gathered, { measurementSha256, spdmVersion
 const confirmedBy = (proof: Proof, liars: readonly Lie[]): readonly Lie[] =>
   'refusal' in proof ? liars.filter(lie => admits(lie) && lie.refusal.code === proof.refusal.code) : [];
 
+/** The key of the device has not made it. */
+const isFalseSignature = ({ code }: Pick<Refusal, 'code'>): boolean => code === 'SPDM_SIGNATURE' || code === 'COSE_SIGNATURE';
+
 /** Two gateways that bring a false signature and say so: a clone, or two that lie together. The device is suspected and stays in use (T8, T20). */
 async function suspectTogether({ ctx }: AttestationParts, uid: string, liars: readonly Lie[]): Promise<readonly Lie[]> {
-  const witnesses = liars.filter(lie => admits(lie) && lie.refusal.code === 'SPDM_SIGNATURE');
+  const witnesses = liars.filter(lie => admits(lie) && isFalseSignature(lie.refusal));
   if (witnesses.length < 2) return [];
   const evidence = `a false signature by gateways ${witnesses.map(({ gatewayId }) => gatewayId).join(' and ')}`;
   const suspicion = { reason: 'attestation-signature', evidence, by, byGateway: true } as const;
@@ -200,19 +227,19 @@ function keep(
   { ctx, attestations }: AttestationParts,
   { uid, line }: LivingDevice,
   shown: Gathered,
-  { result, reason, negotiated }: AttestationResult,
+  { result, reason, negotiated, token }: AttestationResult,
 ): void {
   const { way, nonce, bytes, verdict } = shown;
   const via = viaOf(way);
   const proof = { evidence: bytes, verdict: verdict?.signed };
   const about = { uid, line, via, atMs: ctx.clock().getTime(), nonceHex: toHex(nonce) };
-  const details = { ...(reason !== undefined && { reason }), ...(negotiated && { negotiated }) };
+  const details = { ...(reason !== undefined && { reason }), ...(negotiated && { negotiated }), ...(token && { token }) };
   attestations.add({ ...about, result, ...details, ...proof });
 }
 
 async function recordShown(parts: AttestationParts, uid: string, proof: Proof): Promise<AttestationResult> {
-  const negotiated = 'measured' in proof ? proof.measured.negotiated : proof.negotiated;
-  return { ...(await record(parts, uid, proof)), ...(negotiated && { negotiated }) };
+  const spoken = 'measured' in proof ? proof.measured.spoken : proof.spoken;
+  return { ...(await record(parts, uid, proof)), ...spoken };
 }
 
 /** Records a change, and with it, in one commit, what it was judged by. */
@@ -220,7 +247,7 @@ const record = (parts: AttestationParts, uid: string, proof: Proof): Promise<Att
   oneCommit(parts.ctx, async ctx => {
     if ('measured' in proof) return recordSuccess({ ...parts, ctx }, uid, proof);
     const { refusal, gathered } = proof;
-    if (refusal.code !== 'SPDM_UNSUPPORTED') return recordFailure(ctx, uid, gathered, refusal);
+    if (!isUnsupported(refusal.code)) return recordFailure(ctx, uid, gathered, refusal);
     return { result: 'unsupported', reason: refusal.detail, via: gathered.way.via };
   });
 
@@ -243,7 +270,7 @@ async function recordFailure(ctx: Context, uid: string, gathered: Gathered, { co
   const stream = deviceStream(uid);
   const failed = await execute(ctx, device, stream, { type: 'RecordAttestation', passed: false, reason, ...facts }, by);
   await keepNamed(ctx, failed.events, [bytes, gathered.verdict?.signed]);
-  if (code === 'SPDM_SIGNATURE') {
+  if (isFalseSignature({ code })) {
     const suspicion = { reason: 'attestation-signature', evidence: facts.evidenceSha256, by } as const;
     const suspected = await execute(ctx, device, stream, { type: 'SuspectClone', ...suspicion }, by);
     await keepNamed(ctx, suspected.events, [bytes]);

@@ -1,7 +1,10 @@
-import { fromBase64url } from '../../bytes.ts';
+import { fromBase64url, toHex } from '../../bytes.ts';
 import type { AttestationPolicy } from '../../domain/attestationPolicy.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
+import { instanceIdOfKey } from '../../eat/psaClaims.ts';
+import { NusecError } from '../../errors.ts';
+import type { TokenPolicy } from '../../evidence/psaAppraisal.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { spdmVersionName, spdmVersions } from '../../spdm/constants.ts';
 import { demandedCapabilities, type SpdmPolicy } from '../../spdm/policy.ts';
@@ -12,13 +15,24 @@ export type DevicePolicy = {
   readonly spdm: SpdmPolicy;
   /** SubjectPublicKeyInfo that a device without certificates is known by; undefined where the line allows none. */
   readonly publicKey?: Uint8Array;
+  /** Of a line whose devices give PSA attestation tokens: how they are judged, and the key that signs them (SubjectPublicKeyInfo). */
+  readonly token?: TokenPolicy & { readonly key: Uint8Array };
 };
 
 export async function devicePolicy(ctx: Context, state: LivingDevice): Promise<DevicePolicy> {
   const known = await stateOf(ctx, line, lineStream(state.line));
   const policy = policyOf(known.status === 'NONE' ? {} : known);
-  const publicKey = policy.publicKey ? await knownKey(ctx, state) : undefined;
-  return { spdm: spdmOf(policy), ...(publicKey && { publicKey }) };
+  const publicKey = policy.publicKey || policy.evidence === 'psa-token' ? await knownKey(ctx, state) : undefined;
+  const token = policy.evidence === 'psa-token' ? { token: tokenPolicy(policy, state, publicKey) } : {};
+  return { spdm: spdmOf(policy), ...(publicKey && { publicKey }), ...token };
+}
+
+/** @throws NusecError EVIDENCE_UNSUPPORTED: no key of the device is known */
+function tokenPolicy({ caller, implementationId }: AttestationPolicy, { uid, attestationKey }: LivingDevice, key: Uint8Array | undefined) {
+  if (key === undefined)
+    throw new NusecError('EVIDENCE_UNSUPPORTED', `no key of ${uid} is known: enrol one (nusec device attestation-key)`);
+  const instanceId = attestationKey?.instanceId ?? toHex(instanceIdOfKey(key));
+  return { caller, instanceId, key, ...(implementationId !== undefined && { implementationId }) };
 }
 
 /** One record for one policy: what follows from it is kept by it. */

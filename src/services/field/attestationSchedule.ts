@@ -89,13 +89,22 @@ function dueSince(state: DefinedLine, nowMs: number, uid?: string): number | und
 const momentOf = (uid: string): number => createHash('sha256').update(uid).digest().readUInt32LE(0) / 2 ** 32;
 
 async function warn({ ctx, alarms, attestations }: ScheduleParts, state: DefinedLine, nowMs: number): Promise<void> {
+  const late = overdueIn(attestations, state, await inService(ctx, state.line), nowMs);
+  if (late !== undefined) await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject: `line-${state.line}`, detail: late }, 'daily');
+}
+
+/** @returns how far a line is behind, in words; undefined when it is not */
+function overdueIn(
+  attestations: Pick<AttestationLog, 'attestedSince'>,
+  state: DefinedLine,
+  devices: number,
+  nowMs: number,
+): string | undefined {
   const { everyHours } = policyOf(state);
-  if (everyHours === undefined) return;
-  const devices = await inService(ctx, state.line);
+  if (everyHours === undefined || devices === 0) return undefined;
   const attested = attestations.attestedSince(state.line, nowMs - overduePeriods * everyHours * hourMs);
-  if (devices === 0 || attested >= devices * leastAttested) return;
-  const detail = `${attested} of ${devices} devices in service were attested within ${overduePeriods * everyHours} hours`;
-  await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject: `line-${state.line}`, detail }, 'daily');
+  if (attested >= devices * leastAttested) return undefined;
+  return `${attested} of ${devices} devices in service were attested within ${overduePeriods * everyHours} hours`;
 }
 
 async function inService(ctx: Context, name: string): Promise<number> {
@@ -103,7 +112,7 @@ async function inService(ctx: Context, name: string): Promise<number> {
   return counts.reduce((sum, { line: of, status, count }) => (of === name && status === 'IN_SERVICE' ? sum + count : sum), 0);
 }
 
-type AttestationProgress = {
+export type AttestationProgress = {
   readonly line: string;
   readonly everyHours?: number;
   readonly perMinute: number;
@@ -112,6 +121,8 @@ type AttestationProgress = {
   readonly inService: number;
   readonly attested: number;
   readonly left: number;
+  /** Fewer than nine of ten were attested within two periods: the alarm ATTESTATION_OVERDUE. */
+  readonly overdue: boolean;
   /** Attestations since then by their result. */
   readonly results: { readonly [Result in AttestationOutcome]: number };
 };
@@ -119,7 +130,8 @@ type AttestationProgress = {
 /** How far a line is with its attestations. */
 export async function attestationProgress(ctx: Context, attestations: AttestationLog, state: DefinedLine): Promise<AttestationProgress> {
   const { everyHours, perMinute = defaultPerMinute } = policyOf(state);
-  const sinceMs = dueSince(state, ctx.clock().getTime());
+  const nowMs = ctx.clock().getTime();
+  const sinceMs = dueSince(state, nowMs);
   const devices = await inService(ctx, state.line);
   const attested = sinceMs === undefined ? 0 : Math.min(devices, attestations.attestedSince(state.line, sinceMs));
   return {
@@ -130,6 +142,7 @@ export async function attestationProgress(ctx: Context, attestations: Attestatio
     inService: devices,
     attested,
     left: sinceMs === undefined ? 0 : devices - attested,
-    results: attestations.resultsSince(state.line, sinceMs ?? ctx.clock().getTime()),
+    overdue: overdueIn(attestations, state, devices, nowMs) !== undefined,
+    results: attestations.resultsSince(state.line, sinceMs ?? nowMs),
   };
 }

@@ -11,7 +11,7 @@ export type TrustState = {
 };
 
 /** What a gateway is to ask a device for; what is absent is as by default. */
-export type AskedPolicy = Pick<CodecType<typeof attestMessage>, 'leastVersion' | 'signatures' | 'publicKey'>;
+export type AskedPolicy = Pick<CodecType<typeof attestMessage>, 'leastVersion' | 'signatures' | 'publicKey' | 'evidence'>;
 
 /** The way from a service to a connected machine. The gateway (MQTT) provides it; services never know topics or sockets. */
 export type DeviceChannel = {
@@ -21,10 +21,13 @@ export type DeviceChannel = {
   /** One SPDM message or record to the device and its answer, each with its type byte (05 clear, 06 secured) in front.
    *  @throws NusecError DEVICE_UNREACHABLE when there is no answer in time */
   spdm(uid: string, message: Uint8Array): Promise<Uint8Array>;
+  /** Asks for a PSA attestation token. @param nonce 32 bytes
+   *  @throws NusecError DEVICE_UNREACHABLE: no answer, or no token now; EVIDENCE_UNSUPPORTED: the device says that it gives none */
+  eat(uid: string, nonce: Uint8Array): Promise<Uint8Array>;
   /** Asks a gateway to attest a device behind it. @param nonce 32 bytes @param policy what the device is to be asked for
    *  @returns encoded Evidence and the gateway's signed verdict
-   *  @throws NusecError DEVICE_UNREACHABLE: no answer of the gateway, or the gateway got none of the device; SPDM_UNSUPPORTED: it says that the device
-   *  does not speak what was asked */
+   *  @throws NusecError DEVICE_UNREACHABLE: no answer of the gateway, or the gateway got none of the device; SPDM_UNSUPPORTED, EVIDENCE_UNSUPPORTED: it says
+   *  that the device does not speak what was asked */
   attestThroughGateway(
     gatewayId: string,
     uid: string,
@@ -49,5 +52,6 @@ export type DeviceChannel = {
 export const answeredThrough = (channel: DeviceChannel, answer: Answer): DeviceChannel => ({
   ...channel,
   spdm: (...question) => answer(channel.spdm(...question)),
+  eat: (...question) => answer(channel.eat(...question)),
   attestThroughGateway: (...question) => answer(channel.attestThroughGateway(...question)),
 });

@@ -1,4 +1,4 @@
-import { createPublicKey } from 'node:crypto';
+import { createPublicKey, type KeyObject } from 'node:crypto';
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
@@ -74,14 +74,21 @@ export async function releaseDevice(ctx: Context, uid: string, reason: string, b
 
 /** A key that the device proves itself with where it has no certificate. It is this device's alone (I4).
  *  @param publicKey SubjectPublicKeyInfo, DER
+ *  @param instanceId of its PSA attestation tokens, 33 bytes, hex; SHA-256 of the key, as TF-M makes it, when not given
  *  @throws NusecError NOT_FOUND, KEY_REFUSED (of no kind that signs attestations), WEAK_OR_CLONED_KEY (another's), DEVICE_STATE */
-export async function enrolAttestationKey(ctx: Context, uid: string, publicKey: Uint8Array, by: Actor): Promise<DeviceRow> {
+export async function enrolAttestationKey(
+  ctx: Context,
+  uid: string,
+  publicKey: Uint8Array,
+  instanceId: string | undefined,
+  by: Actor,
+): Promise<DeviceRow> {
   await deviceRow(ctx, uid);
   requireSigningKey(publicKey);
   const publicKeySha256 = sha256Hex(publicKey);
   await oneCommit(ctx, async together => {
     await reserveKey(together, publicKeySha256, { kind: 'device', uid }, by);
-    const key = { publicKey: toBase64url(publicKey), publicKeySha256 };
+    const key = { publicKey: toBase64url(publicKey), publicKeySha256, ...(instanceId !== undefined && { instanceId }) };
     await execute(together, device, deviceStream(uid), { type: 'EnrolAttestationKey', ...key, by }, by);
   });
   return deviceRow(ctx, uid);
@@ -91,14 +98,16 @@ const pqcKeyTypes: readonly string[] = pqcSignatureAlgorithms.map(({ mlDsa }) =>
 
 function requireSigningKey(publicKey: Uint8Array): void {
   if (curveOf(publicKey) !== undefined) return void importKey(publicKey);
-  let kind: string | undefined;
+  let key: KeyObject | undefined;
   try {
-    const key = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
-    kind = key.export({ format: 'der', type: 'spki' }).equals(publicKey) ? key.asymmetricKeyType : undefined;
+    const read = createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
+    if (read.export({ format: 'der', type: 'spki' }).equals(publicKey)) key = read;
   } catch {
-    kind = undefined;
+    key = undefined;
   }
-  if (!pqcKeyTypes.includes(kind ?? '')) throw new NusecError('KEY_REFUSED', 'not a P-256, P-384 or ML-DSA key that is known here');
+  const isP521 = key?.asymmetricKeyDetails?.namedCurve === 'secp521r1';
+  if (!isP521 && !pqcKeyTypes.includes(key?.asymmetricKeyType ?? ''))
+    throw new NusecError('KEY_REFUSED', 'not a P-256, P-384, P-521 or ML-DSA key that is known here');
 }
 
 /** @throws NusecError NOT_FOUND, BAD_REQUEST (too many) */

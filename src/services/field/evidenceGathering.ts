@@ -1,9 +1,10 @@
 import { equalBytes, fromHex } from '../../bytes.ts';
 import { sha256, sha256Hex } from '../../digest.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
-import { NusecError } from '../../errors.ts';
+import { type ErrorCode, NusecError } from '../../errors.ts';
+import { type DeviceEvidence, readEvidence } from '../../evidence/deviceEvidence.ts';
 import { type GatewayVerdict, verifyVerdict } from '../../production/verdict.ts';
-import { decodeEvidence, type Evidence, encodeEvidence } from '../../spdm/evidence.ts';
+import { encodeEvidence } from '../../spdm/evidence.ts';
 import { defaultSpdmPolicy, offerUnder } from '../../spdm/policy.ts';
 import { patience } from '../../spdm/requester/patience.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
@@ -45,7 +46,7 @@ export type Gathered = {
   readonly bytes?: Uint8Array;
   /** What the gateway says of the evidence, signed by it. */
   readonly verdict?: { readonly signed: Uint8Array; readonly value?: GatewayVerdict };
-} & ({ readonly evidence: Evidence } | { readonly refusal: Refusal });
+} & ({ readonly evidence: DeviceEvidence } | { readonly refusal: Refusal });
 
 /** Gateways that are asked for one attestation. */
 const maxGateways = 3;
@@ -76,11 +77,12 @@ export const gather = (
 async function gatherDirectly(
   { channel, chainJudge, pause }: GatheringParts,
   state: LivingDevice,
-  { spdm, publicKey }: DevicePolicy,
+  { spdm, publicKey, token }: DevicePolicy,
   nonce: Uint8Array,
 ): Promise<Gathered> {
   const { uid } = state;
   const way = { via: 'mqtt' } as const;
+  if (token !== undefined) return gatherToken(channel, uid, nonce);
   const knownChain = chainJudge.knownChain(uid);
   try {
     const isOurs = isOneOf(state);
@@ -90,6 +92,16 @@ async function gatherDirectly(
     return { way, nonce, evidence, bytes: encodeEvidence(evidence) };
   } catch (error) {
     return { way, nonce, refusal: refusalOf(notAnswered(uid, error)) };
+  }
+}
+
+async function gatherToken(channel: DeviceChannel, uid: string, nonce: Uint8Array): Promise<Gathered> {
+  const way = { via: 'mqtt' } as const;
+  try {
+    const bytes = await channel.eat(uid, nonce);
+    return { way, nonce, bytes, evidence: { kind: 'psa-token', token: bytes } };
+  } catch (error) {
+    return { way, nonce, refusal: refusalOf(error) };
   }
 }
 
@@ -135,20 +147,24 @@ async function gatherThroughGateway(
     };
     const verdict = await verifyVerdict(signed, expected, named => (equalBytes(named, kid) ? spki : undefined));
     attestations.noteSequence(kid, verdict.sequence);
-    return { way, nonce, bytes, evidence: decodeEvidence(bytes), verdict: { signed, value: verdict } };
+    return { way, nonce, bytes, evidence: readEvidence(bytes), verdict: { signed, value: verdict } };
   } catch (error) {
     return { way, nonce, bytes, refusal: refusalOf(error), verdict: { signed } };
   }
 }
 
+/** The device does not speak what it was asked, and so has not failed. */
+export const isUnsupported = (code: ErrorCode): boolean => code === 'SPDM_UNSUPPORTED' || code === 'EVIDENCE_UNSUPPORTED';
+
 /** A gateway says that the device does not speak what it was asked. */
 function notSpoken(error: unknown): { readonly refusal: Refusal } {
-  if (error instanceof NusecError && error.code === 'SPDM_UNSUPPORTED') return { refusal: refusalOf(error) };
+  if (error instanceof NusecError && isUnsupported(error.code)) return { refusal: refusalOf(error) };
   throw error;
 }
 
 /** Nothing for the policy that every gateway has: older ones know no other. */
-const wireOf = ({ spdm, publicKey }: DevicePolicy): AskedPolicy => {
+const wireOf = ({ spdm, publicKey, token }: DevicePolicy): AskedPolicy => {
+  if (token !== undefined) return { evidence: 'psa-token', publicKey: token.key };
   const { leastVersion, signatures } = spdm;
   const isDefault = leastVersion === defaultSpdmPolicy.leastVersion && signatures.join() === defaultSpdmPolicy.signatures.join();
   return { ...(!isDefault && { leastVersion, signatures: [...signatures] }), ...(publicKey && { publicKey }) };

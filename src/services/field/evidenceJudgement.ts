@@ -6,22 +6,23 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { spdmVersions } from '../../spdm/constants.ts';
 import { type Evidence, type VerifiedEvidence, type VerifyOptions, verifyEvidence } from '../../spdm/evidence.ts';
 import { asksForEverything } from '../../spdm/evidenceRequest.ts';
-import { type NegotiatedView, negotiatedView, requirePolicy } from '../../spdm/policy.ts';
+import { negotiatedView, requirePolicy } from '../../spdm/policy.ts';
+import type { Spoken } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { DevicePolicy } from './attestationPolicy.ts';
 import { judgeMeasured, type Measured, readMeasured, referenceValuesOf } from './referenceValues.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
-/** Judges evidence from its raw bytes, whoever relayed it (R85), and names the party at fault when it is wrong. */
+/** Judges evidence of SPDM from its raw bytes, whoever relayed it (R85), and names the party at fault when it is wrong. */
 
 export type Judged =
   | { readonly measured: Judgement }
   /** `isSigned`: the device itself has signed what is refused, with the key of its certificate and for this nonce. */
-  | { readonly refusal: Refusal; readonly isSigned: boolean; readonly negotiated?: NegotiatedView };
+  | { readonly refusal: Refusal; readonly isSigned: boolean; readonly spoken?: Spoken };
 
-/** What was measured, and what the two sides had agreed on. */
-export type Judgement = Measured & { readonly negotiated: NegotiatedView };
+/** What was measured, and what the device has spoken. */
+export type Judgement = Measured & { readonly spoken: Spoken };
 
 /** @throws NusecError what is a fault of the server */
 export async function judgeEvidence(
@@ -34,16 +35,17 @@ export async function judgeEvidence(
   const references = await referenceValuesOf(ctx, state);
   const trust = trustOrEnded(chainJudge, state);
   try {
+    if (policy.token !== undefined) throw new NusecError('ATTESTATION_FAILED', 'messages of SPDM, and the line asks for tokens');
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     if (!asksForEverything(evidence)) throw new NusecError('ATTESTATION_FAILED', 'the device was not asked for all measurements');
     const keys = policy.publicKey && { trustKey: (key: Uint8Array) => chainJudge.judgeKey(state, key) };
     const verified = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge, versions: spdmVersions, ...keys });
     const lack = lackOf(policy, verified);
-    const negotiated = negotiatedView(verified.negotiated, verified.slot);
-    if (lack !== undefined) return { refusal: lack, isSigned: true, negotiated };
+    const spoken = { negotiated: negotiatedView(verified.negotiated, verified.slot) };
+    if (lack !== undefined) return { refusal: lack, isSigned: true, spoken };
     const changed = verified.contentChanged ? 'the device says that its measurements changed while they were read' : undefined;
     const flaw = trust.ended() ?? flawOf(changed ?? judgeMeasured(verified.measurements, references));
-    return flaw === undefined ? { measured: { ...readMeasured(verified), negotiated } } : { refusal: flaw, isSigned: true, negotiated };
+    return flaw === undefined ? { measured: { ...readMeasured(verified), spoken } } : { refusal: flaw, isSigned: true, spoken };
   } catch (error) {
     return { refusal: refusalOf(error), isSigned: false };
   }
@@ -63,6 +65,7 @@ const flawOf = (detail: string | undefined): Refusal | undefined =>
   detail === undefined ? undefined : { code: 'ATTESTATION_FAILED', detail };
 
 const ended: readonly ErrorCode[] = ['CERTIFICATE_EXPIRED', 'CERTIFICATE_REVOKED'];
+export const isEnded = ({ code }: NusecError): boolean => ended.includes(code);
 
 /** A relay of evidence cannot make a certificate expire: when the device has signed with one of its own that has ended, the signature is
  *  verified all the same, so that the device is to blame and not the messenger. */
@@ -74,7 +77,7 @@ function trustOrEnded(chainJudge: ChainJudge, state: LivingDevice) {
     } catch (error) {
       const leaf = certificates.at(-1) ?? new Uint8Array();
       const isOwn = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
-      if (!isOwn || !(error instanceof NusecError) || !ended.includes(error.code)) throw error;
+      if (!isOwn || !(error instanceof NusecError) || !isEnded(error)) throw error;
       refusal = refusalOf(error);
       return importKey(parseCertificate(leaf).spki);
     }

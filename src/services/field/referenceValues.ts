@@ -54,8 +54,8 @@ export type Measured = {
   readonly otpCounter?: number;
   /** SHA-256 of all measurements, hex: equal when nothing changed. */
   readonly measurementSha256: string;
-  /** SPDMVersion byte. */
-  readonly spdmVersion: number;
+  /** SPDMVersion byte; absent for what is not SPDM. */
+  readonly spdmVersion?: number;
 };
 
 export function readMeasured({ measurements, version }: Pick<VerifiedEvidence, 'measurements' | 'version'>): Measured {

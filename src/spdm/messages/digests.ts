@@ -11,7 +11,7 @@ export type SlotDigest = {
   readonly keyPair?: KeyPairInfo;
 };
 /** Bits of KeyUsageMask: what the key of a slot may sign. */
-export const keyUse = { keyExchange: 0x1, challenge: 0x2, measurements: 0x4 } as const;
+export const keyUse = { keyExchange: 0x1, challenge: 0x2, measurements: 0x4, endpointInfo: 0x8 } as const;
 export type KeyUse = (typeof keyUse)[keyof typeof keyUse];
 /** Certificate model, bits 2:0 of CertificateInfo. */
 const certificateModel = { device: 1, alias: 2, generic: 3 } as const;

@@ -147,6 +147,7 @@ const final: ReadonlySet<number> = new Set([
   spdmError.decryptError,
   spdmError.invalidResponseCode,
   spdmError.resetRequired,
+  spdmError.invalidPolicy,
 ]);
 
 /** Any other ERROR may pass: Busy, Unspecified, OperationFailed, UnexpectedRequest after a restart … */

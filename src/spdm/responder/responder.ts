@@ -101,7 +101,18 @@ function withDefaults(options: ResponderOptions): ResponderSettings {
       return sessionNumber;
     },
     ...options,
+    ...(options.capabilities && { capabilities: { ...options.capabilities, flags: answered(options) } }),
   };
+}
+
+/** No capability whose requests cannot be answered. */
+function answered({ capabilities, keyPairs, onSetKeyPairInfo, endpointInfo, measurementLog }: ResponderOptions): number {
+  const unanswered =
+    (keyPairs ? 0 : capability.keyPairInfo) |
+    (keyPairs && onSetKeyPairInfo ? 0 : capability.setKeyPairInfo) |
+    (endpointInfo ? 0 : capability.endpointInfo) |
+    (measurementLog ? 0 : capability.measurementExtensionLog);
+  return ((capabilities?.flags ?? 0) & ~unanswered) >>> 0;
 }
 
 function established(state: ResponderState): LiveSession {

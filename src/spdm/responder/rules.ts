@@ -4,6 +4,7 @@ import { handleChunkGet } from './chunks.ts';
 import { handleGetCapabilities, handleGetVersion, handleNegotiateAlgorithms } from './connection.ts';
 import { handleDeliverEncapsulatedResponse, handleGetEncapsulatedRequest } from './encapsulated.ts';
 import { handleChallenge, handleGetCertificate, handleGetDigests } from './identity.ts';
+import { handleGetEndpointInfo, handleGetKeyPairInfo, handleGetMeasurementLog, handleSetKeyPairInfo } from './inventory.ts';
 import { handleGetMeasurements } from './measurements.ts';
 import { handlePskExchange, handlePskFinish } from './psk.ts';
 import { handleFinish, handleKeyExchange } from './session.ts';
@@ -34,6 +35,7 @@ function rule(phase: Rule['phase'], flags: number, place: Rule['place'], handler
 }
 
 const { certificate, challenge, keyExchange, psk, heartbeat, keyUpdate, encapsulated, chunk } = capability;
+const { keyPairInfo, setKeyPairInfo, endpointInfo, measurementExtensionLog } = capability;
 const both = { both: true, since: 0x11 } as const;
 const handshake = { ...both, inHandshake: true } as const;
 
@@ -58,5 +60,9 @@ export const rules: Readonly<Record<number, Rule>> = {
   [requestCode.setCertificate]: rule('negotiated', capability.setCertificate, 'either', handleSetCertificate, { since: 0x12 }),
   [requestCode.chunkSend]: rule('chunks', chunk, 'either', 'chunks', { both: true, since: 0x12, inHandshake: true }),
   [requestCode.chunkGet]: rule('chunks', chunk, 'either', handleChunkGet, { both: true, since: 0x12, inHandshake: true }),
+  [requestCode.getKeyPairInfo]: rule('negotiated', keyPairInfo, 'either', handleGetKeyPairInfo, { since: 0x13 }),
+  [requestCode.setKeyPairInfo]: rule('negotiated', setKeyPairInfo, 'either', handleSetKeyPairInfo, { since: 0x13 }),
+  [requestCode.getEndpointInfo]: rule('negotiated', endpointInfo, 'either', handleGetEndpointInfo, { since: 0x13 }),
+  [requestCode.getMeasurementExtensionLog]: rule('negotiated', measurementExtensionLog, 'either', handleGetMeasurementLog, { since: 0x13 }),
   [requestCode.vendorDefined]: rule('negotiated', 0, 'either', handleVendorDefined),
 };

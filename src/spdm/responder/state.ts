@@ -8,6 +8,7 @@ import type { MeasurementSource } from '../measurement.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor } from '../messages/capabilities.ts';
 import type { GetCsr } from '../messages/csr.ts';
+import type { KeyPair, SetKeyPairInfo } from '../messages/keyPairInfo.ts';
 import type { SetCertificate } from '../messages/setCertificate.ts';
 import type { VendorDefined } from '../messages/vendorDefined.ts';
 import type { Binding } from '../record.ts';
@@ -46,6 +47,14 @@ export type ResponderSettings = {
   readonly onGetCsr?: (request: GetCsr) => Promise<Uint8Array | 'reset'>;
   /** Stores, or erases, the certificates of a slot. @returns 'reset' when they take effect after a reset, 'refused' when they are not valid */
   readonly onSetCertificate?: (request: InstalledCertificates) => Promise<'done' | 'reset' | 'refused'>;
+  /** Key pairs in the order of their ids, which are 1 and up. Absent: GET_KEY_PAIR_INFO is not supported. */
+  readonly keyPairs?: () => readonly KeyPair[] | Promise<readonly KeyPair[]>;
+  /** Changes a key pair as far as the key pair lets itself be changed. @returns 'policy' when it is against the policy of the responder */
+  readonly onSetKeyPairInfo?: (request: SetKeyPairInfo) => Promise<'done' | 'reset' | 'refused' | 'policy'>;
+  /** Device class identifiers (DSP0274 table "DeviceClassIdentifier"). Absent: ENDPOINT_INFO is not supported. */
+  readonly endpointInfo?: Uint8Array;
+  /** The whole log, in the format of DMTF. Absent: there is none. */
+  readonly measurementLog?: () => Uint8Array | Promise<Uint8Array>;
   /** Whether a request is worked on longer than the peer should wait: it is answered with ResponseNotReady and fetched by RESPOND_IF_READY. */
   readonly defers?: (code: number) => boolean;
   /** RDTExponent of ResponseNotReady: ask again after 2^n µs. */

@@ -19,13 +19,17 @@ function temporaryFolder(): string {
 }
 
 /** @param times short where the fault is that nothing comes */
-async function check(fault?: Fault, times = { connectMs: 60_000, answerMs: 30_000, quietMs: 500 }): Promise<readonly CheckResult[]> {
+async function check(
+  fault?: Fault,
+  times = { connectMs: 60_000, answerMs: 30_000, quietMs: 500 },
+  evidence: 'spdm' | 'psa-token' = 'spdm',
+): Promise<readonly CheckResult[]> {
   const folder = temporaryFolder();
   const pki = await openCheckPki(folder, uid, 'localhost');
   const bench = await openBench(pki, { host: '127.0.0.1', port: 0 });
   const client = startFirmware(pki, folder, bench.port, fault);
   try {
-    return await runChecks({ bench, pki, times });
+    return await runChecks({ bench, pki, times, evidence });
   } finally {
     await client.close();
     await bench.close();
@@ -38,6 +42,14 @@ it('passes firmware that does as the contract wants', async () => {
   const results = await check();
   expect(results.map(({ name, verdict, detail }) => (verdict === 'passed' ? '' : `${name}: ${detail}`)).filter(Boolean)).toEqual([]);
   expect(results).toHaveLength(8);
+});
+
+it('passes firmware that gives tokens, and finds one that signs with another key', async () => {
+  const wordsOf = (results: readonly CheckResult[]) => results.map(({ verdict, name }) => `${name}: ${verdict}`);
+  const times = { connectMs: 60_000, answerMs: 30_000, quietMs: 500 };
+  const good = await check(undefined, times, 'psa-token');
+  expect(failedIn(good), wordsOf(good).join()).toEqual([]);
+  expect(failedIn(await check('wrongKey', times, 'psa-token'))).toEqual(['proves its identity and state']);
 });
 
 describe('finds firmware', () => {
@@ -67,7 +79,12 @@ it('says what a device is refused for, and runs nothing else', async () => {
   const bench = await openBench(pki, { host: '127.0.0.1', port: 0 });
   // It trusts this broker, and shows the certificate of another check.
   const client = startFirmware({ ...foreign, rootPem: pki.rootPem }, other, bench.port);
-  const results = await runChecks({ bench, pki, times: { connectMs: 3_000, answerMs: 300, quietMs: 100 } });
+  const results = await runChecks({
+    bench,
+    pki,
+    times: { connectMs: 3_000, answerMs: 300, quietMs: 100 },
+    evidence: 'spdm',
+  });
   await client.close();
   await bench.close();
   expect(results[0]).toMatchObject({ name: 'connects', verdict: 'failed', detail: expect.stringContaining('AUTH_ERROR: CHAIN_REFUSED') });

@@ -5,15 +5,26 @@ import { defaultBackoff } from '../../../gateway-device/link/backoff.ts';
 import { connectMqtt } from '../../../gateway-device/link/mqttClient.ts';
 import { fromHex } from '../../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
+import { instanceIdOfKey } from '../../../src/eat/psaClaims.ts';
+import { signToken } from '../../../src/eat/psaToken.ts';
 import { derToRaw } from '../../../src/ecdsa.ts';
 import type { CheckPki } from '../../../src/gateway/conformance/testPki.ts';
-import { helloMessage, orderMessage, orderReply, spdmMessage } from '../../../src/mqttMessages.ts';
+import { eatAnswer, eatQuestion, helloMessage, orderMessage, orderReply, spdmMessage } from '../../../src/mqttMessages.ts';
+import { parseCertificate } from '../../../src/pki/parse.ts';
 import { measurementType } from '../../../src/spdm/measurement.ts';
 import { createResponder } from '../../../src/spdm/responder/responder.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 
 /** The firmware of a device as the contract wants it; each fault is one thing it does otherwise. */
 export type Fault = 'silent' | 'otherObjId' | 'noAnswer' | 'otherAnswer' | 'wrongKey' | 'leaves' | 'obeys' | 'deaf';
+
+const claimsOf = ({ deviceChain }: CheckPki) => ({
+  clientId: -1,
+  instanceId: instanceIdOfKey(parseCertificate(deviceChain.at(-1) as Uint8Array).spki),
+  implementationId: new Uint8Array(32),
+  lifeCycle: 'secured' as const,
+  components: [{ type: 'App', value: new Uint8Array(32), signerId: new Uint8Array(32) }],
+});
 
 export function startFirmware(pki: CheckPki, folder: string, port: number, fault?: Fault) {
   const read = (file: string): string => readFileSync(join(folder, file), 'utf8');
@@ -52,6 +63,13 @@ export function startFirmware(pki: CheckPki, folder: string, port: number, fault
       await client.publish('spdm', encodeAs(spdmMessage, { cid, data: answer }));
     });
     turn.catch(() => undefined);
+  });
+  const tokens = new Map<number, Promise<Uint8Array>>();
+  client.on('eat', payload => {
+    const { cid, nonce } = decodeAs(eatQuestion, payload);
+    const token = tokens.get(cid) ?? signToken({ ...claimsOf(pki), nonce }, signRaw);
+    tokens.set(cid, token);
+    token.then(bytes => client.publish('eat', encodeAs(eatAnswer, { cid, token: bytes }))).catch(() => undefined);
   });
   client.on('order', payload => {
     try {

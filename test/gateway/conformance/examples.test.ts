@@ -28,7 +28,9 @@ async function prepare() {
   });
   const start = (program: string, ...args: readonly string[]): void => void running.push(spawn(program, args, { stdio: 'ignore' }));
   const failed = async () =>
-    (await runChecks({ bench, pki, times })).flatMap(({ name, verdict, detail }) => (verdict === 'passed' ? [] : [`${name}: ${detail}`]));
+    (await runChecks({ bench, pki, times, evidence: 'spdm' })).flatMap(({ name, verdict, detail }) =>
+      verdict === 'passed' ? [] : [`${name}: ${detail}`],
+    );
   return { folder, checkFolder: join(folder, 'check'), pki, bench, start, failed };
 }
 

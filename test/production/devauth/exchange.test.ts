@@ -45,7 +45,8 @@ const ask = (name: CommandName, sequence = 0) =>
 const codeIn = (reply: Uint8Array | undefined) => (decodeCbor(decodeMessage(reply!).body) as Map<number, CborValue>).get(0);
 
 describe('host and responder', () => {
-  const stageOf = (name: CommandName): DevAuthStage => (name === 'keygen' || name === 'signCri' ? 'devauth' : 'bl2');
+  const stageOf = (name: CommandName): DevAuthStage =>
+    name === 'keygen' || name === 'signCri' ? 'devauth' : name === 'attest' ? 'app' : 'bl2';
 
   it.each(names)('carry out %s', async name => {
     const { host, carriedOut } = device({}, stageOf(name));
@@ -133,6 +134,7 @@ describe('responder', () => {
     reset: stages,
     wipe: [],
     debugUnlock: [],
+    attest: ['app'],
   };
 
   it.each(names)('allows %s in the open only where the protocol page says so (RULE-3, RULE-14, T11)', async name => {

@@ -45,6 +45,7 @@ export const samples: Samples = {
   reset: { request: { mode: 'normal' }, response: {} },
   wipe: { request: { order: fill(0xd2, 300) }, response: { receipt: fill(0xd2, 300) } },
   debugUnlock: { request: { order: fill(0xd2, 300), password: fill(2, 32) }, response: { debugState: 'unlocked' } },
+  attest: { request: { nonce: fill(9, 32) }, response: { token: fill(0xd2, 300) } },
 };
 
 export const names = Object.keys(samples) as CommandName[];

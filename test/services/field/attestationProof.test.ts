@@ -72,5 +72,5 @@ it('gives its references as CoRIM and its result as EAT claims', async () => {
   expect(await verify({ references: [] }, { references: decodeCorim(corim) })).toMatchObject({ result: 'passed' });
   const claims = decodeCbor(encodeAttestationResult(await verify(), 1_800_000_000), 16);
   expect(isMap(claims) && claims.get(10)).toEqual(fromHex(proof.nonceHex));
-  expect(isMap(claims) && claims.get(265)).toBe('tag:github.com,2023:veraison/ear');
+  expect(isMap(claims) && claims.get(265)).toBe('tag:ietf.org,2026:rats/ear#03');
 });

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createScheduleView } from '../../../src/services/field/attestationLag.ts';
 import { attestationProgress, attestDue } from '../../../src/services/field/attestationSchedule.ts';
 import { attestAll, lineOf, setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
 import { line } from '../../gateway/fieldKit.ts';
@@ -31,7 +32,7 @@ afterAll(() => bench.close());
 it('asks nobody without a schedule', async () => {
   await run();
   expect(attested()).toBe(devices);
-  expect(await progress()).toMatchObject({ left: 0 });
+  expect(await progress()).toMatchObject({ left: 0, overdue: false });
 });
 
 it('asks each device once a period, at most the budget of a minute at a time, and continues after a restart', async () => {
@@ -67,4 +68,6 @@ it('waits for devices that are away, and says when a line is late', async () => 
   await run();
   expect(attested()).toBe(3 * devices);
   expect(await bench.codesOfAlarms()).toContain('ATTESTATION_OVERDUE');
+  expect(await progress()).toMatchObject({ left: devices, overdue: true });
+  expect(await createScheduleView(bench.ctx, bench.attestations)()).toMatchObject([{ line, everyHours: 24, overdue: true }]);
 });

@@ -101,12 +101,14 @@ it.skipIf(!hasMlDsa).each(['ML-DSA-44', 'ML-DSA-65', 'ML-DSA-87'] as const)(
     };
     const attest = () => bench.field.attestation.attest(unit.uid);
     await setAttestationPolicy(bench.ctx, line, { signatures: ['P-256', 'P-384'], publicKey: true }, 'operator:olga');
-    await enrolAttestationKey(bench.ctx, unit.uid, spki, 'operator:olga');
+    await enrolAttestationKey(bench.ctx, unit.uid, spki, undefined, 'operator:olga');
     expect(await attest()).toMatchObject({ result: 'unsupported' });
     await setAttestationPolicy(bench.ctx, line, { signatures: ['P-256', name] }, 'operator:olga');
     expect(await attest()).toMatchObject({ result: 'passed', negotiated: { version: '1.4', signature: name, slot: 15 } });
     const other = await build(bench.ctx, bl2, app);
-    await expect(enrolAttestationKey(bench.ctx, other.uid, spki, 'operator:olga')).rejects.toMatchObject({ code: 'WEAK_OR_CLONED_KEY' });
+    await expect(enrolAttestationKey(bench.ctx, other.uid, spki, undefined, 'operator:olga')).rejects.toMatchObject({
+      code: 'WEAK_OR_CLONED_KEY',
+    });
   },
 );
 

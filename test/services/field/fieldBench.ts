@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { toHex } from '../../../src/bytes.ts';
 import { decodeAs } from '../../../src/cbor/schema.ts';
 import { type Channel, type ChannelTimes, createChannel } from '../../../src/gateway/reach/channel.ts';
-import { attestMessage, jobMessage, orderMessage, spdmMessage } from '../../../src/mqttMessages.ts';
+import { attestMessage, eatQuestion, jobMessage, orderMessage, spdmMessage } from '../../../src/mqttMessages.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import { openAttestationLog } from '../../../src/services/base/attestationLog.ts';
@@ -34,6 +34,8 @@ export type BenchDevice = {
   readonly requests: Uint8Array[];
   /** Whether this message of the server, counted from 0, is lost on its way. */
   loses?: (count: number, family: string) => boolean;
+  /** Its PSA attestation tokens, or why there is none; a device without them does not answer. */
+  token?: (nonce: Uint8Array) => Promise<Uint8Array | string>;
   heard: number;
 };
 
@@ -45,8 +47,8 @@ export type GatewayAnswer = (
   nonce: Uint8Array,
 ) => Promise<{ evidence: Uint8Array | null; verdict: Uint8Array; error?: string }>;
 
-/** @param spdmQueue how many devices are worked on at once; as in the product when not given */
-export async function openField(count: number, spdmQueue?: QueueLimits) {
+/** @param spdmQueue how many devices are worked on at once; as in the product when not given @param times how long a device may think */
+export async function openField(count: number, spdmQueue?: QueueLimits, times = quick) {
   const dataDir = mkdtempSync(join(tmpdir(), 'nusec-field-'));
   const opened = await openContext(testSettings(dataDir), { https: 8443, crl: 8080 }, true);
   let aheadMs = 0;
@@ -55,7 +57,7 @@ export async function openField(count: number, spdmQueue?: QueueLimits) {
   const fleet: Fleet = await seedFleet(ctx, count);
   const [alarms, revocations] = [createAlarms(ctx), await startRevocations(ctx)];
   const trust = await startClientTrust(ctx, revocations);
-  const channel = createChannel(quick);
+  const channel = createChannel(times);
   const devices = new Map<string, BenchDevice>();
   const gateways = new Map<string, GatewayAnswer>();
   const orders: { uid: string; order: Uint8Array }[] = [];
@@ -160,6 +162,11 @@ function connect(
         if (cancelled !== undefined) device.cancelled.push(toHex(cancelled));
       }
       if (family === 'order') orders.push({ uid, order: decodeAs(orderMessage, payload).order });
+      if (family === 'eat' && device.token !== undefined) {
+        const { cid, nonce } = decodeAs(eatQuestion, payload);
+        const token = await device.token(nonce);
+        channel.settle('eat', uid, cid, typeof token === 'string' ? { token: null, error: token } : { token });
+      }
       if (family !== 'spdm') return true;
       const { cid, data } = decodeAs(spdmMessage, payload);
       device.requests.push(data);

@@ -4,10 +4,10 @@ import type { AlarmCaseAnswer } from '../../alarms.ts';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { DeviceCountAnswer } from '../../devices.ts';
 import type { JobRowAnswer } from '../../jobViews.ts';
-import type { AttestationLagAnswer, LogHealthAnswer } from '../../overview.ts';
+import type { AttestationLagAnswer, LogHealthAnswer, ScheduleAnswer } from '../../overview.ts';
 import type { RolloutRowAnswer } from '../../rollouts.ts';
 import type { Html, Page } from '../layout.ts';
-import { bar, card, facts, figure, heading, link, table, time } from '../parts.ts';
+import { badge, bar, type Column, card, facts, figure, heading, link, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { caseColumns } from './alarms.ts';
 import { byState } from './fleet.ts';
@@ -22,10 +22,11 @@ const soonDays = 30;
 
 export async function homePage(visit: Visit): Promise<Page> {
   const soon = new Date(Date.now() + soonDays * dayMs).toISOString().slice(0, 10);
-  const [alarms, devices, lag, rollouts, jobs, certificates, log] = await Promise.all([
+  const [alarms, devices, lag, attestations, rollouts, jobs, certificates, log] = await Promise.all([
     visit.getIfAllowed<{ readonly cases: readonly AlarmCaseAnswer[] }>(`/v1/alarm-cases?state=open&limit=${mostCounted}`),
     visit.getIfAllowed<{ readonly counts: readonly DeviceCountAnswer[] }>('/v1/devices/counts'),
     visit.getIfAllowed<AttestationLagAnswer>('/v1/attestations/lag'),
+    visit.getIfAllowed<{ readonly schedules: readonly ScheduleAnswer[] }>('/v1/attestations/schedules'),
     visit.getIfAllowed<{ readonly rollouts: readonly RolloutRowAnswer[] }>(`/v1/rollouts?status=RUNNING&limit=${mostCounted}`),
     visit.getIfAllowed<{ readonly jobs: readonly JobRowAnswer[] }>(`/v1/jobs?status=RUNNING&limit=${mostCounted}`),
     visit.getIfAllowed<{ readonly certificates: readonly CertificateAnswer[] }>(
@@ -47,11 +48,22 @@ ${alarms && card('Open alarms', table('Open alarms', caseColumns, alarms.cases.s
 ${devices && card('Devices by state', byState(devices.counts), [link('/console/fleet', 'Fleet')])}
 ${jobs && card('Yield of running jobs', yieldOf(jobs.jobs), [link('/console/jobs', 'Production')])}
 </div>
+${attestations && attestations.schedules.length > 0 ? card('Attestation schedules', table('Attestation schedules', scheduleColumns, attestations.schedules, '')) : ''}
 ${rollouts && card('Rollouts running', table('Rollouts running', rolloutColumns, rollouts.rollouts.slice(0, shownRows), 'No rollout is running.'), [link('/console/rollouts', 'Rollouts')])}
 ${jobs && card('Jobs running', table('Jobs running', jobColumns, jobs.jobs.slice(0, shownRows), 'No job is running.'), [link('/console/jobs', 'Production')])}
 ${log && card('Log and checkpoints', logHealth(log))}`;
   return { title: 'Home', content, isLive: true };
 }
+
+const scheduleColumns: readonly Column<ScheduleAnswer>[] = [
+  { name: 'Line', cell: ({ line }) => link(`/console/fleet?line=${line}`, line) },
+  { name: 'Every', cell: ({ everyHours }) => (everyHours === undefined ? null : `${everyHours} h`) },
+  { name: 'Attested', cell: ({ attested, inService }) => `${attested} of ${inService}` },
+  { name: 'Left', cell: ({ left }) => left, kind: 'number' },
+  { name: 'Failed', cell: ({ results }) => results.failed, kind: 'number' },
+  { name: 'Unsupported', cell: ({ results }) => results.unsupported, kind: 'number' },
+  { name: 'State', cell: ({ overdue }) => (overdue ? badge('overdue', 'bad') : badge('in time', 'good')) },
+];
 
 const countOf = (rows: readonly unknown[]): string => (rows.length === mostCounted ? `${mostCounted}+` : String(rows.length));
 const total = (counts: readonly DeviceCountAnswer[]): string => counts.reduce((sum, { count }) => sum + count, 0).toLocaleString('en');

@@ -1,0 +1,67 @@
+import { createPublicKey } from 'node:crypto';
+import { concat, utf8 } from '../../bytes.ts';
+import { curveOf } from '../../ecKey.ts';
+import { u16, u32 } from '../../spdm/codec.ts';
+import type { MeasurementSource } from '../../spdm/measurement.ts';
+import { type KeyPair, keyPairCapability, type SetKeyPairInfo } from '../../spdm/messages/keyPairInfo.ts';
+import type { CertSlot } from '../../spdm/responder/state.ts';
+import type { LoadedSlots } from './slots.ts';
+
+/** What the command-line responder says of itself: a key pair for each slot, what kind of device it is, its measurement extension log. */
+
+/** AsymAlgoCapabilities (DSP0274 table "KEY_PAIR_INFO"). */
+const asymBits = { 'P-256': 0x08, 'P-384': 0x10 } as const;
+const allUses = 0x0f;
+/** Offset and length of the AlgorithmIdentifier in a SubjectPublicKeyInfo of such a curve. */
+const algorithmAt = 2;
+
+/** Key pairs that a requester may give other uses and slots; they last as long as the process. */
+export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly CertSlot[]) {
+  const changed = new Map<number, Partial<KeyPair>>();
+  const pairOf = (keyPairId: number, slot: number): KeyPair => {
+    const spki = new Uint8Array(createPublicKey(loaded().key).export({ type: 'spki', format: 'der' }));
+    const curve = curveOf(spki);
+    const algorithm = curve === undefined ? 0 : asymBits[curve];
+    return {
+      keyPairId,
+      capabilities: keyPairCapability.usage | keyPairCapability.association,
+      usageCapabilities: allUses,
+      usage: allUses,
+      algorithms: algorithm,
+      algorithm,
+      pqcAlgorithms: 0,
+      pqcAlgorithm: 0,
+      slotMask: 1 << slot,
+      publicKeyInfo: curve === undefined ? new Uint8Array() : spki.slice(algorithmAt, algorithmAt + 2 + (spki[algorithmAt + 1] ?? 0)),
+      ...changed.get(keyPairId),
+    };
+  };
+  return {
+    pairs: (): readonly KeyPair[] => slots().map((_, slot) => pairOf(slot + 1, slot)),
+    async set({ keyPairId, usage, slotMask }: SetKeyPairInfo): Promise<'done'> {
+      changed.set(keyPairId, { ...changed.get(keyPairId), ...(usage !== 0 && { usage }), slotMask });
+      return 'done';
+    },
+  };
+}
+
+/** Registry IANA, the enterprise number for examples (RFC 5612). */
+const ianaRegistry = 4;
+const exampleEnterprise = u32(32473);
+
+/** One device class identifier with one subordinate. */
+export function deviceClasses(): Uint8Array {
+  const name = utf8('example device');
+  const element = concat(Uint8Array.of(ianaRegistry, exampleEnterprise.length), exampleEnterprise, Uint8Array.of(1, name.length), name);
+  return concat(Uint8Array.of(1, 0, 0, 0, element.length), element);
+}
+
+/** An entry for each measurement, in the format of DMTF. */
+export function measurementLog(measurements: readonly MeasurementSource[]): Uint8Array {
+  const raw = 0x80;
+  const entries = measurements.map(({ index, type, value }, at) =>
+    concat(u32(at + 1), Uint8Array.of(index, 0, 0, 0, type | raw), u16(value.length), value),
+  );
+  const body = concat(...entries);
+  return concat(u32(entries.length), u32(body.length), new Uint8Array(8), body);
+}
