@@ -173,7 +173,7 @@ describe('a client that another tool has generated from the description of the A
     const caFile = join(dataDir, 'root.pem');
     writeFileSync(caFile, ca);
     const own = { NODE_EXTRA_CA_CERTS: caFile, NUSEC_SERVER: `https://localhost:${server.httpsPort}` };
-    const env = { ...process.env, ...own, ALICE: tokens.get('alice'), BOB: tokens.get('bob') };
+    const env = { ...process.env, ...own, FIRMWARE: join(dataDir, 'app.bin'), ALICE: tokens.get('alice'), BOB: tokens.get('bob') };
     return JSON.parse((await run(process.execPath, [join(folder, 'js/flow.js'), ...args], { env })).stdout);
   };
 
