@@ -134,7 +134,8 @@ export async function confirmPage(visit: Visit, action: Action, ids: readonly st
   const answer = await visit.send({ method: 'POST', path: '/v1/operators/me/confirmations', body: wish });
   const kept = form.texts().filter(([name]) => !name.startsWith('webauthn-') && name !== 'confirmation');
   const title = action.title(ids);
-  const content = html`<div class="narrow"><h1>${title}</h1><p class="about">Confirm it with your authenticator. What it signs is this approval and nothing else.</p>
+  const look = action.look === undefined ? '' : html`<div class="card look">${await action.look(visit, ids)}</div>`;
+  const content = html`<div class="narrow"><h1>${title}</h1><p class="about">Confirm it with your authenticator. What it signs is this approval and nothing else.</p>${look}
 <form class="action" method="post">
 <div class="problem" role="alert" hidden></div>
 ${kept.map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)}

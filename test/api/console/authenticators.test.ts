@@ -95,6 +95,7 @@ describe('somebody who has registered an authenticator', () => {
     await page.goto(`${server.url}/console/do/approve-change/${id}`);
     await page.locator('form.action').getByRole('button', { name: 'Approve' }).click();
     await page.getByRole('button', { name: 'Confirm' }).waitFor();
+    expect(await page.locator('.look').textContent()).toContain('carol');
     expect(await violationsOf(page)).toEqual([]);
     await page.screenshot({ path: `${root}test/output/console-confirm-1280.png` });
     await page.getByRole('button', { name: 'Confirm' }).click();
