@@ -87,7 +87,8 @@ export const createConfirmations = (ctx: Context, mode: ConfirmApprovals): Confi
 /** @throws NusecError BAD_REQUEST: who confirms confirms a content */
 function requireContent(path: string, body: Uint8Array): void {
   if (fixedContent.test(path)) return;
-  const { contentSha256 } = (body.length === 0 ? {} : JSON.parse(new TextDecoder().decode(body))) as { readonly contentSha256?: unknown };
+  const asked: unknown = body.length === 0 ? undefined : JSON.parse(new TextDecoder().decode(body));
+  const { contentSha256 } = (asked ?? {}) as { readonly contentSha256?: unknown };
   if (typeof contentSha256 !== 'string') throw new NusecError('BAD_REQUEST', 'an approval that is confirmed names contentSha256');
 }
 
