@@ -12,6 +12,7 @@ import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { serveMctp } from '../../../gateway-device/link/mctpLink.ts';
 import { verifyAttestationProof } from '../../../src/evidence/attestationProof.ts';
 import { fromPem } from '../../../src/pki/pem.ts';
+import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { eventually, people, seedFleet, show } from '../fieldKit.ts';
 import { buildMcu, type Mcu, open, type RunningMcu, runMcu } from './virtualMcu.ts';
@@ -70,6 +71,7 @@ async function provenOf({ unit }: Mcu) {
 }
 
 it('proves itself after its hello, and whenever it is asked, with a token (R84, R85)', async () => {
+  covers('R84', 'R85');
   await eventually(async () => (await show(http, online.unit.uid)).attestation === 'passed');
   // It gets its operational certificate now, and connects once more.
   const again = await eventually(() => attest(online).catch(error => void expect(error).toMatchObject({ code: 'DEVICE_UNREACHABLE' })));
@@ -78,6 +80,7 @@ it('proves itself after its hello, and whenever it is asked, with a token (R84, 
 });
 
 it('proves itself to the cloud through a gateway, which signs a verdict over the token (R84)', async () => {
+  covers('R84');
   expect(await attest(wired)).toMatchObject({ result: 'passed', via: 'gateway', version: '1.0.0', token: { lifeCycle: 'secured' } });
   expect(await show(http, wired.unit.uid)).toMatchObject({ status: 'IN_SERVICE', attestation: 'passed', connected: false });
   expect(await provenOf(wired)).toMatchObject({ result: 'passed', certificates: [{ subject: expect.any(String) }, {}, {}] });

@@ -11,6 +11,7 @@ import { enrolAttestationKey } from '../../../src/services/field/devices.ts';
 import { setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
 import { line, type Unit } from '../../gateway/fieldKit.ts';
 import { type Key, makeKey } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
 import { type BenchDevice, type FieldBench, openField } from './fieldBench.ts';
 import { openGateway } from './gatewayBench.ts';
 
@@ -53,6 +54,7 @@ beforeEach(() => {
 afterAll(() => bench.close());
 
 it('passes by the key of its certificate, and keeps every token (R84, R85)', async () => {
+  covers('R84', 'R85');
   const token = { profile: 'tag:psacertified.org,2023:psa#tfm', algorithm: 'ES256', lifeCycle: 'secured' };
   expect(await attest()).toMatchObject({ result: 'passed', via: 'mqtt', imageHash: unit.firmware.imageHash, version: '1.0.0', token });
   expect(await bench.typesOf(unit.uid)).toEqual(expect.arrayContaining(['DevicePutInService', 'AttestationPassed']));
@@ -110,6 +112,7 @@ it.each<[string, Partial<PsaToken>, string]>([
 });
 
 it('suspects a clone whose key is another one than enrolled, on its own connection (T8)', async () => {
+  covers('T8');
   device.token = gives(unit, {}, makeKey());
   expect(await attest()).toMatchObject({ result: 'failed' });
   expect(await bench.typesOf(unit.uid)).toEqual(expect.arrayContaining(['CloneSuspected', 'DeviceQuarantined']));
@@ -126,6 +129,7 @@ it('says of a device without tokens that it is unsupported, and of one without a
 });
 
 it('books a token that a gateway has changed, or brings for SPDM, on the gateway (T20)', async () => {
+  covers('T20');
   bench.devices.delete(unit.uid);
   const before = await bench.typesOf(unit.uid);
   let bytes: Uint8Array = new Uint8Array();
