@@ -13,7 +13,7 @@ import { verifyImage } from '../src/ota/verify.ts';
 
 /** Writes 44 images as the product makes them for a device (an upload, prepared, signed by the device's own key), good ones and changed ones, and what
  *  `verifyImage` says of each: for MCUboot's own code and imgtool to judge. docs/firmware-interoperability.md shows the run.
- *  `node scripts/mcubootImages.ts FOLDER` */
+ *  `npm run images -- FOLDER` */
 
 const [folder = 'mcuboot-images'] = process.argv.slice(2);
 mkdirSync(folder, { recursive: true });

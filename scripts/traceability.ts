@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 
 /** Writes docs/traceability.md: which test shows which requirement (R), rule (RULE), invariant (I) and threat (T).
  *  A number counts where a test says `covers('R57', 'T3')` beside its assertions (`test/support/covers.ts`); a title counts for nothing.
- *  `node scripts/traceability.ts` writes, a test checks that the page is current and that nothing is without a mark. */
+ *  `npm run traceability` writes, a test checks that the page is current and that nothing is without a mark. */
 
 const root = new URL('..', import.meta.url).pathname;
 const page = join(root, 'docs', 'traceability.md');
@@ -66,7 +66,7 @@ export function unmarked(): readonly string[] {
 export function traceabilityPage(): string {
   const places = placesOfMarks();
   const sections = kinds.map(({ kind, heading, last }) => sectionOf(heading, numbersOf(kind, last), places));
-  return `# Traceability\n\nWhich test shows which number: marks \`covers(…)\` beside assertions, collected by \`node scripts/traceability.ts\` (docs/testing.md).
+  return `# Traceability\n\nWhich test shows which number: marks \`covers(…)\` beside assertions, collected by \`npm run traceability\` (docs/testing.md).
 
 ${sections.join('\n')}`;
 }

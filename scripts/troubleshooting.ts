@@ -3,7 +3,7 @@ import { problemOf } from '../src/api/problem.ts';
 import { type ErrorCode, errorCodes, NusecError } from '../src/errors.ts';
 
 /** Writes docs/troubleshooting.md: every error code with its HTTP status, its meaning and what to do next. Codes and meanings come from the product;
- *  a code without a line here does not compile. `node scripts/troubleshooting.ts` writes, a test checks that the page is current. */
+ *  a code without a line here does not compile. `npm run troubleshooting` writes, a test checks that the page is current. */
 
 const retry = 'Wait and send the same request again; with an `Idempotency-Key` nothing is done twice.';
 const look = 'Read the thing again (`show`): its state says what is possible.';
@@ -156,7 +156,7 @@ export function troubleshootingPage(): string {
   return `# Troubleshooting
 
 Every refusal has a code: in the answer of the API (\`code\`), on the command line (\`error CODE\`), in the console under the sentence. The text beside it says what was wrong in your case; this page says what to do next.
-Written by \`node scripts/troubleshooting.ts\`.
+Written by \`npm run troubleshooting\`.
 
 | code | HTTP | meaning | what to do next |
 |---|---|---|---|

@@ -7,7 +7,7 @@ import { troubleshootingPage } from '../scripts/troubleshooting.ts';
 const root = new URL('..', import.meta.url).pathname;
 const sourceOf = (path: string): string => readFileSync(root + path, 'utf8');
 
-it('docs/troubleshooting.md has every error code; `node scripts/troubleshooting.ts` writes it', () => {
+it('docs/troubleshooting.md has every error code; `npm run troubleshooting` writes it', () => {
   expect(sourceOf('docs/troubleshooting.md')).toBe(troubleshootingPage());
 });
 

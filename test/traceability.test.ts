@@ -11,7 +11,7 @@ describe('docs/traceability.md', () => {
     expect(unmarked()).toEqual(Object.keys(toCome));
   });
 
-  it('says what the marks say; `node scripts/traceability.ts` writes it', () => {
+  it('says what the marks say; `npm run traceability` writes it', () => {
     const page = readFileSync(new URL('../docs/traceability.md', import.meta.url), 'utf8');
     expect(page).toBe(traceabilityPage());
   });

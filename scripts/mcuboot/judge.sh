@@ -1,5 +1,5 @@
 #!/bin/sh
-# Judges the images of `node scripts/mcubootImages.ts FOLDER` by MCUboot's own code and by imgtool, and compares with verifyImage.
+# Judges the images of `npm run images -- FOLDER` by MCUboot's own code and by imgtool, and compares with verifyImage.
 # usage: scripts/mcuboot/judge.sh MCUBOOT FOLDER     MCUBOOT: a checkout of github.com/mcu-tools/mcuboot; needs a C compiler, and for imgtool
 # Python with cryptography, intelhex, click, cbor2 and yaml. Exit status 1 when MCUboot and verifyImage differ on one image.
 set -eu
