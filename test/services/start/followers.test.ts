@@ -18,6 +18,7 @@ import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts
 import { type Alarms, createAlarms, followerAlarm } from '../../../src/services/base/alarms.ts';
 import { openAttestationLog } from '../../../src/services/base/attestationLog.ts';
 import type { Context } from '../../../src/services/base/context.ts';
+import { noSpans } from '../../../src/services/base/spans.ts';
 import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
 import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
 import { deviceRow } from '../../../src/services/field/devices.ts';
@@ -119,11 +120,8 @@ afterAll(async () => {
 async function readyz(): Promise<{ readonly status: number; readonly text: string }> {
   const refuse = () => Promise.reject(new Error('nobody calls'));
   const auth = createAuth({ person: refuse, machine: () => Promise.reject(new Error('nobody calls')) as never });
-  const answer = await createApi({ ctx, logCheck: { trouble: () => undefined } } as unknown as Services, auth, [systemResource]).request(
-    '/readyz',
-    {},
-    {},
-  );
+  const services = { ctx, spans: noSpans, logCheck: { trouble: () => undefined } } as unknown as Services;
+  const answer = await createApi(services, auth, [systemResource]).request('/readyz', {}, {});
   return { status: answer.status, text: await answer.text() };
 }
 const alarmsOf = async (subject: string) => {
