@@ -9,8 +9,8 @@ export const versions: Readonly<
   'projections/devices.ts': { version: 10, sha256: 'abc7744deb58a58b', decidedBy: ['domain/deviceStatus.ts'] },
   'projections/gateways.ts': { version: 2, sha256: 'ba76ee031304aeb5', decidedBy: ['domain/gateway.ts gatewayWalk', 'domain/walk.ts'] },
   'projections/jobs.ts': {
-    version: 4,
-    sha256: '73d460e9c8a5b0a2',
+    version: 5,
+    sha256: '6bda0a284853fc53',
     decidedBy: [
       'projections/units.ts',
       'domain/jobState.ts jobStatusAfter',
@@ -29,4 +29,5 @@ export const versions: Readonly<
   'projections/releases.ts': { version: 1, sha256: '8a9f6544a24698e7', decidedBy: ['domain/release.ts releaseWalk', 'domain/walk.ts'] },
   'projections/rollouts.ts': { version: 3, sha256: 'ae6027f7b61ea7f5', decidedBy: ['domain/rollout.ts rolloutWalk', 'domain/walk.ts'] },
   'projections/vulnerabilities.ts': { version: 1, sha256: '82513a1a280c82b1', decidedBy: [] },
+  'projections/webhooks.ts': { version: 1, sha256: '619b6dedf5cbb0e3', decidedBy: [] },
 };
