@@ -15,6 +15,7 @@ import { initialiseProject } from '../src/services/administration/initialise.ts'
 import { authenticateOperator } from '../src/services/administration/operators.ts';
 import { createAlarms } from '../src/services/base/alarms.ts';
 import type { Context } from '../src/services/base/context.ts';
+import { noSpans } from '../src/services/base/spans.ts';
 import { openContext } from '../src/services/dataFolder/open.ts';
 import { registerGateway } from '../src/services/field/gateways.ts';
 import { createCertificateUse } from '../src/services/identity/certificateUse.ts';
@@ -140,7 +141,14 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
   const trust = await startClientTrust(ctx, revocations);
   const tls = await serverIdentity({ ctx, alarms: createAlarms(ctx), file: tlsFile(ctx, join(folder, 'tls.identity')) }, ['localhost']);
   const person = async (given: string) => ({ kind: 'operator' as const, ...(await authenticateOperator(ctx, given)) });
-  const services = { ctx, alarms: createAlarms(ctx), revocations, trust, certificateUse: createCertificateUse(ctx) } as Services;
+  const services = {
+    ctx,
+    alarms: createAlarms(ctx),
+    revocations,
+    trust,
+    certificateUse: createCertificateUse(ctx),
+    spans: noSpans,
+  } as Services;
   const server = createApiServer(createApi(services, createAuth({ person, machine: leaf => trust.identify(leaf) }), [estResource]), tls);
   const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
   const worker = clientOf(estAt(port, tls.clientRootsPem, tokens[0]?.token ?? ''));
