@@ -1,17 +1,14 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import { line, lineStream, policyOf } from '../domain/line.ts';
 import { alarmQueries } from '../projections/alarms.ts';
 import { certificateQueries } from '../projections/certificates.ts';
 import { deviceQueries } from '../projections/devices.ts';
 import { jobQueries } from '../projections/jobs.ts';
-import { releaseQueries } from '../projections/releases.ts';
 import { rolloutQueries } from '../projections/rollouts.ts';
-import { nowIso, stateOf } from '../services/base/context.ts';
-import { createAttestationLag } from '../services/field/attestationLag.ts';
-import { attestationProgress } from '../services/field/attestationSchedule.ts';
+import { nowIso } from '../services/base/context.ts';
+import { createAttestationLag, createScheduleView } from '../services/field/attestationLag.ts';
 import type { PortFigures, PresenceNote } from '../services/field/presence.ts';
 import type { Services } from '../services/start/services.ts';
-import { dayMs, minuteMs } from '../times.ts';
+import { dayMs } from '../times.ts';
 
 /** What the server knows anyway, read when somebody asks. Each comes from an index, from kept counts, or is kept for a minute. */
 
@@ -135,15 +132,7 @@ const ofFleet = ({ ctx }: Services): readonly Figure[] => [
 
 function ofAttestation({ ctx, attestations }: Services): readonly Figure[] {
   const lagNow = createAttestationLag(ctx, attestations);
-  const dueNow = keptFor(minuteMs, async () => {
-    const due: Sample[] = [];
-    for (const name of await releaseQueries(ctx.reads.db).lines()) {
-      const state = await stateOf(ctx, line, lineStream(name));
-      if (state.status === 'DEFINED' && policyOf(state).everyHours !== undefined)
-        due.push([{ line: name }, (await attestationProgress(ctx, attestations, state)).left]);
-    }
-    return due;
-  });
+  const schedulesNow = createScheduleView(ctx, attestations);
   return [
     {
       name: 'nusec_devices_attested',
@@ -162,24 +151,12 @@ function ofAttestation({ ctx, attestations }: Services): readonly Figure[] {
       name: 'nusec_attestation_schedule_lag_devices',
       help: 'Devices in service whose attestation is due by the schedule of their line; counted once a minute',
       labels: ['line'],
-      read: dueNow,
+      async read() {
+        const scheduled = (await schedulesNow()).filter(({ everyHours }) => everyHours !== undefined);
+        return scheduled.map(({ line, left }) => [{ line }, left] as const);
+      },
     },
   ];
-}
-
-function keptFor<Value>(keptMs: number, read: () => Promise<Value>): () => Promise<Value> {
-  let known: { readonly atMs: number; readonly value: Promise<Value> } | undefined;
-  return () => {
-    const nowMs = performance.now();
-    if (known === undefined || nowMs - known.atMs >= keptMs) {
-      const value = read();
-      value.catch(() => {
-        known = undefined;
-      });
-      known = { atMs: nowMs, value };
-    }
-    return known.value;
-  };
 }
 
 /** The MQTT port of this process. */

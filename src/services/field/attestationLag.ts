@@ -44,9 +44,9 @@ export const createScheduleView = (ctx: Context, attestations: AttestationLog): 
 function keptFor<T>(ctx: Context, count: (nowMs: number) => Promise<T>): () => Promise<T> {
   let known: { readonly atMs: number; readonly value: Promise<T> } | undefined;
   return () => {
-    const nowMs = ctx.clock().getTime();
+    const nowMs = performance.now();
     if (known === undefined || nowMs - known.atMs >= keptMs) {
-      const value = count(nowMs);
+      const value = count(ctx.clock().getTime());
       value.catch(() => {
         known = undefined;
       });
