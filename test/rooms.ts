@@ -16,6 +16,7 @@ export const leaves = [
   'src/listening.ts',
   'src/lru.ts',
   'src/random.ts',
+  'src/sealedBox.ts',
   'src/sqliteFile.ts',
   'src/times.ts',
   'src/within.ts',

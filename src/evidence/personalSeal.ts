@@ -1,5 +1,7 @@
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from 'node:crypto';
+import { createHash, createHmac, hkdfSync } from 'node:crypto';
+import { toBase64url, utf8 } from '../bytes.ts';
 import type { SubjectKind } from '../domain/personalFields.ts';
+import { ivBytes, openBox, sealBox } from '../sealedBox.ts';
 
 /** How a person is written in the log: a pseudonym for a name, ciphertext for a text. Both can be shown to be right to somebody who has only the log,
  *  and neither can be read, nor a guess be tried out, once the subject's key and salt are destroyed.
@@ -24,9 +26,6 @@ export type Subject = {
 };
 
 const idBytes = 24;
-const ivBytes = 12;
-const tagBytes = 16;
-const algorithm = 'aes-256-gcm';
 
 const idForm = `~[0-9a-f]{${2 * idBytes}}`;
 const pseudonymForm = new RegExp(`^${idForm}$`);
@@ -52,21 +51,12 @@ export const fieldKey = ({ key }: Pick<Subject, 'key'>, place: string): Uint8Arr
 export function sealText(subject: Subject, place: string, text: string): string {
   const key = fieldKey(subject, place);
   const iv = createHmac('sha256', key).update(text).digest().subarray(0, ivBytes);
-  const cipher = createCipheriv(algorithm, key, iv).setAAD(Buffer.from(place));
-  const sealed = Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]);
-  return `~${subject.id}:${sealed.toString('base64url')}`;
+  return `~${subject.id}:${toBase64url(sealBox(key, iv, utf8(place), utf8(text)))}`;
 }
 
 /** @returns undefined when it is not what this key has sealed at this place */
 export function openText(key: Uint8Array, place: string, sealed: string): string | undefined {
   const bytes = Buffer.from(sealed.slice(sealed.indexOf(':') + 1), 'base64url');
-  if (bytes.length < ivBytes + tagBytes) return undefined;
-  const decipher = createDecipheriv(algorithm, key, bytes.subarray(0, ivBytes)).setAAD(Buffer.from(place));
-  decipher.setAuthTag(bytes.subarray(-tagBytes));
-  try {
-    const text = Buffer.concat([decipher.update(bytes.subarray(ivBytes, -tagBytes)), decipher.final()]);
-    return text.toString('utf8');
-  } catch {
-    return undefined;
-  }
+  const text = openBox(key, utf8(place), bytes);
+  return text && new TextDecoder().decode(text);
 }

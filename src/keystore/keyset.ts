@@ -1,7 +1,8 @@
-import { createCipheriv, createDecipheriv, hkdfSync, type KeyObject } from 'node:crypto';
+import { hkdfSync, type KeyObject } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
+import { ivBytes, openBox, sealBox, tagBytes } from '../sealedBox.ts';
 import type { KeyOrigin } from './keyRules.ts';
 import type { KeyAlgorithm } from './port.ts';
 import { type Argon2Cost, isSaneCost, noArgon2Cost, saltBytes, secretKey, type Unlock, unlockKey } from './unlock.ts';
@@ -41,8 +42,6 @@ const magic = utf8('NKS1');
 const unlockKinds = { passphrase: 1, keyFile: 2 } as const;
 const saltOffset = 17;
 const fileKeyAadBytes = saltOffset + saltBytes;
-const ivBytes = 12;
-const tagBytes = 16;
 const keyBytes = 32;
 const checksumOffset = fileKeyAadBytes + ivBytes + keyBytes + tagBytes;
 export const headerBytes = checksumOffset + 32;
@@ -53,7 +52,7 @@ export const maxKeysetBytes = 64 * 1024 * 1024;
 export async function newKeyset(unlock: Unlock, cost: Argon2Cost, randomBytes: RandomBytes): Promise<KeysetKeys> {
   const head = encodeHead(unlock, cost, randomBytes(saltBytes));
   const fileKey = randomBytes(keyBytes);
-  const sealed = seal(await unlockKey(unlock, head.subarray(saltOffset), cost), randomBytes(ivBytes), head, fileKey);
+  const sealed = sealBox(await unlockKey(unlock, head.subarray(saltOffset), cost), randomBytes(ivBytes), head, fileKey);
   const header = concat(head, sealed);
   return subkeys(concat(header, sha256(header)), secretKey(fileKey));
 }
@@ -67,21 +66,21 @@ export async function openKeyset(content: Uint8Array, unlock: Unlock): Promise<{
 
 /** The entries of a keyset whose keys are known already. @throws KEYSTORE_DAMAGED (any change of the file, or another keyset) */
 export function readEntries(content: Uint8Array, { header, body }: KeysetKeys): readonly KeysetEntry[] {
-  const opened = equalBytes(content.subarray(0, headerBytes), header) ? open(body, header, content.subarray(headerBytes)) : undefined;
+  const opened = equalBytes(content.subarray(0, headerBytes), header) ? openBox(body, header, content.subarray(headerBytes)) : undefined;
   if (!opened) throw new NusecError('KEYSTORE_DAMAGED', 'the body of the keyset was changed');
   return decodeEntries(opened);
 }
 
 /** @returns the whole file */
 export function encodeKeyset(keys: KeysetKeys, entries: Iterable<KeysetEntry>, randomBytes: RandomBytes): Uint8Array {
-  return concat(keys.header, seal(keys.body, randomBytes(ivBytes), keys.header, encodeEntries(entries)));
+  return concat(keys.header, sealBox(keys.body, randomBytes(ivBytes), keys.header, encodeEntries(entries)));
 }
 
 async function openFileKey(header: Uint8Array, unlock: Unlock): Promise<KeyObject> {
   const { kind, cost, salt } = decodeHeader(header);
   if (kind !== kindOf(unlock)) throw new NusecError('KEYSTORE_WRONG_PASSPHRASE', 'the keyset is opened by the other kind of secret');
   const key = await unlockKey(unlock, salt, cost);
-  const fileKey = open(key, header.subarray(0, fileKeyAadBytes), header.subarray(fileKeyAadBytes, checksumOffset));
+  const fileKey = openBox(key, header.subarray(0, fileKeyAadBytes), header.subarray(fileKeyAadBytes, checksumOffset));
   if (!fileKey) throw new NusecError('KEYSTORE_WRONG_PASSPHRASE', 'the keyset does not open with this secret');
   return secretKey(fileKey);
 }
@@ -116,26 +115,6 @@ function subkeys(header: Uint8Array, fileKey: KeyObject): KeysetKeys {
   const subkey = (use: string): KeyObject =>
     secretKey(new Uint8Array(hkdfSync('sha256', fileKey, new Uint8Array(0), utf8(`NuSEC keyset v1 ${use}`), keyBytes)));
   return { header, body: subkey('body'), entries: subkey('entries') };
-}
-
-/** @returns iv ‖ ciphertext ‖ tag */
-function seal(key: KeyObject, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Uint8Array {
-  const cipher = createCipheriv('aes-256-gcm', key, iv).setAAD(aad);
-  return concat(iv, cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
-}
-
-function open(key: KeyObject, aad: Uint8Array, sealed: Uint8Array): Uint8Array | undefined {
-  if (sealed.length < ivBytes + tagBytes) return undefined;
-  const decipher = createDecipheriv('aes-256-gcm', key, sealed.subarray(0, ivBytes), { authTagLength: tagBytes });
-  decipher.setAAD(aad).setAuthTag(sealed.subarray(-tagBytes));
-  try {
-    // All of the plaintext comes from update(), in one buffer that can be wiped; final() only judges the tag.
-    const plaintext = decipher.update(sealed.subarray(ivBytes, -tagBytes));
-    decipher.final();
-    return plaintext;
-  } catch {
-    return undefined;
-  }
 }
 
 type JsonEntry = Omit<KeysetEntry, 'publicKey' | 'wrapped'> & { readonly publicKey?: string; readonly wrapped: string };

@@ -1,13 +1,14 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
-import { concat, toHex, utf8 } from '../bytes.ts';
+import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { toHex, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
+import { ivBytes, openBox, sealBox } from '../sealedBox.ts';
 import type { ExpectedObject, ObjectStore, StoredObject } from './port.ts';
 
 /** Objects that only the servers of a project can read and write: sealed under a key that the keystore gives, for one place in the object store.
  *
- *  object = iv[12] ‖ AES-256-GCM(content; the key of the object as associated data) ‖ tag[16] */
+ *  object = sealed box of the content, with the key of the object as associated data (sealedBox.ts) */
 
-const [keyBytes, ivBytes, tagBytes] = [32, 12, 16];
+const keyBytes = 32;
 
 export type SealedObjects = Pick<ObjectStore, 'delete' | 'list'> & {
   /** @throws NusecError STORE_DAMAGED (changed, moved, or of another project), STORE_UNAVAILABLE */
@@ -30,23 +31,14 @@ export function sealedObjects(objects: ObjectStore, secret: Uint8Array): SealedO
       return stored && { bytes: opened(contentKey, key, stored.bytes), tag: stored.tag };
     },
     put(key, content, expected) {
-      const iv = randomBytes(ivBytes);
-      const cipher = createCipheriv('aes-256-gcm', contentKey, iv).setAAD(utf8(key));
-      return objects.put(key, concat(iv, cipher.update(content), cipher.final(), cipher.getAuthTag()), expected);
+      return objects.put(key, sealBox(contentKey, randomBytes(ivBytes), utf8(key), content), expected);
     },
     nameOf: text => toHex(new Uint8Array(createHmac('sha256', nameKey).update(text).digest())),
   };
 }
 
 function opened(contentKey: Uint8Array, key: string, sealed: Uint8Array): Uint8Array {
-  const damaged = (cause?: unknown) =>
-    new NusecError('STORE_DAMAGED', `object ${key} of the object store was changed, or is not of this project`, { cause });
-  if (sealed.length < ivBytes + tagBytes) throw damaged();
-  const decipher = createDecipheriv('aes-256-gcm', contentKey, sealed.subarray(0, ivBytes), { authTagLength: tagBytes });
-  decipher.setAAD(utf8(key)).setAuthTag(sealed.subarray(-tagBytes));
-  try {
-    return concat(decipher.update(sealed.subarray(ivBytes, -tagBytes)), decipher.final());
-  } catch (cause) {
-    throw damaged(cause);
-  }
+  const content = openBox(contentKey, utf8(key), sealed);
+  if (content !== undefined) return content;
+  throw new NusecError('STORE_DAMAGED', `object ${key} of the object store was changed, or is not of this project`);
 }

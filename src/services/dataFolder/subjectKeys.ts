@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHmac, hkdfSync, randomBytes } from 'node:crypto';
+import { createHmac, hkdfSync, randomBytes } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
@@ -9,12 +9,13 @@ import { type Subject, subjectId } from '../../evidence/personalSeal.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { checkOwnerOnly, secretFileMode } from '../../keystore/secretFile.ts';
 import { standingKey } from '../../keystore/standingKey.ts';
+import { ivBytes, openBox, sealBox } from '../../sealedBox.ts';
 import type { KnownSubject } from '../base/subjectRegistry.ts';
 import type { LocalSubjects } from './sharedSubjects.ts';
 
 /** The data keys of the people in the log: one SQLite file beside it, `subjects.db`. A row is sealed under a key that only the keystore gives:
  *
- *  sealed = iv[12] ‖ AES-256-GCM(JSON of name, salt, key; id as associated data) ‖ tag[16] · tag = HMAC-SHA-256 of kind ":" name
+ *  sealed = box of the JSON of name, salt, key, with the id as associated data (sealedBox.ts) · tag = HMAC-SHA-256 of kind ":" name
  *
  *  A row that is deleted is overwritten, and the log of the file is emptied. Several processes may hold it open. */
 
@@ -25,7 +26,7 @@ const schema = `
 const message = utf8('nusec subject keys v1');
 /** Another process may be committing. */
 const busyTimeoutMs = 5000;
-const [saltBytes, keyBytes, ivBytes, tagBytes] = [16, 32, 12, 16];
+const [saltBytes, keyBytes] = [16, 32];
 
 export type SubjectRow = {
   readonly id: string;
@@ -139,24 +140,16 @@ function sealing(secret: Uint8Array): Box {
   return {
     tag: (kind, name) => new Uint8Array(createHmac('sha256', tagKey).update(`${kind}:${name}`).digest()),
     seal({ id, name, salt, key }) {
-      const iv = randomBytes(ivBytes);
-      const cipher = createCipheriv('aes-256-gcm', rowKey, iv).setAAD(Buffer.from(id));
-      const text = JSON.stringify([name, toHex(salt), toHex(key)]);
-      return new Uint8Array(Buffer.concat([iv, cipher.update(text, 'utf8'), cipher.final(), cipher.getAuthTag()]));
+      return sealBox(rowKey, randomBytes(ivBytes), utf8(id), utf8(JSON.stringify([name, toHex(salt), toHex(key)])));
     },
     open({ id, kind, sealed }) {
-      const decipher = createDecipheriv('aes-256-gcm', rowKey, sealed.subarray(0, ivBytes)).setAAD(Buffer.from(id));
-      decipher.setAuthTag(sealed.subarray(-tagBytes));
-      try {
-        const text = Buffer.concat([decipher.update(sealed.subarray(ivBytes, -tagBytes)), decipher.final()]).toString('utf8');
-        const [name, salt, key] = JSON.parse(text) as [string, string, string];
-        return { id, kind, name, salt: fromHex(salt), key: fromHex(key) };
-      } catch (cause) {
+      const text = openBox(rowKey, utf8(id), sealed);
+      if (text === undefined) {
         const hint = 'put subjects.db and the keystore back together';
-        throw new NusecError('KEYSTORE_DAMAGED', `the key of a person does not open: the keystore is another or an older one; ${hint}`, {
-          cause,
-        });
+        throw new NusecError('KEYSTORE_DAMAGED', `the key of a person does not open: the keystore is another or an older one; ${hint}`);
       }
+      const [name, salt, key] = JSON.parse(new TextDecoder().decode(text)) as [string, string, string];
+      return { id, kind, name, salt: fromHex(salt), key: fromHex(key) };
     },
   };
 }
