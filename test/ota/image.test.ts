@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
 import { NusecError } from '../../src/errors.ts';
 import { attachTrailer, buildImage, deviceTrailer, signInput } from '../../src/ota/build.ts';
-import { dependenciesOf, parseBody, securityCounterOf } from '../../src/ota/image.ts';
+import { dependenciesOf, parseBody, securityCounterOf, slotReader } from '../../src/ota/image.ts';
 import { readTlvItems, tlvMagic, tlvType, writeTlvArea } from '../../src/ota/tlv.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
 import { compareVersion } from '../../src/ota/version.ts';
@@ -73,6 +73,10 @@ describe('TLV areas', () => {
   });
 });
 
+/** A random signature may end in 0xff, which is what erased flash holds, or in the 0 that was put in before it: nothing changed then. */
+const sameInFlash = (changed: Uint8Array, whole: Uint8Array): boolean =>
+  Buffer.from(whole).equals(slotReader(changed, slotBytes).read(0, whole.length) ?? new Uint8Array());
+
 describe('a changed image', () => {
   it.each(['whole', 'hash'] as const)('is never accepted, whichever byte of it changes (key as %s; T21)', keyForm => {
     covers('T21');
@@ -96,8 +100,7 @@ describe('a changed image', () => {
     for (let at = 0; at < whole.length; at += 1) {
       const shorter = Uint8Array.from([...whole.subarray(0, at), ...whole.subarray(at + 1)]);
       const longer = Uint8Array.from([...whole.subarray(0, at), 0, ...whole.subarray(at)]);
-      expect(verifyImage(shorter, policy).ok).toBe(false);
-      expect(verifyImage(longer, policy).ok).toBe(false);
+      for (const changed of [shorter, longer]) expect(verifyImage(changed, policy).ok).toBe(sameInFlash(changed, whole));
     }
   });
 
