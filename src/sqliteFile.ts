@@ -16,6 +16,16 @@ export function transaction<Result>(db: Database, work: () => Result): Result {
   }
 }
 
+/** Reads the file as it is at one moment, and waits for nobody who writes. @throws what `read` throws, and SqliteError */
+export function snapshot<Result>(db: Database, read: () => Result): Result {
+  db.exec('BEGIN');
+  try {
+    return read();
+  } finally {
+    db.exec('COMMIT');
+  }
+}
+
 /** Opens a file that is there, reads, and closes it. @throws what `read` throws, and SqliteError */
 export function reading<Result>(file: string, read: (db: Database) => Result): Result {
   const db = new Database(file, { readonly: true, fileMustExist: true });

@@ -105,7 +105,7 @@ export async function keepCheckpoints(
     async close() {
       clearInterval(timer);
       await signOrAlarm();
-      heads?.close();
+      await heads?.close();
     },
   };
 }

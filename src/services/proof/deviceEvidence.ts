@@ -14,7 +14,8 @@ import { readCheckpoint } from '../../merkle/checkpoint.ts';
 import { parseNote } from '../../merkle/note.ts';
 import type { Context } from '../base/context.ts';
 import { cosignedIn } from './checkpointFiles.ts';
-import { type HeadEvidence, openHeadMap } from './headMapFile.ts';
+import { openHeadMap } from './headMapFile.ts';
+import type { HeadEvidence } from './headMapRows.ts';
 import { logCertificates } from './logKey.ts';
 
 /** Makes the evidence file of a device: its whole history with the proof that it is in the log and that nothing came later, what it names, and what
@@ -23,7 +24,7 @@ import { logCertificates } from './logKey.ts';
 export type DeviceEvidence = {
   /** @throws NusecError NOT_FOUND; STORE_UNAVAILABLE when no checkpoint comes that covers the device's newest event */
   export(uid: string): Promise<Evidence>;
-  close(): void;
+  close(): Promise<void>;
 };
 
 /** For a checkpoint of the process that leads, which comes every second. */

@@ -48,7 +48,7 @@ export function followCheckpoints(ctx: Context, { file, headsFile }: CheckpointP
     async close(): Promise<void> {
       isOpen = false;
       await running;
-      heads?.close();
+      await heads?.close();
       lock?.release();
     },
   };

@@ -36,7 +36,7 @@ beforeAll(async () => {
   evidence = await exporter.export(device.uid);
 });
 afterAll(async () => {
-  exporter.close();
+  await exporter.close();
   await checkpoints.close();
   await project.close();
 });

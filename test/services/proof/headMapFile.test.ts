@@ -17,7 +17,7 @@ beforeEach(() => {
   heads = openHeadMap(file);
 });
 afterEach(async () => {
-  heads.close();
+  await heads.close();
   await store.close();
 });
 
@@ -58,13 +58,13 @@ describe('the file of stream heads', () => {
     const size = streams + 500;
     for (const part of [700, 2900, size - 1]) {
       await heads.advance(store, part, patient);
-      heads.close();
+      await heads.close();
       heads = openHeadMap(file);
     }
     const made = await heads.advance(store, size, patient);
     const other = openHeadMap(join(temporaryFolder(), 'heads.db'));
     expect(made).toEqual(await other.advance(store, size, patient));
-    other.close();
+    await other.close();
   });
 
   it('takes nothing over what another process has written meanwhile', async () => {
@@ -78,7 +78,7 @@ describe('the file of stream heads', () => {
     expect(await heads.advance({ ...store, readAll }, 30, patient)).toBeUndefined();
     other.keep('note', 40);
     expect(heads.prove('device-1')).toBeDefined();
-    other.close();
+    await other.close();
   });
 
   it('gives no proof for a checkpoint that is not of the map as it is', async () => {
@@ -94,11 +94,11 @@ describe('the file of stream heads', () => {
   it('goes on where it was when it is opened again, with the root of one that began anew', async () => {
     await fill(store, 60);
     await heads.advance(store, 25, patient);
-    heads.close();
+    await heads.close();
     heads = openHeadMap(file);
     const fresh = openHeadMap(join(temporaryFolder(), 'heads.db'));
     expect(await heads.advance(store, 60, patient)).toEqual(await fresh.advance(store, 60, patient));
-    fresh.close();
+    await fresh.close();
   });
 
   it('leaves off when its time is over, and says that it is not there', async () => {
@@ -115,7 +115,7 @@ describe('the file of stream heads', () => {
     const fresh = openHeadMap(join(temporaryFolder(), 'heads.db'));
     expect(await heads.advance(other, 35, patient)).toEqual(await fresh.advance(other, 35, patient));
     expect(await heads.advance(other, 10, patient)).toBeDefined();
-    fresh.close();
+    await fresh.close();
     await other.close();
   });
 });

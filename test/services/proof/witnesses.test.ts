@@ -110,7 +110,7 @@ describe('a witness that keeps to the specification (T18, T34)', () => {
     const [seen] = evidence.witnessed ?? [];
     for (const witnessed of [[], [{ note: seen?.note ?? '', consistency: ['ab'.repeat(32)] }]])
       expect(() => verifyEvidence(JSON.stringify({ ...evidence, witnessed }), roots, [witness.note])).toThrow(refused);
-    exporter.close();
+    await exporter.close();
     await checkpoints.close();
     await witnesses.close();
   });
