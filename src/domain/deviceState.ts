@@ -9,7 +9,7 @@ import type {
   RevocationReason,
   UpgradePhase,
 } from './deviceEvents.ts';
-import { type DeviceStanding, deviceMove } from './deviceStatus.ts';
+import { type DeviceStanding, deviceMove, movesDevice } from './deviceStatus.ts';
 import type { ImageKind } from './jobEvents.ts';
 
 /** The fold of a device's events. */
@@ -101,7 +101,7 @@ export function currentCertificate(state: DeviceState): DeviceCertificate | unde
 export function evolveDevice(state: DeviceState, event: DeviceEvent): DeviceState {
   if (event.type === 'DeviceMinted') return minted(state, event.data);
   if (state.status === 'NONE') return state;
-  const moved = { ...state, ...deviceMove(state, event) };
+  const moved = movesDevice(event.type) ? { ...state, ...deviceMove(state, event) } : state;
   return (
     evolveManufacture(moved, event) ?? evolveField(moved, event) ?? evolveIdentity(moved, event) ?? evolveRepair(moved, event) ?? moved
   );

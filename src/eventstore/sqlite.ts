@@ -152,11 +152,6 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     const { stream, id, hash, body } = splitRowText(text);
     return decodeEvent(position, stream, revision, id, hash, body);
   };
-  const decode = (row: EventColumns): RecordedEvent => {
-    check(row);
-    const [position, stream, revision, , id, hash, body] = row;
-    return decodeEvent(position, stream, revision, id, hash, body);
-  };
   // A write lock that another process holds is waited for in commitQueue.ts, not here.
   const waitForNobody = db.prepare('PRAGMA busy_timeout = 0');
   const waitForRecovery = db.prepare(`PRAGMA busy_timeout = ${readBusyMs}`);
@@ -171,15 +166,15 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const after = db
     .prepare<WholeRow>(`SELECT position, revision, prev, crc, ${rowText} FROM events WHERE position > ? ORDER BY position LIMIT ?`)
     .raw();
+  // The texts are read at the end: what a recursion hands on is copied twice.
   const back = db
-    .prepare<EventColumns>(
-      `WITH RECURSIVE chain (${columns}) AS (
-         SELECT ${columns} FROM events WHERE position = ?
+    .prepare<WholeRow>(
+      `WITH RECURSIVE chain (place, before, number) AS (
+         SELECT position, prev, revision FROM events WHERE position = ?
          UNION ALL
-         SELECT e.position, e.stream, e.revision, e.prev, e.id, e.hash, e.body, e.crc
-         FROM chain JOIN events e ON e.position = chain.prev AND e.position < chain.position
-         WHERE chain.revision > ?
-       ) SELECT ${columns} FROM chain`,
+         SELECT e.position, e.prev, e.revision FROM chain JOIN events e ON e.position = chain.before AND e.position < chain.place
+         WHERE chain.number > ?
+       ) SELECT position, revision, prev, crc, ${rowText} FROM chain CROSS JOIN events ON position = place`,
     )
     .raw();
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
@@ -265,7 +260,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     mark: headMark.write,
     ...treeRows(db),
     sync: wal.sync,
-    back: (position, fromRevision) => back.all(position, fromRevision).map(decode),
+    back: (position, fromRevision) => back.all(position, fromRevision).map(decodeWhole),
     find: id => find.get(id),
     highestId: () => highestId.get() ?? '',
     after: (position, limit) => after.all(position, limit).map(decodeWhole),
