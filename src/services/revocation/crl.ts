@@ -29,7 +29,7 @@ const maxChunks = 256;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
 /** Taken into a list between two turns of others. */
-const rowsAtOnce = 1000;
+const rowsAtOnce = 500;
 const maxSignAttempts = 5;
 /** Addresses of one list: of this server, and under its earlier names. */
 const maxUrls = 16;
@@ -157,17 +157,12 @@ async function signNext(ctx: Context, list: List, newBase: boolean): Promise<Crl
   const nextUpdate = wanted < ca.certificate.notAfter ? wanted : ca.certificate.notAfter;
   // A delta list is of the same certificates as its base (§5.2.4).
   const known = newBase || (urls === undefined) !== (before?.urls === undefined) ? undefined : before?.delta;
-  const changes =
-    known === undefined
-      ? []
-      : await certificateQueries(ctx.reads.db).listed(listOf(listId), { after: known.basePosition, limit: maxDeltaEntries + 1 });
-  const continues = known !== undefined && changes.length <= maxDeltaEntries;
-  const base = continues ? known : { baseNumber: number, basePosition: position };
-  if (!continues) dropExpired(list, now);
+  const changes = known && (await entriesSince(ctx, list, known.basePosition, thisUpdate));
+  const base = changes === undefined || known === undefined ? { baseNumber: number, basePosition: position } : known;
+  if (changes === undefined) dropExpired(list, now);
   const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate, urls };
   const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: deltaCrlUrlOf(ctx, listId) }, ca.signer);
-  const entries = continues ? changes.map(row => entryOf(row, thisUpdate)) : [];
-  const deltaList = await buildCrl({ ...fields, entries, baseNumber: base.baseNumber }, ca.signer);
+  const deltaList = await buildCrl({ ...fields, entries: changes ?? [], baseNumber: base.baseNumber }, ca.signer);
   const [sha256, deltaSha256] = await Promise.all([ctx.blobs.put(full), ctx.blobs.put(deltaList)]);
   const { baseNumber, basePosition } = base;
   const scope = { icaId, ...partitionFact(crlPartition), ...(urls && { urls }) };
@@ -205,20 +200,36 @@ type Row = { readonly serial: string; readonly reason: string | null; readonly r
 async function bringUp(ctx: Context, list: List): Promise<void> {
   const head = await ctx.store.head();
   await ctx.reads.waitFor(head, { projections: ['certificates'] });
+  for await (const { rows, upTo } of changedSince(ctx, list, list.position)) {
+    takeIn(list, rows);
+    list.position = upTo;
+  }
+  list.position = Math.max(head, list.position);
+}
+
+/** Of a delta list; undefined when they are too many for one. */
+async function entriesSince(ctx: Context, list: List, after: number, now: IsoTime): Promise<readonly Uint8Array[] | undefined> {
+  const entries: Uint8Array[] = [];
+  for await (const { rows } of changedSince(ctx, list, after)) {
+    for (const row of rows) entries.push(entryOf(row, now));
+    if (entries.length > maxDeltaEntries) return undefined;
+  }
+  return entries;
+}
+
+/** Rows that changed after a position, oldest first, a page at a time, with turns of others in between. @property upTo up to there all are read */
+async function* changedSince(ctx: Context, { listId }: List, after: number): AsyncGenerator<{ rows: readonly Row[]; upTo: number }> {
   const { listed } = certificateQueries(ctx.reads.db);
-  const which = listOf(list.listId);
-  for (; ; await nextTurn()) {
-    const rows = await listed(which, { after: list.position, limit: rowsAtOnce });
-    const end = rows.at(-1)?.position ?? head;
-    if (rows.length < rowsAtOnce) {
-      takeIn(list, rows);
-      list.position = Math.max(head, end);
-      return;
-    }
+  const which = listOf(listId);
+  for (let upTo = after; ; await nextTurn()) {
+    const rows = await listed(which, { after: upTo, limit: rowsAtOnce });
+    const end = rows.at(-1)?.position ?? upTo;
+    if (rows.length < rowsAtOnce) return yield { rows, upTo: end };
     // One event may have changed several rows: those of the last one are read again, all of them.
     const whole = rows.filter(({ position }) => position < end);
-    takeIn(list, whole.length > 0 ? whole : await listed(which, { after: list.position, upTo: end }));
-    list.position = whole.length > 0 ? end - 1 : end;
+    const page = whole.length > 0 ? whole : await listed(which, { after: upTo, upTo: end });
+    upTo = whole.length > 0 ? end - 1 : end;
+    yield { rows: page, upTo };
   }
 }
 
