@@ -47,7 +47,9 @@ const maxUids = 1_000_000;
 /** Of a page of UIDs: reading one does not hold up the others. */
 const pageRows = 2000;
 /** Devices whose events go into one commit: few enough that it does not hold up the others. */
-const devicesInCommit = 25;
+const devicesInCommit = 50;
+/** So long devices are read and decided before others get their turn. */
+const turnMs = 4;
 /** Commits in parallel. */
 const commitsAtOnce = 4;
 /** Devices between two events of progress. */
@@ -141,29 +143,50 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
 
 /** Revokes the next devices of the list. @returns how far it is then */
 async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by: Actor) {
-  const end = Math.min(at.done + progressEvery, at.count);
+  const { reason, count } = at;
+  const end = Math.min(at.done + progressEvery, count);
   let { done, revoked, failed } = at;
-  while (done < end) {
-    const upTo = Math.min(done + devicesInCommit * commitsAtOnce, end);
-    const some = Array.from({ length: upTo - done }, (_, i) => toHex(uids.subarray((done + i) * uidBytes, (done + i + 1) * uidBytes)));
-    const groups = Array.from({ length: Math.ceil(some.length / devicesInCommit) }, (_, i) =>
-      some.slice(i * devicesInCommit, (i + 1) * devicesInCommit),
-    );
-    const outcomes = (await Promise.all(groups.map(group => revokeTogether(ctx, group, at.reason, by)))).flat();
-    revoked += outcomes.filter(outcome => outcome === 'revoked').length;
-    failed += outcomes.filter(outcome => outcome === 'missing').length;
-    done = upTo;
-  }
-  return { done, revoked, failed };
+  const takeTurns = turnTaker();
+  /** One commit after the other: while one waits for the disk, the others are prepared. */
+  const lane = async (): Promise<void> => {
+    while (done < end) {
+      const first = done;
+      done = Math.min(first + devicesInCommit, end);
+      const some = Array.from({ length: done - first }, (_, i) => toHex(uids.subarray((first + i) * uidBytes, (first + i + 1) * uidBytes)));
+      const outcomes = await revokeTogether(ctx, some, { reason, by, takeTurns });
+      revoked += outcomes.filter(outcome => outcome === 'revoked').length;
+      failed += outcomes.filter(outcome => outcome === 'missing').length;
+    }
+  };
+  const stop = (error: unknown): never => {
+    done = end;
+    throw error;
+  };
+  await Promise.all(Array.from({ length: commitsAtOnce }, () => lane().catch(stop)));
+  return { done: end, revoked, failed };
 }
 
-const revokeTogether = (ctx: Context, uids: readonly string[], reason: RevocationReason, by: Actor) =>
+type Revoking = { readonly reason: RevocationReason; readonly by: Actor; readonly takeTurns: () => Promise<void> };
+
+const revokeTogether = (ctx: Context, uids: readonly string[], { reason, by, takeTurns }: Revoking) =>
   oneCommit(ctx, async together => {
     const outcomes = [];
-    // A device's events are read and decided in one go: others get their turn before the next one.
-    for (const uid of uids) outcomes.push(await nextTurn().then(() => revokeOne(together, uid, reason, by)));
+    for (const uid of uids) {
+      await takeTurns();
+      outcomes.push(await revokeOne(together, uid, reason, by));
+    }
     return outcomes;
   });
+
+/** @returns what lets others get their turn when it has been ours for long enough */
+function turnTaker(): () => Promise<void> {
+  let begunMs = performance.now();
+  return async () => {
+    if (performance.now() - begunMs < turnMs) return;
+    await nextTurn();
+    begunMs = performance.now();
+  };
+}
 
 async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by: Actor): Promise<'revoked' | 'already' | 'missing'> {
   const state = await stateOf(ctx, device, deviceStream(uid));
