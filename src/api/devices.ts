@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { formatVersion } from '../domain/version.ts';
-import { changeCursor } from '../projections/devices.ts';
+import { changeCursor } from '../projections/deviceQueries.ts';
 import { countDevices, deviceRow, deviceTimeline, listDevices } from '../services/field/devices.ts';
 import type { Resource } from './app.ts';
 import { deviceAnswer, deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';

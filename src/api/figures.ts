@@ -1,7 +1,7 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { alarmQueries } from '../projections/alarms.ts';
 import { certificateQueries } from '../projections/certificates.ts';
-import { deviceQueries } from '../projections/devices.ts';
+import { deviceQueries } from '../projections/deviceQueries.ts';
 import { jobQueries } from '../projections/jobs.ts';
 import { rolloutQueries } from '../projections/rollouts.ts';
 import { nowIso } from '../services/base/context.ts';

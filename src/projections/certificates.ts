@@ -7,7 +7,8 @@ import type { Scope } from '../domain/roles.ts';
 import type { CertificateKind } from '../domain/storeEvents.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { parseCertificate } from '../pki/parse.ts';
-import { type DeviceTables, devicesInScope } from './devices.ts';
+import { devicesInScope } from './deviceQueries.ts';
+import type { DeviceTables } from './devices.ts';
 import type { JobTables } from './jobs.ts';
 import { on, type Projection, subjectOf } from './projection.ts';
 

@@ -6,7 +6,7 @@ export const versions: Readonly<
   'projections/certificates.ts': { version: 8, sha256: '27642b530bf17388', decidedBy: [] },
   'projections/components.ts': { version: 1, sha256: '33ed07d3802b1251', decidedBy: [] },
   'projections/decommissions.ts': { version: 2, sha256: '40a6a2a22abe6db1', decidedBy: ['domain/deviceState.ts timedOut'] },
-  'projections/devices.ts': { version: 10, sha256: 'abc7744deb58a58b', decidedBy: ['domain/deviceStatus.ts'] },
+  'projections/devices.ts': { version: 10, sha256: '15717558f3903996', decidedBy: ['domain/deviceStatus.ts'] },
   'projections/gateways.ts': { version: 2, sha256: 'ba76ee031304aeb5', decidedBy: ['domain/gateway.ts gatewayWalk', 'domain/walk.ts'] },
   'projections/jobs.ts': {
     version: 5,

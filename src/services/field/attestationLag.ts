@@ -1,5 +1,5 @@
 import { line, lineStream, policyOf } from '../../domain/line.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { dayMs, minuteMs } from '../../times.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';

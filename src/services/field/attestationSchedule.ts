@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Repeated, repeatedly } from '../../closing.ts';
 import type { DefinedLine } from '../../domain/line.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { hourMs, minuteMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';

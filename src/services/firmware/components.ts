@@ -4,7 +4,7 @@ import { release, releaseStream, type UploadedRelease } from '../../domain/relea
 import { isInScope, linesWithin, type Scope } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import { type ComponentRow, componentQueries } from '../../projections/components.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { type ReleaseRow, releaseQueries } from '../../projections/releases.ts';
 import { readPurl } from '../../sbom/purl.ts';
 import { readSbom } from '../../sbom/sbom.ts';

@@ -9,7 +9,7 @@ import { importKey, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { parseCertificate } from '../../pki/parse.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { authorityOf, rootDer } from '../authority/authority.ts';
 import { establishIssuingCa } from '../authority/issuingCa.ts';

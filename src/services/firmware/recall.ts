@@ -1,5 +1,5 @@
 import { type Closable, repeatedly } from '../../closing.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';

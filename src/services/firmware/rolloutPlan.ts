@@ -7,7 +7,7 @@ import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollou
 import type { RolloutRamp, RolloutRetries, RolloutWindow } from '../../domain/rolloutPace.ts';
 import { type DeviceSelector, maxListedDevices, type RolloutGroup, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
 import { NusecError } from '../../errors.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { requireEncryptedEnough } from './encryptedFirmware.ts';

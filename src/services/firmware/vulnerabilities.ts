@@ -4,7 +4,7 @@ import { compareVersions } from '../../domain/version.ts';
 import { dueTimes, type OpenedVulnerability, type ReportStep, vulnerability, vulnerabilityStream } from '../../domain/vulnerability.ts';
 import { NusecError } from '../../errors.ts';
 import { componentQueries } from '../../projections/components.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { type VulnerabilityPage, vulnerabilityQueries } from '../../projections/vulnerabilities.ts';
 import { readNote } from '../../sbom/note.ts';

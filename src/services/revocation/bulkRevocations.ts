@@ -13,7 +13,7 @@ import {
 import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
-import { deviceQueries } from '../../projections/devices.ts';
+import { deviceQueries } from '../../projections/deviceQueries.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
