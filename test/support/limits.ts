@@ -10,5 +10,8 @@ export const pollMs = 60_000;
 /** From the start of a process of ours to its first line, or to its end when it has little to do. */
 export const processMs = 60_000;
 
+/** Of one step in a browser: of its start, of a page until it shows what is waited for. */
+export const browserMs = 120_000;
+
 /** Of a test that starts so many processes, one after the other: what one takes on such a machine, each time. */
 export const limitOfProcesses = (count: number): number => testMs + count * 20_000;

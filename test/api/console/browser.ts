@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { browserMs } from '../../support/limits.ts';
 import type { TestServer } from '../../support/server.ts';
 
 /** Debian's chromium, and what every test of the console does with it. */
@@ -7,6 +8,7 @@ import type { TestServer } from '../../support/server.ts';
 export const openBrowser = (): Promise<Browser> =>
   chromium.launch({
     executablePath: '/usr/bin/chromium',
+    timeout: browserMs,
     args: [
       '--no-sandbox',
       '--disable-gpu',
@@ -18,6 +20,13 @@ export const openBrowser = (): Promise<Browser> =>
     ],
   });
 
+/** A page that shares nothing with another one. */
+export async function newPage(browser: Browser, options?: BrowserContextOptions): Promise<Page> {
+  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
+  context.setDefaultTimeout(browserMs);
+  return context.newPage();
+}
+
 type Look = { readonly width?: number; readonly dark?: boolean };
 
 /** A page of somebody who is signed in. */
@@ -27,11 +36,7 @@ export async function signedIn(
   token: string,
   { width = 1280, dark = false }: Look = {},
 ): Promise<Page> {
-  const page = await browser.newPage({
-    ignoreHTTPSErrors: true,
-    viewport: { width, height: 800 },
-    colorScheme: dark ? 'dark' : 'light',
-  });
+  const page = await newPage(browser, { viewport: { width, height: 800 }, colorScheme: dark ? 'dark' : 'light' });
   await page.goto(`${server.url}/console/sign-in`);
   await page.getByLabel('Your token').fill(token);
   await page.getByRole('button', { name: 'Sign in', exact: true }).click();

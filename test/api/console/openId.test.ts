@@ -8,7 +8,7 @@ import { covers } from '../../support/covers.ts';
 import { exchange } from '../../support/http.ts';
 import { startProvider } from '../../support/openIdProvider.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
-import { openBrowser, signedIn } from './browser.ts';
+import { newPage, openBrowser, signedIn } from './browser.ts';
 
 /** Sign-in by an OpenID provider, in a browser, against a real one; and `nusec login`. */
 
@@ -57,7 +57,7 @@ async function throughProvider(page: Page, sub: string): Promise<void> {
 }
 
 async function arrive(sub: string): Promise<Page> {
-  const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
+  const page = await newPage(browser);
   await page.goto(`${server.url}/console/sign-in`);
   await page.getByRole('button', { name: 'Sign in with your organization' }).click();
   await throughProvider(page, sub);

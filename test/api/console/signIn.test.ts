@@ -5,7 +5,7 @@ import { type Context, execute } from '../../../src/services/base/context.ts';
 import { covers } from '../../support/covers.ts';
 import { exchange } from '../../support/http.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
-import { openBrowser, signedIn } from './browser.ts';
+import { newPage, openBrowser, signedIn } from './browser.ts';
 
 /** Who gets into the console, what it shows of the fleet, and that it stays usable while it follows the log. */
 
@@ -105,13 +105,12 @@ it('answers refusals with a page, and sends a refresh without a session to the s
 });
 
 it('shows nothing without a session and refuses a wrong token', async () => {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true });
-  const page = await context.newPage();
+  const page = await newPage(browser);
   await page.goto(`${server.url}/console/fleet/${first}`);
   expect(page.url()).toBe(`${server.url}/console/sign-in`);
   await page.fill('#token', 'wrong');
   await page.click('.sign-in button');
   expect(await page.locator('[role=alert]').textContent()).toContain('not known');
-  expect(await context.cookies()).toEqual([]);
-  await context.close();
+  expect(await page.context().cookies()).toEqual([]);
+  await page.context().close();
 });
