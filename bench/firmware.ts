@@ -2,6 +2,7 @@ import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { scalarOf, signDigest } from '../src/keystore/signDigest.ts';
 import { attachTrailer, buildImage, deviceTrailer, encryptBody } from '../src/ota/build.ts';
 import { wrapKey } from '../src/ota/ecies.ts';
+import { reader } from '../src/services/base/context.ts';
 import { livingDevice } from '../src/services/base/livingDevice.ts';
 import { createOtaImages } from '../src/services/firmware/otaImage.ts';
 import { planRollout } from '../src/services/firmware/rolloutPlan.ts';
@@ -98,7 +99,7 @@ async function perOffer(report: Report): Promise<void> {
     let next = 0;
     const prepare = async (): Promise<unknown> => {
       const state = offered[next++ % offered.length];
-      return state?.offer && images.prepare(state, state.offer);
+      return state?.offer && images.prepare(reader(ctx), state, state.offer);
     };
     const twoSignatures = (): unknown => [signSmall(), signSmall()];
     const result = await beside(prepare, twoSignatures, manyPerRound);

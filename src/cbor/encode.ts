@@ -13,15 +13,30 @@ import {
 
 type Sink = { bytes: Uint8Array; length: number };
 
-const initialBytes = 256;
+/** Bytes that are kept for the next message. */
+const keptBytes = 4096;
 const textEncoder = new TextEncoder();
 
 /** Deterministic CBOR (RFC 8949 §4.2.1): shortest heads, definite lengths, map keys in the bytewise order of their encodings.
  *  @throws NusecError CBOR_MALFORMED for what has no such encoding here: fractions, integers beyond 64 bits, lone surrogates, too deep */
 export function encodeCbor(value: CborValue, maxDepth: number = defaultMaxDepth): Uint8Array {
-  const sink: Sink = { bytes: new Uint8Array(initialBytes), length: 0 };
-  write(sink, value, maxDepth);
-  return sink.length === sink.bytes.length ? sink.bytes : sink.bytes.slice(0, sink.length);
+  try {
+    write(sink, value, maxDepth);
+    const isOwn = sink.bytes.length > keptBytes && sink.length === sink.bytes.length;
+    return isOwn ? sink.bytes : sink.bytes.slice(0, sink.length);
+  } finally {
+    empty(sink);
+  }
+}
+
+/** One for all messages, one after the other: the memory of each costs more than the writing. */
+const sink: Sink = { bytes: new Uint8Array(keptBytes), length: 0 };
+
+/** A message may have been secret. */
+function empty(used: Sink): void {
+  if (used.bytes.length > keptBytes) used.bytes = new Uint8Array(keptBytes);
+  else used.bytes.fill(0, 0, used.length);
+  used.length = 0;
 }
 
 function write(sink: Sink, value: CborValue, depth: number): void {
@@ -59,10 +74,20 @@ function writeArray(sink: Sink, items: readonly CborValue[], depth: number): voi
 
 function writeMap(sink: Sink, map: CborMap, depth: number): void {
   writeHead(sink, major.map, map.size);
-  for (const [key, value] of [...map].sort(([a], [b]) => compareKeys(a, b))) {
+  for (const [key, value] of ordered(map)) {
     write(sink, key, 0);
     write(sink, value, depth);
   }
+}
+
+/** Most maps are made in their order. */
+function ordered(map: CborMap): Iterable<readonly [CborKey, CborValue]> {
+  let before: CborKey | undefined;
+  for (const key of map.keys()) {
+    if (before !== undefined && compareKeys(before, key) > 0) return [...map].sort(([a], [b]) => compareKeys(a, b));
+    before = key;
+  }
+  return map;
 }
 
 /** Bytewise order of the encoded keys (RFC 8949 §4.2.1): 0, 1, …, then −1, −2, …, then texts, the shorter first. */

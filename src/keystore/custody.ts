@@ -54,14 +54,8 @@ const schema = `
 /** Another process may be committing. */
 const busyTimeoutMs = 5000;
 
-type Row = {
-  readonly key_id: string;
-  readonly kek_id: string;
-  readonly public_key: Uint8Array;
-  readonly created_at: string;
-  readonly wrapped: Uint8Array | null;
-  readonly destroyed_at: string | null;
-};
+const columns = 'key_id, kek_id, public_key, created_at, wrapped, destroyed_at';
+type Row = readonly [string, string, Uint8Array, string, Uint8Array | null, string | null];
 
 /** Makes the file (mode 600) when it is missing. @throws KEYSTORE_DAMAGED when it is no database, KEYSTORE_PERMISSIONS */
 export function openCustody(file: string): Custody {
@@ -69,8 +63,8 @@ export function openCustody(file: string): Custody {
   const insert = database.prepare(
     'INSERT INTO custody_key (key_id, kek_id, public_key, created_at, wrapped) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
   );
-  const select = database.prepare<Row>('SELECT * FROM custody_key WHERE key_id = ?');
-  const selectAfter = database.prepare<Row>('SELECT * FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ?');
+  const select = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id = ?`).raw();
+  const selectAfter = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ?`).raw();
   const count = database.prepare<number>('SELECT count(*) FROM custody_key').pluck();
   const erase = database.prepare('UPDATE custody_key SET wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND destroyed_at IS NULL');
 
@@ -172,13 +166,16 @@ function openDatabase(file: string): Database {
 const isDamage = (error: unknown): boolean =>
   error instanceof Database.SqliteError && (error.code === 'SQLITE_NOTADB' || error.code.startsWith('SQLITE_CORRUPT'));
 
-function fromRow(row: Row): CustodyKey {
+function fromRow([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): CustodyKey {
   return {
-    keyId: row.key_id,
-    kekId: row.kek_id,
-    publicKey: new Uint8Array(row.public_key),
-    createdAt: row.created_at,
-    ...(row.wrapped && { wrapped: new Uint8Array(row.wrapped) }),
-    ...(row.destroyed_at !== null && { destroyedAt: row.destroyed_at }),
+    keyId,
+    kekId,
+    publicKey: plain(publicKey),
+    createdAt,
+    ...(wrapped && { wrapped: plain(wrapped) }),
+    ...(destroyedAt !== null && { destroyedAt }),
   };
 }
+
+/** The bytes of the row, without a copy: each row has its own. */
+const plain = ({ buffer, byteOffset, length }: Uint8Array): Uint8Array => new Uint8Array(buffer, byteOffset, length);

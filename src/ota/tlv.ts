@@ -1,5 +1,3 @@
-import { concat } from '../bytes.ts';
-
 /** Type-length-value areas of an MCUboot image: the numbers and their plain codec.
  *  Source: MCUboot docs/design.md "Image format" and boot/bootutil/include/bootutil/image.h (2.4.0); all integers little endian. */
 
@@ -83,17 +81,18 @@ export function readTlvItems(items: Uint8Array): readonly Tlv[] | undefined {
 
 /** @returns the whole area, head included; the caller keeps it under `maxAreaBytes` */
 export function writeTlvArea(magic: number, items: readonly Tlv[]): Uint8Array {
-  const parts = items.flatMap(item => [u16Pair(item.type, item.value.length), item.value]);
-  const totalBytes = areaHeadBytes + parts.reduce((sum, part) => sum + part.length, 0);
-  return concat(u16Pair(magic, totalBytes), ...parts);
-}
-
-function u16Pair(first: number, second: number): Uint8Array {
-  const out = new Uint8Array(4);
-  const view = new DataView(out.buffer);
-  view.setUint16(0, first, true);
-  view.setUint16(2, second, true);
-  return out;
+  const area = new Uint8Array(items.reduce((sum, { value }) => sum + itemHeadBytes + value.length, areaHeadBytes));
+  const view = new DataView(area.buffer);
+  view.setUint16(0, magic, true);
+  view.setUint16(2, area.length, true);
+  let at = areaHeadBytes;
+  for (const { type, value } of items) {
+    view.setUint16(at, type, true);
+    view.setUint16(at + 2, value.length, true);
+    area.set(value, at + itemHeadBytes);
+    at += itemHeadBytes + value.length;
+  }
+  return area;
 }
 
 /** Value of the last TLV of a type, as the bootloader would end up with it. */

@@ -2,7 +2,8 @@ import { fromHex } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
-import { type Context, stateOf } from './context.ts';
+import type { Read } from '../../eventstore/handle.ts';
+import { type Context, reader } from './context.ts';
 
 /** What names one generation of a device in signed messages. */
 export type DeviceIdBytes = { readonly uid: Uint8Array; readonly objId: Uint8Array };
@@ -13,8 +14,11 @@ export const idBytesOf = ({ uid, objId }: { readonly uid: string; readonly objId
 });
 
 /** The state of a device that has been minted. @param uid 32 hex @throws NusecError NOT_FOUND */
-export async function livingDevice(ctx: Context, uid: string): Promise<LivingDevice> {
-  const state = await stateOf(ctx, device, deviceStream(uid));
+export const livingDevice = (ctx: Context, uid: string): Promise<LivingDevice> => livingDeviceIn(reader(ctx), uid);
+
+/** The same, as far as `read` knows the log. @throws NusecError NOT_FOUND */
+export async function livingDeviceIn(read: Read, uid: string): Promise<LivingDevice> {
+  const state = await read(device, deviceStream(uid));
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
   return state;
 }

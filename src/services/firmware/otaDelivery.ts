@@ -22,7 +22,7 @@ import { acceptControl, controlRecord } from '../../spdm/requester/sessionContro
 import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
 import { type Context, execute, nowIso, reader } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { devicePolicy } from '../field/attestationPolicy.ts';
 import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
@@ -100,15 +100,16 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   /** The decision as it is now, though the log may grow while it is taken. */
   const standsStill = async (uid: string, offerId: string): Promise<boolean> => {
     for (;;) {
-      const seen = endings;
-      const offer = await deliverableOffer(ctx, await livingDevice(ctx, uid));
+      const [seen, read] = [endings, reader(ctx)];
+      const offer = await deliverableOffer(ctx, read, await livingDeviceIn(read, uid));
       if (seen === endings) return offer?.offerId === offerId;
     }
   };
 
   const work = async (uid: string, cid: () => number | undefined): Promise<void> => {
-    const state = await livingDevice(ctx, uid);
-    const offer = await deliverableOffer(ctx, state);
+    const read = reader(ctx);
+    const state = await livingDeviceIn(read, uid);
+    const offer = await deliverableOffer(ctx, read, state);
     if (offer === undefined) {
       if (cid() !== undefined) await channel.offerJob(uid, null, cid(), (await livingDevice(ctx, uid)).cancelledOfferId);
       return;
@@ -116,7 +117,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     if (!channel.isConnected(uid)) return;
     const known = open.get(uid);
     if (known?.prepared.offerId === offer.offerId) return void (await channel.offerJob(uid, known.prepared.signed, cid()));
-    const prepared = await parts.images.prepare(state, offer);
+    const prepared = await parts.images.prepare(read, state, offer);
     await parts.queue.run(uid, async answer => {
       const asking = { ...parts, channel: answeredThrough(channel, answer) };
       const session = await openSession(asking, state, answer);
@@ -156,9 +157,10 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       return sealBlock(delivery.blocks, image, index);
     },
     async prepared(uid) {
-      const state = await livingDevice(ctx, uid);
-      const offer = await deliverableOffer(ctx, state);
-      return offer && parts.images.prepare(state, offer);
+      const read = reader(ctx);
+      const state = await livingDeviceIn(read, uid);
+      const offer = await deliverableOffer(ctx, read, state);
+      return offer && parts.images.prepare(read, state, offer);
     },
     file: (uid, offerId) => openOf(uid, offerId).prepared,
     async reportStatus(uid, offerId, status, reason) {
@@ -192,10 +194,9 @@ const endingTypes: ReadonlySet<EventType> = new Set([
 const isEnding = (type: EventType): boolean => endingTypes.has(type);
 
 /** The current offer, when it may still be executed and is not held back by its rollout. */
-async function deliverableOffer(ctx: Context, state: LivingDevice): Promise<Offer | undefined> {
+async function deliverableOffer(ctx: Context, read: Read, state: LivingDevice): Promise<Offer | undefined> {
   const { offer } = state;
   const able = offer !== undefined && (isUpgradable(state) || state.status === 'UPGRADING') && state.decommissionOrderSha256 === undefined;
-  const read = reader(ctx);
   if (!able || !(await isRolledOut(read, offer, { hasBegun: state.status === 'UPGRADING', now: nowIso(ctx) }))) return undefined;
   const refusal = await refusalNow(read, state, offer);
   if (refusal === undefined) return offer;

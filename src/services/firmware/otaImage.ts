@@ -11,6 +11,7 @@ import { imageHashesOf, release, releaseStream, type UploadedRelease } from '../
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { compareVersions, parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { lru } from '../../lru.ts';
 import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/blocks.ts';
@@ -21,7 +22,7 @@ import { ofAnyDevice, type Variant } from '../../ota/variant.ts';
 import { type Seconds, secondsOf } from '../../times.ts';
 import { authorityIn, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { type Context, reader, stateOf } from '../base/context.ts';
+import type { Context } from '../base/context.ts';
 import { contentKey, keyForDevice, variantOf } from './encryptedFirmware.ts';
 import { lineIn } from './lines.ts';
 
@@ -54,8 +55,9 @@ type Body = {
 export type OtaImages = {
   /** Image hashes of a release on this device, hex: plain, and encrypted where there is such a variant. @throws NusecError BLOB_DAMAGED */
   hashesOn(uid: string, known: UploadedRelease): Promise<readonly string[]>;
-  /** @throws NusecError RELEASE_STATE (withdrawn), ENCRYPTION_REQUIRED, KEY_NOT_FOUND, KEY_REFUSED (destroyed), BLOB_DAMAGED (T30: with an alarm) */
-  prepare(state: LivingDevice, offer: Offer): Promise<PreparedJob>;
+  /** @param read that the offer was judged with: others' writes are not looked for again
+   *  @throws NusecError RELEASE_STATE (withdrawn), ENCRYPTION_REQUIRED, KEY_NOT_FOUND, KEY_REFUSED (destroyed), BLOB_DAMAGED (T30: with an alarm) */
+  prepare(read: Read, state: LivingDevice, offer: Offer): Promise<PreparedJob>;
 };
 
 export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
@@ -93,8 +95,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
       const { ofDevice } = await variantOf(known.bodySha256, known.encrypted, read);
       return [known.imageHash, toHex(ofDevice(fromHex(uid)).imageHash)];
     },
-    async prepare(state, offer) {
-      const read = reader(ctx);
+    async prepare(read, state, offer) {
       const known = await read(release, releaseStream(offer.releaseId));
       if (known.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${offer.releaseId} is ${known.status}`);
       const line = await lineIn(read, state.line);
@@ -120,7 +121,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         blockHashes: deliveryBlockHashes(delivery, blockBytes, body.blockHashes),
         expiresAtSeconds,
         sequence,
-        ...(await permitOf(ctx, state, offer)),
+        ...(await permitOf(read, state, offer)),
       };
       const { kid, sign } = await signerFor(ctx, await authorityIn(read, ctx.project), 'otaJob');
       const signed = await signJob(job, kid, sign);
@@ -130,9 +131,9 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
 }
 
 /** The device itself refuses an older version without the permit of the plan, which is given by its planner and its approver. */
-async function permitOf(ctx: Context, { firmware }: LivingDevice, { rolloutId, version }: Offer): Promise<Partial<OtaJob>> {
+async function permitOf(read: Read, { firmware }: LivingDevice, { rolloutId, version }: Offer): Promise<Partial<OtaJob>> {
   if (rolloutId === undefined || firmware === undefined || compareVersions(version, firmware.version) > 0) return {};
-  const plan = await stateOf(ctx, rollout, rolloutStream(rolloutId));
+  const plan = await read(rollout, rolloutStream(rolloutId));
   if (plan.status === 'NONE' || plan.permitDowngrade !== true || plan.approvedBy === undefined) return {};
   return { downgradeApprovers: [plan.plannedBy, plan.approvedBy] };
 }
