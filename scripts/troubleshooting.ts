@@ -140,7 +140,7 @@ const nextSteps = {
   COUNTER_EXHAUSTED: 'The line has no counter left: plan its successor.',
   ENCRYPTION_REQUIRED:
     'Upload the firmware again (that makes the encrypted variant) and bind jobs again; a device without a certified encryption key gets one at repair.',
-  COUNTER_JUMP: 'Use the next counter, or permit the jump.',
+  COUNTER_JUMP: 'Use the next counter, or permit the jump (`--counter-jump` of a release, `--permit-counter-jump` of a rollout).',
   SUPERSEDED: 'Nothing is to be done: the device gets the better release.',
   OFFER_STANDS: 'Nothing is to be done: the device has the offer.',
   SBOM_REFUSED: 'The text says what the bill of materials lacks.',

@@ -96,6 +96,7 @@ const planSchema = z
     ratePerMinute: z.number().int().min(1).optional(),
     securityUpdate: z.boolean().optional(),
     permitDowngrade: z.boolean().optional(),
+    permitCounterJump: z.boolean().optional(),
     fromRelease: idField.optional(),
   })
   .openapi('RolloutPlan');

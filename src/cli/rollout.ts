@@ -39,6 +39,7 @@ type Create = ServerOptions & {
   deadline?: string;
   security?: boolean;
   permitDowngrade?: boolean;
+  permitCounterJump?: boolean;
   offered?: number;
   downloading?: number;
   written?: number;
@@ -86,6 +87,7 @@ export function registerRollout(program: Command): void {
     .option('--deadline <time>', 'what has no end by then has one; RFC 3339')
     .option('--security', 'it closes a hole: it goes before another release with the same counter and version')
     .option('--permit-downgrade', 'an older version at the same counter may be offered: you and the approver stand for it')
+    .option('--permit-counter-jump', 'the counter may rise by more than the step of the line: you and the approver stand for it')
     .option('--offered <minutes>', 'a device that has not begun by then has failed; 30 days when not given', wholeNumber(1, 43_200))
     .option('--downloading <minutes>', 'the same for the download; 7 days when not given', limitMinutes)
     .option('--written <minutes>', 'the same from the download to the restart; a day when not given', limitMinutes)
@@ -156,6 +158,7 @@ async function create(wish: Create): Promise<void> {
     deadline: wish.deadline,
     securityUpdate: wish.security,
     permitDowngrade: wish.permitDowngrade,
+    permitCounterJump: wish.permitCounterJump,
     windows: wish.window,
     lateJoiners: wish.lateJoiners,
     ...(isGiven(selector) && { selector }),

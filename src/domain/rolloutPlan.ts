@@ -65,6 +65,8 @@ export type RolloutPlan = {
   readonly fromRelease?: string;
   /** An older version at the same counter may be offered: planner and approver both agree to it. */
   readonly permitDowngrade?: boolean;
+  /** The security counter may rise by more than the step of the line, on devices that have slept through the releases between: both agree to it. */
+  readonly permitCounterJump?: boolean;
   /** Only devices that it fits. */
   readonly selector?: DeviceSelector;
   /** Devices begin within one of them only; begun installations continue. */
@@ -87,16 +89,19 @@ const planFields = [
   'timeLimits',
 ] as const;
 
-/** Fields of a plan that count only where they are set, so that the text of the others stays what it was. */
-const laterPlanFields = ['fromRelease', 'permitDowngrade'] as const;
-/** The same, after those. */
-const newestPlanFields = ['selector', 'windows', 'ramp', 'retries', 'lateJoiners'] as const;
+/** Fields that came later, each list after the one before it. They count where one of their list or of a later one is set, so that the text of the
+ *  plans from before stays what it was. */
+const laterPlanFields = [
+  ['fromRelease', 'permitDowngrade'],
+  ['selector', 'windows', 'ramp', 'retries', 'lateJoiners'],
+  ['permitCounterJump'],
+] as const;
 
 /** What an approval approves, as one text: the release and the whole plan, as it was planned. Equal texts are equal content. */
 export function rolloutContent(state: RolloutPlan): string {
-  const newest = newestPlanFields.some(name => state[name] !== undefined) ? newestPlanFields : [];
-  const later = newest.length > 0 || laterPlanFields.some(name => state[name] !== undefined) ? laterPlanFields : [];
-  return contentText([...planFields, ...later, ...newest].map(name => state[name] ?? null));
+  const last = laterPlanFields.findLastIndex(names => names.some(name => state[name] !== undefined));
+  const later = laterPlanFields.slice(0, last + 1).flat();
+  return contentText([...planFields, ...later].map(name => state[name] ?? null));
 }
 
 /** @throws NusecError BAD_REQUEST */

@@ -109,6 +109,7 @@ it('what an approval approves contains selectors, windows, pace and late joiners
   expect(new Set(changes.map(contentOf)).size).toBe(changes.length);
   expect(JSON.parse(contentOf({}))).toHaveLength(9);
   expect(JSON.parse(contentOf({ permitDowngrade: true }))).toHaveLength(11);
+  expect(JSON.parse(contentOf({ lateJoiners: true, deadline: '2026-12-24T12:00:00Z' }))).toHaveLength(16);
 });
 
 describe('a rollout', () => {
@@ -315,11 +316,13 @@ describe('the content of an approval', () => {
 
   it('names everything that the plan may say, a permitted downgrade and the recalled release too (I16)', () => {
     covers('I16');
-    const contents = [{}, { permitDowngrade: true }, { fromRelease: 'r0' }, { securityUpdate: true }].map(contentOf);
+    const contents = [{}, { permitDowngrade: true }, { permitCounterJump: true }, { fromRelease: 'r0' }, { securityUpdate: true }].map(
+      contentOf,
+    );
     expect(new Set(contents).size).toBe(contents.length);
   });
 
-  it('of a plan without these two is the text that was approved before there were any', () => {
+  it('of a plan without these is the text that was approved before there were any', () => {
     expect(contentOf({})).toBe(contentText(['ro', 'r1', 'meter', planData.groups, planData.thresholds, null, null, null, null]));
   });
 });

@@ -108,7 +108,9 @@ async function offerCommand(
   const { status, vendorUuid, classUuid, version, securityCounter } = candidate;
   const { rollbackFloor, counterMaximum } = own;
   const approvers = [plan.plannedBy, ...(plan.approvedBy === undefined ? [] : [plan.approvedBy])];
-  const isJumpApproved = candidate.counterJump === true && candidate.approvedBy !== undefined;
+  const isJumpApproved =
+    (candidate.counterJump === true && candidate.approvedBy !== undefined) ||
+    (plan.permitCounterJump === true && plan.approvedBy !== undefined);
   return {
     type: 'OfferFirmware' as const,
     offerId,

@@ -46,6 +46,8 @@ export type RolloutWish = {
   readonly fromRelease?: string | undefined;
   /** An older version at the same counter may be offered. */
   readonly permitDowngrade?: boolean | undefined;
+  /** A larger step of the security counter than that of the line may be offered. */
+  readonly permitCounterJump?: boolean | undefined;
 };
 
 const defaults = { successPercent: 90, failurePercent: 20 } as const;
@@ -79,6 +81,7 @@ function paceOf({
   ratePerMinute,
   securityUpdate,
   permitDowngrade,
+  permitCounterJump,
   fromRelease,
   selector,
   windows,
@@ -92,6 +95,7 @@ function paceOf({
     ...(ratePerMinute !== undefined && { ratePerMinute }),
     ...(securityUpdate && { securityUpdate }),
     ...(permitDowngrade && { permitDowngrade }),
+    ...(permitCounterJump && { permitCounterJump }),
     ...(fromRelease !== undefined && { fromRelease }),
     ...(selector !== undefined && { selector: defined<DeviceSelector>(selector) }),
     ...(windows !== undefined && windows.length > 0 && { windows: windows.map(window => defined<RolloutWindow>(window)) }),

@@ -210,13 +210,17 @@ describe('a verdict', () => {
     expect(await show(id)).toMatchObject({ reason: 'the group can no longer reach 90 %', counts: { failed: 1 } });
   });
 
-  it('does not wait for a device that is out of use', async () => {
+  it.each([
+    ['quarantined', ({ uid }: Unit) => quarantineDevice(bench.ctx, uid, 'odd', 'operator:olga')],
+    ['ordered to wipe itself', ({ uid }: Unit) => bench.field.decommissions.decommission(uid, 'old', 'operator:olga')],
+    ['decommissioned', ({ uid }: Unit) => bench.field.decommissions.decommission(uid, 'lost', 'operator:olga', true)],
+  ] as const)('does not wait for a device that is %s', async (_, takeOut) => {
     const [unit, other] = units(2) as [Unit, Unit];
     bench.plugIn(other);
     const id = await roll({ devices: [unit.uid, other.uid] });
     await offered(unit);
     await offered(other);
-    await quarantineDevice(bench.ctx, unit.uid, 'odd', 'operator:olga');
+    await takeOut(unit);
     await upgrade(other);
     await eventually(async () => (await statusOf(id)) === 'COMPLETED');
     expect(await show(id)).toMatchObject({ counts: { upgraded: 1, cancelled: 1 } });
@@ -315,4 +319,15 @@ it('offers an older version at the same counter only with the permit of planner 
   expect((await show(refused)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'DOWNGRADE' }]);
   await roll({ devices: [unit.uid], permitDowngrade: true }, older.releaseId);
   await eventually(async () => (await stateOf(unit)).offer?.version === '0.9.0');
+});
+
+it('brings a device over the releases that it has slept through only with the permit of planner and approver', async () => {
+  const [unit] = units(1) as [Unit];
+  for (const counter of [10, 20]) await publish(bench.ctx, 'app', `3.${counter}.0`, counter);
+  const newest = await publish(bench.ctx, 'app', '3.30.0', 30);
+  const refused = await roll({ devices: [unit.uid] }, newest.releaseId);
+  await eventually(async () => (await statusOf(refused)) === 'HALTED');
+  expect((await show(refused)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'COUNTER_JUMP' }]);
+  await roll({ devices: [unit.uid], permitCounterJump: true }, newest.releaseId);
+  await eventually(async () => (await stateOf(unit)).offer?.version === '3.30.0');
 });

@@ -118,6 +118,7 @@ function planOf(form: Form): object {
     ...(form.text('deadline') !== undefined && { deadline: `${form.text('deadline')}T00:00:00Z` }),
     ...(form.text('securityUpdate') === 'true' && { securityUpdate: true }),
     ...(form.text('permitDowngrade') === 'true' && { permitDowngrade: true }),
+    ...(form.text('permitCounterJump') === 'true' && { permitCounterJump: true }),
   };
 }
 
@@ -153,6 +154,7 @@ export const rolloutActions: Actions = {
         { name: 'deadline', label: 'It has to be through by', kind: 'date', isOptional: true },
         { name: 'securityUpdate', label: 'It is a security update', kind: 'check' },
         { name: 'permitDowngrade', label: 'It may lead to an older version (never to a lower security counter)', kind: 'check' },
+        { name: 'permitCounterJump', label: 'The security counter may rise by more than the step of the line', kind: 'check' },
       ];
     },
     back: () => '/console/rollouts',
