@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,14 +14,19 @@ import { limitOfProcesses } from '../support/limits.ts';
 import { makeProject, type TestServer } from '../support/server.ts';
 import { makeMcuFolder } from './mcuFolders.ts';
 
-/** A rollout to a fleet whose links lose every tenth message, whose devices are switched off and on at random, and whose server is killed three times: it
- *  ends with every device upgraded, or named with the reason. Devices are in groups of a few in a process, as this many processes of their own do not fit
- *  a machine with two cores; `NUSEC_FLEET=100` runs a hundred. */
+/** A rollout to a fleet whose links lose every tenth message, whose devices are switched off and on and killed at random, and whose server is killed three
+ *  times: it ends with every device upgraded, or named with the reason. `NUSEC_FLEET=100` runs a hundred devices, each in a process of its own (a quarter
+ *  of an hour on two cores); without it there are four in one process. */
 
 const count = Number(process.env.NUSEC_FLEET ?? 4);
-const perProcess = count > 20 ? 10 : 4;
+const perProcess = process.env.NUSEC_FLEET === undefined ? 4 : 1;
 const lossPercent = 10;
 const resetsPerProcess = 3;
+const resetPauseMs = perProcess === 1 ? 40_000 : 1500;
+/** Processes of devices that start in parallel. */
+const startsAtOnce = 4;
+const deviceKills = Math.ceil(count / 4);
+const deviceKillPauseMs = 2000;
 const kills = 3;
 const killPauseMs = 1000;
 
@@ -64,7 +69,11 @@ it(`ends with every one of ${count} devices upgraded or named with a reason (T22
   ends.push(async () => [alice, bob].forEach(http => void http.close()));
 
   const indexes = Array.from({ length: count }, (_, i) => i);
-  for (let at = 0; at < count; at += perProcess) await startGroup(indexes.slice(at, at + perProcess), Number(mqtt));
+  const groups = Array.from({ length: Math.ceil(count / perProcess) }, (_, i) => indexes.slice(i * perProcess, (i + 1) * perProcess));
+  const processes: Group[] = [];
+  ends.push(async () => Promise.all(processes.map(({ kill }) => kill())));
+  for (let at = 0; at < groups.length; at += startsAtOnce)
+    processes.push(...(await Promise.all(groups.slice(at, at + startsAtOnce).map(group => startGroup(group, Number(mqtt))))));
   const devices = units.map(({ uid }) => uid);
   const plan = {
     releaseId: fleet?.next.releaseId,
@@ -76,6 +85,8 @@ it(`ends with every one of ${count} devices upgraded or named with a reason (T22
   const { rolloutId } = await alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', plan);
   await bob.json('POST', `/v1/rollouts/${rolloutId}/approve`, {});
   await alice.json('POST', `/v1/rollouts/${rolloutId}/start`, {});
+  const killing = killDevices(processes);
+  ends.push(() => killing);
   for (let killed = 0; killed < kills; killed += 1) {
     const before = await finished(alice, rolloutId);
     await expect
@@ -97,13 +108,39 @@ const finished = async (http: HttpClient, id: string): Promise<number> => (await
 const isOver = async (http: HttpClient, id: string): Promise<boolean> =>
   ['COMPLETED', 'HALTED'].includes((await view(http, id))?.status ?? '');
 
-async function startGroup(indexes: readonly number[], port: number): Promise<void> {
+type Group = { kill(): Promise<void>; again(): Promise<void> };
+
+/** One group of devices in a process, and how it loses its power and gets it back. */
+async function startGroup(indexes: readonly number[], port: number): Promise<Group> {
   const script = join(import.meta.dirname, 'mcuGroup.ts');
-  const settings = [folder, indexes.join(), String(port), String(lossPercent), String(resetsPerProcess)];
-  const child = spawn(process.execPath, [script, ...settings], { stdio: ['ignore', 'pipe', 'inherit'] });
-  ends.push(async () => {
+  const settings = [folder, indexes.join(), String(port), ...[lossPercent, resetsPerProcess, resetPauseMs].map(String)];
+  const begin = async (): Promise<ChildProcess> => {
+    const child = spawn(process.execPath, [script, ...settings], { stdio: ['ignore', 'pipe', 'inherit'] });
+    const ready = once(createInterface({ input: child.stdout }), 'line');
+    await Promise.race([
+      ready,
+      once(child, 'exit').then(([status]) => Promise.reject(new Error(`devices ${indexes} ended with ${status}`))),
+    ]);
+    return child;
+  };
+  const kill = async (child: ChildProcess): Promise<void> => {
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-  });
-  await once(createInterface({ input: child.stdout }), 'line');
+  };
+  let running = await begin();
+  return {
+    kill: () => kill(running),
+    async again() {
+      await kill(running);
+      running = await begin();
+    },
+  };
+}
+
+/** One at a time, each at a random moment. */
+async function killDevices(processes: readonly Group[]): Promise<void> {
+  for (let left = deviceKills; left > 0; left -= 1) {
+    await new Promise(resolve => setTimeout(resolve, Math.random() * 2 * deviceKillPauseMs));
+    await processes[Math.floor(Math.random() * processes.length)]?.again();
+  }
 }

@@ -3,9 +3,10 @@ import { MqttClient } from 'mqtt';
 import { startMcu } from '../../gateway-device/device/mcu.ts';
 
 /** Several virtual MCUs in one process, on a link that loses messages, switched off and on at random.
- *  `node mcuGroup.ts FOLDER INDEXES PORT LOSS_PERCENT RESETS`: chips in FOLDER/{index}; PORT of MQTT on loopback */
+ *  `node mcuGroup.ts FOLDER INDEXES PORT LOSS_PERCENT RESETS PAUSE_MS`: chips in FOLDER/{index}; PORT of MQTT on loopback; PAUSE_MS before a reset, on
+ *  average */
 
-const [folder = '', indexes = '', port = '', lossPercent = '0', resets = '0'] = process.argv.slice(2);
+const [folder = '', indexes = '', port = '', lossPercent = '0', resets = '0', pauseMs = '0'] = process.argv.slice(2);
 const isLost = (): boolean => Math.random() * 100 < Number(lossPercent);
 
 /** What comes is lost behind the acknowledgement, what goes before it is sent: at QoS 0, and answers on SPDM, which the server asks for again. */
@@ -37,9 +38,8 @@ const running = new Map(await Promise.all(names.map(async name => [name, await s
 process.stdout.write(`${JSON.stringify({ ready: true })}\n`);
 
 /** One at a time, each at a random moment. */
-const pauseMs = 1500;
 for (let left = Number(resets); left > 0; left -= 1) {
-  await new Promise(resolve => setTimeout(resolve, Math.random() * 2 * pauseMs));
+  await new Promise(resolve => setTimeout(resolve, Math.random() * 2 * Number(pauseMs)));
   const name = names[Math.floor(Math.random() * names.length)] ?? '';
   await running.get(name)?.close();
   running.set(name, await start(name));
