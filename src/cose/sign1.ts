@@ -93,13 +93,13 @@ function parseSign1(bytes: Uint8Array) {
 const sigStructure = (protectedBytes: Uint8Array, externalAad: Uint8Array, payload: Uint8Array): Uint8Array =>
   encodeCbor(['Signature1', protectedBytes, externalAad, payload]);
 
-/** Callback form: the work is done in the thread pool. */
+/** P-256 here, P-384 in the thread pool (docs/decisions/070). */
 async function isSignedBy(by: Uint8Array, toBeSigned: Uint8Array, signed: { curve: Curve; signature: Uint8Array }): Promise<boolean> {
   const { curve, key } = publicKeyOf(by);
   if (curve !== signed.curve) return false;
+  const der = rawToDer(signed.signature, curve);
+  if (curve === 'P-256') return verify(digestOf[curve], toBeSigned, key, der);
   return new Promise((resolve, reject) => {
-    verify(digestOf[curve], toBeSigned, key, rawToDer(signed.signature, curve), (error, isValid) =>
-      error ? reject(error) : resolve(isValid),
-    );
+    verify(digestOf[curve], toBeSigned, key, der, (error, isValid) => (error ? reject(error) : resolve(isValid)));
   });
 }

@@ -4,6 +4,7 @@ import { NusecError } from '../errors.ts';
 import { type Lru, lru } from '../lru.ts';
 import { generateEc, importPrivateKey } from './ec.ts';
 import { unwrapKey, wrapKey } from './kwp.ts';
+import { scalarIn } from './p256.ts';
 import type { Kdf, WrappedKey } from './port.ts';
 import { scalarOf, signDigest } from './signDigest.ts';
 import { secretKey } from './unlock.ts';
@@ -57,9 +58,18 @@ export function signUnder(kek: KeyObject, custodial: Custodial, digest: Uint8Arr
   const name = `${kekId}\n${context}`;
   const known = unwrapped.get(name);
   if (known !== undefined && equalBytes(known.wrapped, wrapped)) return signDigest(known.scalar, digest);
-  const scalar = scalarOf(importPrivateKey(unwrapKey(wrappingKey(kek, context), wrapped)));
+  const scalar = scalarOfWrapped(kek, context, wrapped);
   unwrapped.set(name, { wrapped: Uint8Array.from(wrapped), scalar });
   return signDigest(scalar, digest);
+}
+
+function scalarOfWrapped(kek: KeyObject, context: string, wrapped: Uint8Array): KeyObject {
+  const secret = unwrapKey(wrappingKey(kek, context), wrapped);
+  try {
+    return scalarIn(secret) ?? scalarOf(importPrivateKey(secret));
+  } finally {
+    secret.fill(0);
+  }
 }
 
 const wrappingKey = (kek: KeyObject, context: string): KeyObject =>

@@ -1,14 +1,16 @@
 import { createPrivateKey, diffieHellman, generateKeyPair, hkdfSync, type KeyObject, sign } from 'node:crypto';
 import { type Curve, digestOf, importKey, spkiOfPoint } from '../ecKey.ts';
+import { generateP256 } from './p256.ts';
 import type { Kdf } from './port.ts';
 
-/** Elliptic-curve operations of the software driver, all in node:crypto's thread pool but the short ones: handing a signature of P-256 to a thread and
- *  back costs more than the signature (33 µs here, 90 with the thread; P-384: 710). */
+/** Elliptic-curve operations of the software driver, all in node:crypto's thread pool but the short ones: handing a signature or a new key of P-256 to
+ *  a thread and back costs more than the work itself (docs/decisions/070). */
 
 /** SubjectPublicKeyInfo and PKCS#8 (RFC 5958), both DER. The caller wipes `privateKey`. */
 type EcPair = { readonly publicKey: Uint8Array; readonly privateKey: Uint8Array };
 
 export function generateEc(algorithm: Curve): Promise<EcPair> {
+  if (algorithm === 'P-256') return Promise.resolve(generateP256());
   const options = {
     namedCurve: algorithm,
     publicKeyEncoding: { type: 'spki', format: 'der' },
