@@ -75,7 +75,10 @@ export function createBootKeys(
   /** A key that was made here a moment ago needs no proof: what the keystore gave is what is stored. */
   const ensureOnce = async (keyId: string): Promise<Uint8Array> => {
     const known = await custody.get(keyId);
-    if (known !== undefined) return prove(known);
+    if (known !== undefined) {
+      await custody.settled();
+      return prove(known);
+    }
     const { made, stored } = await generate(keyId);
     return equalBytes(made, stored.publicKey) ? made : prove(stored);
   };

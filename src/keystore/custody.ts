@@ -1,4 +1,5 @@
-import { closeSync, openSync } from 'node:fs';
+import { close, closeSync, fdatasync, openSync } from 'node:fs';
+import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { transaction } from '../sqliteFile.ts';
@@ -9,8 +10,8 @@ import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 /** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) permanently, and the private key wrapped under
  *  a key of the keystore until it is destroyed. Nothing here opens without the keystore.
  *
- *  Here in one SQLite file, durable at every commit; puts and destroys of one event-loop tick share a transaction. Several processes may
- *  hold it open. For servers on several machines: objectCustody.ts. */
+ *  Here in one SQLite file, durable before anything is answered; puts and destroys that come while the disk works share a transaction. Several
+ *  processes may hold it open. For servers on several machines: objectCustody.ts. */
 
 /** @property wrapped as the keystore handed it out under `kekId`, with the key id as its context; absent once destroyed, when `destroyedAt` says since when */
 export type CustodyKey = {
@@ -28,7 +29,10 @@ type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
 export type Custody = {
   /** The first put of a key id wins, permanently, destroyed or not (I5). @returns what is stored under the id, once durable */
   put(key: NewCustodyKey): Promise<CustodyKey>;
+  /** What is stored, which another put may have written a moment ago: see `settled`. */
   get(keyId: string): Promise<CustodyKey | undefined>;
+  /** Resolves when everything that `get` has shown is durable, whichever process has put it. */
+  settled(): Promise<void>;
   /** Erases the wrapped key from the database and its log; the public half stays. Repeating it changes nothing. @throws KEY_NOT_FOUND */
   destroy(keyId: string, at: string): Promise<void>;
   /** Puts the same key, wrapped again under another key-encryption key, in the place of the old wrapping, which is erased. A key that was
@@ -80,10 +84,12 @@ export function openCustody(file: string): Custody {
   const perKek = database.prepare<{ kek_id: string; keys: number }>(
     'SELECT kek_id, count(*) AS keys FROM custody_key WHERE wrapped IS NOT NULL GROUP BY kek_id',
   );
-  const batcher = createBatcher(createCommit(database));
+  const log = openLog(file);
+  const batcher = createBatcher(createCommit(database, log.sync));
 
   return {
     get: async keyId => get(keyId),
+    settled: log.sync,
     put: key =>
       batcher.add({
         erases: false,
@@ -117,12 +123,14 @@ export function openCustody(file: string): Custody {
           if (changes === 0) throw keyExists(keyId);
         }
       });
+      await log.sync();
     },
     wrappedBy: async () => new Map(perKek.all().map(row => [row.kek_id, row.keys])),
     list: async (after, limit) => selectAfter.all(after, limit).map(fromRow),
     count: async () => count.get() ?? 0,
     async close() {
       await batcher.idle();
+      await log.close();
       database.close();
     },
   };
@@ -130,10 +138,39 @@ export function openCustody(file: string): Custody {
 
 type Change = { readonly erases: boolean; run(): CustodyKey | NusecError };
 
-function createCommit(database: Database): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
+const fdatasyncLater = promisify(fdatasync);
+const closeLater = promisify(close);
+
+/** SQLite's write-ahead log, synchronised outside of the event loop. SQLite's locks are on other files: closing this one drops none. */
+function openLog(file: string) {
+  const log = openSync(`${file}-wal`, 'r+');
+  let failure: NusecError | undefined;
+  let closing: Promise<void> | undefined;
+  return {
+    /** Resolves when everything that is committed is on the disk. @throws NusecError STORE_UNAVAILABLE, until the file is opened again */
+    async sync(): Promise<void> {
+      if (failure !== undefined) throw failure;
+      await fdatasyncLater(log).catch(cause => {
+        // The system may have dropped the pages: trying again would prove nothing.
+        failure = new NusecError('STORE_UNAVAILABLE', 'the disk did not confirm the newest boot keys; open the custody again', { cause });
+        throw failure;
+      });
+    },
+    close(): Promise<void> {
+      closing ??= closeLater(log);
+      return closing;
+    },
+  };
+}
+
+function createCommit(
+  database: Database,
+  sync: () => Promise<void>,
+): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
   let erasureDue = false;
   return async changes => {
     const outcomes = transaction(database, () => changes.map(change => change.run()));
+    await sync();
     erasureDue ||= changes.some(change => change.erases);
     // secure_delete zeroes the row, but older pages remain in the log; while another process reads, the next commit tries again.
     if (erasureDue) erasureDue = !truncateLog(database);
@@ -153,7 +190,8 @@ function openDatabase(file: string): Database {
   const database = new Database(file, { timeout: busyTimeoutMs });
   try {
     database.pragma('journal_mode = WAL');
-    database.pragma('synchronous = FULL');
+    // A commit writes the log and does not wait for the disk: openLog does.
+    database.pragma('synchronous = NORMAL');
     database.pragma('secure_delete = ON');
     database.exec(schema);
     return database;

@@ -61,6 +61,7 @@ export function objectCustody(objects: ObjectStore, driver: 'software' | 'pkcs11
   };
   return {
     get,
+    settled: async () => undefined,
     list,
     async put(key) {
       const stored = await objects.put(objectOf(key.keyId), encode(key), 'none');
