@@ -142,6 +142,15 @@ function lagWatch(follower: Follower, mayLag: () => boolean): (head: number) => 
   };
 }
 
+const recordedLists = new WeakMap<readonly RecordedEvent[], readonly Recorded[]>();
+
+/** Followers at the same place get the same list. */
+function recordedList(events: readonly RecordedEvent[]): readonly Recorded[] {
+  const known = recordedLists.get(events) ?? events.map(recorded);
+  recordedLists.set(events, known);
+  return known;
+}
+
 type StartOptions = {
   readonly name: string;
   readonly begin: FollowerOptions['begin'] | undefined;
@@ -155,7 +164,7 @@ function startFollower(
   handler: Handler,
   { name, begin: first, onFailure, onClose }: StartOptions,
 ): Follower {
-  const reads = waiting();
+  const reads = waiting(store.hurry);
   const begun = Promise.withResolvers<void>();
   let position = after;
   let failure: string | undefined;
@@ -167,7 +176,7 @@ function startFollower(
   let hasBegun = first === undefined;
 
   const handle = async (events: readonly RecordedEvent[]): Promise<void> => {
-    if (failures === 0) await handler(events.map(recorded));
+    if (failures === 0) await handler(recordedList(events));
     else for (const event of events) await handleOne(event);
     position = events.at(-1)?.position ?? position;
     failure = undefined;

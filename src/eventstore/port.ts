@@ -147,6 +147,8 @@ export type EventStore = {
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
   subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
+  /** Somebody waits for what subscribers make of the events: those on the disk are handed out now, and do not gather first. */
+  hurry(): void;
   readonly tree: LogTree;
   /** Position of the newest event, 0 when empty: everything acknowledged to any process before the call is at or below it. Only events on the
    *  disk are acknowledged, read or handed to subscribers. @throws NusecError STORE_CLOSED, STORE_UNAVAILABLE */

@@ -11,7 +11,7 @@ import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent,
 import type { Sealing } from './sealing.ts';
 import type { Blob, Storage, StreamHead } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
-import { commitSignal, follow, readTogether } from './subscription.ts';
+import { follow, readTogether, showTogether } from './subscription.ts';
 import { createWriter, type Writer } from './writer.ts';
 
 /** Most events one readAll returns. */
@@ -46,15 +46,15 @@ type StoreOptions = {
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
 export function createStore(storage: Storage, options: StoreOptions = {}): EventStore {
   const writer = createWriter(storage, options.sealing);
-  const advanced = commitSignal();
   const durability = createDurability(storage.sync, writer.progress, storage.mark, () => {
-    advanced.fire();
+    shown.advanced();
     commits.advance();
   });
+  const shown = showTogether(durability.position);
   const changed = (): void => void durability.reached().catch(() => undefined);
   const onStored = (position: number): void => {
     durability.confirm(position);
-    advanced.fire();
+    shown.advanced();
   };
   const sharedQueue = (): CommitQueue => {
     const local = createCommitQueue(writer, durability, options.lockWaitMs ?? defaultLockWaitMs);
@@ -163,11 +163,12 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     },
     subscribe(after, handler) {
       requireOpen();
-      const subscription = follow({ readAll: readForSubscribers, durable: durability.position, advanced }, after, handler);
+      const subscription = follow({ readAll: readForSubscribers, shown }, after, handler);
       subscriptions.add(subscription);
       void subscription.ended.then(() => subscriptions.delete(subscription));
       return subscription;
     },
+    hurry: shown.hurry,
     tree: createLogTree(storage, writer.edge, sizeOnDisk),
     async head() {
       requireOpen();

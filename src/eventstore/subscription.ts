@@ -3,6 +3,8 @@ import type { EventStore, RecordedEvent, Subscription } from './port.ts';
 
 /** Events handed to a subscriber in one call. */
 const maxBatchEvents = 1000;
+/** How long events gather before the subscribers are woken again: with each wake-up, every one of them costs some work, however few the events. */
+const gatherMs = 10;
 
 /** Wakes the waiters for more events on the disk. */
 export type CommitSignal = { wait(): Promise<void>; fire(): void };
@@ -14,6 +16,50 @@ export function commitSignal(): CommitSignal {
     fire() {
       next.resolve();
       next = Promise.withResolvers();
+    },
+  };
+}
+
+/** How far the subscribers may read. */
+export type Shown = {
+  position(): number;
+  /** Resolves when there is more, or with `wake`. */
+  wait(): Promise<void>;
+  wake(): void;
+  /** There are more events on the disk. The first ones after a pause are shown immediately. */
+  advanced(): void;
+  /** Somebody waits for the subscribers: what is on the disk is shown now, or as soon as there is more. */
+  hurry(): void;
+};
+
+/** @param durable position of the newest event on the disk */
+export function showTogether(durable: () => number): Shown {
+  const signal = commitSignal();
+  let position = 0;
+  let shownAtMs = Number.NEGATIVE_INFINITY;
+  let isUrgent = false;
+  let timer: NodeJS.Timeout | undefined;
+  const show = (): void => {
+    clearTimeout(timer);
+    timer = undefined;
+    isUrgent = false;
+    shownAtMs = performance.now();
+    position = durable();
+    signal.fire();
+  };
+  return {
+    position: () => position,
+    wait: signal.wait,
+    wake: signal.fire,
+    advanced() {
+      if (durable() <= position) return;
+      const leftMs = isUrgent ? 0 : shownAtMs + gatherMs - performance.now();
+      if (leftMs <= 0) show();
+      else timer ??= setTimeout(show, leftMs).unref();
+    },
+    hurry() {
+      if (durable() > position) show();
+      else isUrgent = true;
     },
   };
 }
@@ -33,12 +79,7 @@ export function readTogether(readAll: EventStore['readAll']): EventStore['readAl
   };
 }
 
-type Source = Pick<EventStore, 'readAll'> & {
-  /** Position of the newest event on the disk. */
-  readonly durable: () => number;
-  /** Fires when there are more. */
-  readonly advanced: CommitSignal;
-};
+type Source = Pick<EventStore, 'readAll'> & { readonly shown: Shown };
 
 /** Follows a store: a batch, its handler, the next batch. Between two batches every other part of the process gets its turn. */
 export function follow(source: Source, after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription {
@@ -46,9 +87,9 @@ export function follow(source: Source, after: number, handler: (events: readonly
   let stopped = false;
   const run = async () => {
     while (!stopped) {
-      const newEvents = source.durable() - position;
+      const newEvents = source.shown.position() - position;
       if (newEvents <= 0) {
-        await source.advanced.wait();
+        await source.shown.wait();
         continue;
       }
       const events = await source.readAll(position, Math.min(newEvents, maxBatchEvents));
@@ -69,7 +110,7 @@ export function follow(source: Source, after: number, handler: (events: readonly
     ended,
     async stop() {
       stopped = true;
-      source.advanced.fire();
+      source.shown.wake();
       await ended;
     },
   };

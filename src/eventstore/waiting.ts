@@ -20,7 +20,8 @@ export type Waiting = {
   close(): void;
 };
 
-export function waiting(): Waiting {
+/** @param onWait called when somebody begins to wait */
+export function waiting(onWait: () => void): Waiting {
   const waiters = new Set<Waiter>();
   let progressedAtMs = performance.now();
   const behind = () => new NusecError('PROJECTION_BEHIND', 'the read model is behind; try again');
@@ -28,6 +29,7 @@ export function waiting(): Waiting {
     async until(reached, stallMs = maxStallMs) {
       if (reached()) return;
       if (waiters.size >= maxWaitingReads) throw behind();
+      onWait();
       const { promise, resolve, reject } = Promise.withResolvers<void>();
       const waiter = { reached, resolve, reject };
       waiters.add(waiter);

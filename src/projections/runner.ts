@@ -103,7 +103,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   const reached = published.length > 0 ? Math.max(...published) : head;
   const live: Group = { builds: [], position: reached, target: head, isResumed: reached > 0, rebuiltAt: 0 };
   const groups = new Set<Group>([live]);
-  const reads = waiting();
+  const reads = waiting(store.hurry);
   let closed = false;
   const outageNow = (): string | undefined => [...groups].flatMap(({ follower }) => follower?.failure ?? [])[0];
 

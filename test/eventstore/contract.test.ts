@@ -37,6 +37,10 @@ async function openShared(): Promise<EventStore> {
     readStream: (...args) => now.readStream(...args),
     readAll: (...args) => now.readAll(...args),
     subscribe: (...args) => now.subscribe(...args),
+    hurry() {
+      now.hurry();
+      then.hurry();
+    },
     tree: {
       root: (...args) => now.tree.root(...args),
       inclusion: (...args) => now.tree.inclusion(...args),

@@ -110,7 +110,7 @@ it('one that fails holds up no other, and one that is closed is forgotten', asyn
 });
 
 it('a wait goes on as long as there is progress, however long the way is, and is given up when there is none', async () => {
-  const reads = waiting();
+  const reads = waiting(() => undefined);
   let steps = 0;
   const walk = setInterval(() => {
     steps += 1;
