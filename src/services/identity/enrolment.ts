@@ -13,13 +13,13 @@ import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import { isInLastThird } from '../../times.ts';
 import { authorityOf, ocspUrlOf } from '../authority/authority.ts';
 import { createAlarms } from '../base/alarms.ts';
 import { always, both, type Condition, type Context, execute, executeIf, nowIso, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
+import { storedCertificate } from './storedCertificate.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved permanently (I4), the certificate comes
  *  from the profile alone (T32). The same request gives the same certificate until that is due for renewal (RULE-10, I6). */
@@ -204,5 +204,5 @@ function registrationOf(state: LivingDevice): { readonly objId: string; readonly
 
 /** Whether the last third of this certificate's life has begun. */
 export async function isDue(ctx: Context, known: Pick<CertificateFacts, 'certificateSha256'>): Promise<boolean> {
-  return isInLastThird(parseCertificate(await ctx.blobs.get(known.certificateSha256)), ctx.clock().getTime());
+  return isInLastThird(await storedCertificate(ctx, known.certificateSha256), ctx.clock().getTime());
 }

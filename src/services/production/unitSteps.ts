@@ -9,7 +9,7 @@ import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
 import { requireBoundFirmware } from '../../domain/jobState.ts';
 import { importKey, pointOf, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import { type Certificate, parseCertificate } from '../../pki/parse.ts';
+import type { Certificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMap, publicOtp } from '../../production/otpMap.ts';
 import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
@@ -22,6 +22,7 @@ import { type Context, executeIf } from '../base/context.ts';
 import { idBytesOf } from '../base/livingDevice.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
+import { storedCertificate } from '../identity/storedCertificate.ts';
 import { stopForClonedKey } from './clonedKey.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
 import { grantOf, receiptNonce, sessionNonce, type UnitInWork, unitInWork } from './units.ts';
@@ -193,7 +194,7 @@ export async function readReceipt(ctx: Context, state: LivingDevice, receipt: Ui
 async function certificateOf(ctx: Context, state: LivingDevice): Promise<Certificate> {
   const current = currentCertificate(state);
   if (current === undefined) throw new NusecError('DEVICE_STATE', 'the unit is not certified');
-  return parseCertificate(await ctx.blobs.get(current.certificateSha256));
+  return storedCertificate(ctx, current.certificateSha256);
 }
 
 /** R50–R51, R69: the device that was certified is at the other end of the programming session, not an interposer (T9).
