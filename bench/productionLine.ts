@@ -1,4 +1,5 @@
 import { createHttpClient, type HttpClient } from '../gateway-device/link/httpClient.ts';
+import { utf8 } from '../src/bytes.ts';
 import { toPem } from '../src/pki/pem.ts';
 import { agreeKek, lockedProgrammer, newUid, type PreparedProgrammer } from '../test/services/parties.ts';
 import { Chip, defineProduct, releasedJob, TestProgrammer } from '../test/services/production/factory.ts';
@@ -19,6 +20,8 @@ export type LineWish = {
 /** Milliseconds of each call, by the last word of its path. */
 export type LineResult = {
   readonly seconds: number;
+  /** Processor time of this process meanwhile. */
+  readonly cpuMs: number;
   readonly callMs: Readonly<Record<string, readonly number[]>>;
   /** Of a package whose job lists 10 000 chips. */
   readonly exportMs: readonly number[];
@@ -42,12 +45,10 @@ function siteOf(machine?: PreparedProgrammer): Site {
   const own = machine && open({ cert: toPem('CERTIFICATE', machine.certificate), key });
   const call: Call = async (who, method, path, body) => {
     const client = typeof who === 'string' ? (second.has(who) ? people.bob : people.alice) : (own as HttpClient);
-    const isBytes = body instanceof Uint8Array;
-    const bytes = isBytes ? body : new TextEncoder().encode(JSON.stringify(body ?? {}));
+    const type = body instanceof Uint8Array ? 'application/octet-stream' : typeof body === 'string' ? 'text/plain' : 'application/json';
+    const bytes = body instanceof Uint8Array ? body : utf8(typeof body === 'string' ? body : JSON.stringify(body ?? {}));
     const begin = performance.now();
-    const answer = await (method === 'GET'
-      ? client.bytes(method, path)
-      : client.bytes(method, path, bytes, isBytes ? 'application/octet-stream' : 'application/json'));
+    const answer = await (method === 'GET' ? client.bytes(method, path) : client.bytes(method, path, bytes, type));
     const name = path.split('/').at(-1) ?? '';
     callMs[name] ??= [];
     callMs[name].push(performance.now() - begin);
@@ -92,11 +93,14 @@ const exportMs = await exportTimes(programmers[0] as TestProgrammer);
 for (const name of Object.keys(callMs)) delete callMs[name];
 process.once('message', async () => {
   const begin = performance.now();
+  const cpuBegin = process.cpuUsage();
   await Promise.all(
     programmers.map(async programmer => {
       for (let unit = 0; unit < wish.unitsEach; unit += 1) await programmer.build(new Chip());
     }),
   );
-  process.send?.({ seconds: (performance.now() - begin) / 1000, callMs, exportMs } satisfies LineResult, () => process.exit());
+  const { user, system } = process.cpuUsage(cpuBegin);
+  const result: LineResult = { seconds: (performance.now() - begin) / 1000, cpuMs: (user + system) / 1000, callMs, exportMs };
+  process.send?.(result, () => process.exit());
 });
 process.send?.('ready');
