@@ -1,4 +1,5 @@
-import { randomBytes } from 'node:crypto';
+import { toHex } from '../../bytes.ts';
+import { pooledRandom } from '../../random.ts';
 
 /** What a trace consists of: spans with a name, a time and a cause (W3C Trace Context). Without a collector nothing is kept, and requests have ids all
  *  the same. */
@@ -33,10 +34,12 @@ export function parseTraceparent(header: string | undefined): TraceParent | unde
 export const traceparentOf = ({ traceId, spanId, flags }: TraceParent): string =>
   `00-${traceId}-${spanId}-${flags.toString(16).padStart(2, '0')}`;
 
+const random = pooledRandom();
+
 export const noSpans: Spans = {
   begin(_kind, parent) {
-    const traceId = parseTraceparent(parent)?.traceId ?? randomBytes(16).toString('hex');
-    const traceparent = traceparentOf({ traceId, spanId: randomBytes(8).toString('hex'), flags: sampled });
+    const traceId = parseTraceparent(parent)?.traceId ?? toHex(random(16));
+    const traceparent = traceparentOf({ traceId, spanId: toHex(random(8)), flags: sampled });
     return { traceId, traceparent, end: () => undefined };
   },
   close: async () => undefined,
