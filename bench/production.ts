@@ -11,7 +11,7 @@ import type { LineResult, LineWish } from './productionLine.ts';
 
 const lines = 2;
 const programmersEach = 25;
-const unitsEach = 6;
+const unitsEach = 8;
 const goals = { unitsPerSecond: 60, cpuMs: 8, callMs: 100, exportMs: 50 };
 const clockTicksPerSecond = 100;
 

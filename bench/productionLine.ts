@@ -30,6 +30,8 @@ export type LineResult = {
 const wish = JSON.parse(process.argv[2] ?? '') as LineWish;
 const listedChips = 10_000;
 const exports = 9;
+/** Of each programmer: two hundred in all, until the server's code is compiled. */
+const warmUnits = 4;
 const second = new Set(['bob', 'rolf', 'paul']);
 const callMs: Record<string, number[]> = {};
 
@@ -64,9 +66,7 @@ async function prepared(jobId: string): Promise<TestProgrammer> {
   const programmer = new TestProgrammer(site, party, await agreeKek(site, party));
   await site.ask('olga', 'POST', `/v1/programmers/${party.uid}/ship`, { to: 'CM' });
   await site.ask(party.certificate, 'POST', `/v1/programmers/${party.uid}/check-in`);
-  await programmer.begin(jobId, wish.unitsEach + 1);
-  // The first unit is no work of the line: connection and code are warm after it.
-  await programmer.build(new Chip());
+  await programmer.begin(jobId, wish.unitsEach + warmUnits);
   return programmer;
 }
 
@@ -84,21 +84,26 @@ async function exportTimes({ uid }: TestProgrammer): Promise<readonly number[]> 
   return times;
 }
 
+const build = (unitsEach: number) =>
+  Promise.all(
+    programmers.map(async programmer => {
+      for (let unit = 0; unit < unitsEach; unit += 1) await programmer.build(new Chip());
+    }),
+  );
+
+const programmers: TestProgrammer[] = [];
 const office = siteOf();
 await defineProduct(office, wish.line);
-const jobId = await releasedJob(office, wish.line, { plannedCount: wish.programmers * (wish.unitsEach + 1) });
-const programmers: TestProgrammer[] = [];
+const jobId = await releasedJob(office, wish.line, { plannedCount: wish.programmers * (wish.unitsEach + warmUnits) });
 while (programmers.length < wish.programmers) programmers.push(await prepared(jobId));
+// The first units are no work of the line: connections and code are warm after them.
+await build(warmUnits);
 const exportMs = await exportTimes(programmers[0] as TestProgrammer);
 for (const name of Object.keys(callMs)) delete callMs[name];
 process.once('message', async () => {
   const begin = performance.now();
   const cpuBegin = process.cpuUsage();
-  await Promise.all(
-    programmers.map(async programmer => {
-      for (let unit = 0; unit < wish.unitsEach; unit += 1) await programmer.build(new Chip());
-    }),
-  );
+  await build(wish.unitsEach);
   const { user, system } = process.cpuUsage(cpuBegin);
   const result: LineResult = { seconds: (performance.now() - begin) / 1000, cpuMs: (user + system) / 1000, callMs, exportMs };
   process.send?.(result, () => process.exit());
