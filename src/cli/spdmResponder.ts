@@ -14,6 +14,7 @@ const options = spdmCommand('spdm:responder', 'SPDM responder for interoperabili
   .addOption(
     new Option('--mut-auth <how>', 'how the requester is asked who it is').choices(['none', 'encapsulated', 'digests']).default('none'),
   )
+  .option('--basic-mut-auth', 'with --mut-auth: a requester of 1.1 also proves itself after CHALLENGE_AUTH', false)
   .option('--heartbeat-seconds <number>', 'HeartbeatPeriod', wholeNumber, 0)
   .option('--stay', 'keep listening after a SHUTDOWN', false)
   .parse()

@@ -34,7 +34,10 @@ export const requestCode = {
   respondIfReady: 0xff,
   /** 1.3. */
   getEndpointInfo: 0x87,
+  getSupportedEventTypes: 0xe2,
   getMeasurementExtensionLog: 0xef,
+  subscribeEventTypes: 0xf0,
+  sendEvent: 0xf1,
   getKeyPairInfo: 0xfc,
   setKeyPairInfo: 0xfd,
 } as const;
@@ -65,7 +68,10 @@ export const responseCode = {
   error: 0x7f,
   /** 1.3. */
   endpointInfo: 0x07,
+  supportedEventTypes: 0x62,
   measurementExtensionLog: 0x6f,
+  subscribeEventTypesAck: 0x70,
+  eventAck: 0x71,
   keyPairInfo: 0x7c,
   setKeyPairInfoAck: 0x7d,
 } as const;

@@ -50,7 +50,6 @@ export type VerifyOptions = {
   /** Handed to `trust`. */
   readonly uidHex?: string;
   readonly referenceValues?: readonly ReferenceValue[];
-  /** 'pool' when not given. */
   readonly place?: VerifyPlace;
   /** Accepted versions, so that nobody can talk a device down: 1.2 and later when not given. */
   readonly versions?: readonly SpdmVersion[];
@@ -92,7 +91,7 @@ export async function verifyEvidence(evidence: Evidence, options: VerifyOptions)
   const digests = readIdentity(evidence.identity, negotiated);
   const chainDigest = hashOf(algorithms.hash, evidence.chain);
   const leafKey = importLeafKey(algorithms.signature, await trustedKey(evidence, negotiated, options));
-  const subject: Subject = { evidence, negotiated, digests, chainDigest, leafKey, nonce: options.nonce, place: options.place ?? 'pool' };
+  const subject: Subject = { evidence, negotiated, digests, chainDigest, leafKey, nonce: options.nonce, place: options.place };
   const slot = evidence.kind === 'session' ? await verifyKeyExchange(subject) : await verifyChallenge(subject);
   const { measurements, contentChanged } = await verifyMeasurements(subject, slot);
   const verdict = options.referenceValues && { verdict: judgeMeasurements(measurements, options.referenceValues) };
@@ -132,7 +131,7 @@ type Subject = {
   readonly chainDigest: Uint8Array;
   readonly leafKey: KeyObject;
   readonly nonce: Uint8Array;
-  readonly place: VerifyPlace;
+  readonly place: VerifyPlace | undefined;
 };
 
 /** Devices of one kind negotiate in the same words: what these mean is kept. */

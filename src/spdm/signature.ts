@@ -13,14 +13,18 @@ export type SigningContext =
   | 'responder-measurements signing'
   | 'responder-key_exchange_rsp signing'
   | 'responder-endpoint_info signing'
+  | 'requester-challenge_auth signing'
   | 'requester-finish signing';
 
 /** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384; the faster form for a key seen once), or a KeyObject (always for ML-DSA, and
  *  when the caller keeps them cached). */
 export type LeafKey = KeyObject | Uint8Array;
 
-/** Where signatures are verified: in the thread pool, so that they spread over the cores, or in the calling thread, which is faster on one core. */
+/** Where signatures are verified: in the thread pool, so that they spread over the cores, or in the calling thread. When nobody says: `placeFor`. */
 export type VerifyPlace = 'pool' | 'caller';
+
+/** P-256 in the calling thread: changing threads costs as much as the verification. What takes longer goes to the pool. */
+const placeFor = (algorithm: SignatureAlgorithm): VerifyPlace => ('curve' in algorithm && algorithm.curve === 'P-256' ? 'caller' : 'pool');
 
 const prefixBytes = 100;
 const prefixRepeats = 4;
@@ -37,6 +41,7 @@ const prefixes: Record<SigningContext, Uint8Array[]> = {
   'responder-measurements signing': [],
   'responder-key_exchange_rsp signing': [],
   'responder-endpoint_info signing': [],
+  'requester-challenge_auth signing': [],
   'requester-finish signing': [],
 };
 
@@ -71,7 +76,7 @@ export async function verifySignature(
   input: Uint8Array,
   signature: Uint8Array,
   what: string,
-  place: VerifyPlace = 'pool',
+  place?: VerifyPlace,
 ): Promise<void> {
   await verifyByKey(algorithms, importLeafKey(algorithms.signature, leafKey), input, signature, what, place);
 }
@@ -83,7 +88,7 @@ export async function verifyByKey(
   input: Uint8Array,
   signature: Uint8Array,
   what: string,
-  place: VerifyPlace,
+  place: VerifyPlace = placeFor(algorithms.signature),
 ): Promise<void> {
   if (!(await verifyAt(place, algorithms, key, input, signature)))
     throw new NusecError('SPDM_SIGNATURE', `${what}: signature does not verify`);

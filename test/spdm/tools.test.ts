@@ -37,7 +37,7 @@ describe('the SPDM tools', () => {
   ])('%s: signatures are over the hash of the connection, whatever the curve', async (_, algorithms) => {
     const options = { ...common, ...algorithms };
     const events: string[] = [];
-    const mutual = { measurements: 2, mutAuth: 'encapsulated', heartbeatSeconds: 20, stay: false } as const;
+    const mutual = { measurements: 2, mutAuth: 'encapsulated', basicMutAuth: false, heartbeatSeconds: 20, stay: false } as const;
     const server = serveResponder({ ...options, ...mutual }, await openIdentities(options, 'responder'), event => events.push(event));
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
@@ -56,7 +56,7 @@ describe('the SPDM tools', () => {
     const caps = capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,MULTI_KEY_ONLY,GET_KEY_PAIR_INFO,SET_KEY_PAIR_INFO,EP_INFO_SIG,MEL');
     const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
     const options = { ...common, ...algorithms, versions: [0x13] as const, slots: 2 };
-    const plain = { measurements: 2, mutAuth: 'none', heartbeatSeconds: 0, stay: false } as const;
+    const plain = { measurements: 2, mutAuth: 'none', basicMutAuth: false, heartbeatSeconds: 0, stay: false } as const;
     const server = serveResponder({ ...options, caps, ...plain }, await openIdentities(options, 'responder'), () => undefined);
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
@@ -85,6 +85,29 @@ describe('the SPDM tools', () => {
       { signed: true, classes: [{ registry: 4, vendorId: 'd97e0000' }] },
       { entries: 4 },
     ]);
+  });
+
+  it('1.3: events that were subscribed to come when they are asked for', async () => {
+    const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
+    const options = {
+      ...common,
+      ...algorithms,
+      versions: [0x13] as const,
+      caps: capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,ENCAP,SET_CERT,EVENT'),
+    };
+    const plain = { measurements: 2, mutAuth: 'none', basicMutAuth: false, heartbeatSeconds: 0, stay: false } as const;
+    const server = serveResponder({ ...options, ...plain }, await openIdentities(options, 'responder'), () => undefined);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { link, close } = await openLink({ ...options, port });
+    const results: object[] = [];
+    const asked = ['SESSION', 'EVENTS', 'SET_CERT', 'EVENTS', 'END'];
+    const caps = capabilitiesOf('CERT,CHAL,ENCRYPT,MAC,KEY_EX,ENCAP');
+    const requester = { ...options, caps, port, steps: asked, slot: 0, portionBytes: 1024, hint: '' };
+    await runSteps(requester, await openIdentities(options, 'requester'), link, result => void results.push(result));
+    await close();
+    expect(results[1]).toMatchObject({ types: [1, 4], events: [] });
+    expect(results[3]).toMatchObject({ events: [{ kind: 'certificateChanged', slots: [1] }] });
   });
 
   it('says what is missing when steps are out of order', () => {

@@ -34,6 +34,7 @@ const capabilityNames = {
   EP_INFO_NO_SIG: single.endpointInfoUnsigned,
   EP_INFO_SIG: single.endpointInfoSigned,
   MEL: single.measurementExtensionLog,
+  EVENT: single.event,
   LARGE_RESP: single.largeResponse,
 } as const;
 

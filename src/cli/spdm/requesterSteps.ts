@@ -4,11 +4,13 @@ import { fromHex, toHex, utf8 } from '../../bytes.ts';
 import { decodeCertificateChain } from '../../spdm/certChain.ts';
 import { capability, spdmVersionName } from '../../spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
+import { type DmtfEvent, decodeDmtfEvent } from '../../spdm/messages/events.ts';
 import type { KeyPairInfoResponse } from '../../spdm/messages/keyPairInfo.ts';
 import { keyUpdateOperation } from '../../spdm/messages/keyUpdate.ts';
 import type { Connection } from '../../spdm/requester/connection.ts';
 import type { Link } from '../../spdm/requester/delivery.ts';
 import { sessionAsk } from '../../spdm/requester/delivery.ts';
+import { createEventInbox, getSupportedEventTypes, subscribeToEvents } from '../../spdm/requester/events.ts';
 import { getDeviceClasses, getKeyPairInfo, getMeasurementLog, setKeyPairInfo } from '../../spdm/requester/inventory.ts';
 import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/keyUpdate.ts';
 import { answerQuestions, getCsr, measureInSession, setCertificate, vendorRequest } from '../../spdm/requester/requests.ts';
@@ -41,6 +43,7 @@ export const stepNames = [
   'KEY_PAIRS',
   'ENDPOINT',
   'MEL',
+  'EVENTS',
   'CSR',
   'SET_CERT',
   'VENDOR',
@@ -205,6 +208,17 @@ async function endpoint(run: Run): Promise<Result> {
   return { signed: isSigned, classes: classes.map(({ registry, vendorId }) => ({ registry, vendorId: toHex(vendorId) })) };
 }
 
+/** Subscribes to every event that there is, and takes in what has happened. */
+async function events(run: Run): Promise<Result> {
+  const ask = asking(run);
+  const groups = await getSupportedEventTypes(ask);
+  await subscribeToEvents(ask, groups);
+  const seen: (DmtfEvent | undefined)[] = [];
+  const inbox = createEventInbox(event => seen.push(decodeDmtfEvent(event)));
+  await answerQuestions(ask, opened(run).session, inbox);
+  return { types: groups.flatMap(({ types }) => types), events: seen };
+}
+
 function leafOf({ version, algorithms }: Connection, { chain }: Evidence) {
   return trustLinks(decodeCertificateChain(version, algorithms!.hash, chain).certificates);
 }
@@ -221,6 +235,7 @@ const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<R
   KEY_PAIRS: keyPairs,
   ENDPOINT: endpoint,
   MEL: async run => ({ entries: (await getMeasurementLog(asking(run))).length }),
+  EVENTS: events,
   CSR: async run => ({ csrBytes: (await getCsr(asking(run))).length }),
   SET_CERT: installCertificates,
   VENDOR: askVendor,

@@ -26,6 +26,7 @@ import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.
 export type ResponderOptions = CommonOptions & {
   readonly measurements: number;
   readonly mutAuth: 'none' | 'encapsulated' | 'digests';
+  readonly basicMutAuth: boolean;
   readonly heartbeatSeconds: Seconds;
   /** Keep listening after a SHUTDOWN. */
   readonly stay: boolean;
@@ -48,7 +49,7 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     () => identities.forSignature(signature),
     () => present,
   );
-  return createResponder({
+  const responder = createResponder({
     slots,
     versions: options.versions,
     capabilities: capabilitiesFrom(options),
@@ -59,19 +60,24 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     heartbeatSeconds: options.heartbeatSeconds,
     ...(kem ? { kem } : {}),
     ...(options.mutAuth !== 'none' && has(capability.mutualAuthentication)
-      ? { mutualAuthentication: { how: options.mutAuth, slot: 0, required: false, trust: trustLinks } }
+      ? { mutualAuthentication: { how: options.mutAuth, inChallenge: options.basicMutAuth, slot: 0, required: false, trust: trustLinks } }
       : {}),
     ...(has(capability.psk) ? { psk: () => fromHex(options.psk) } : {}),
     onApplicationData: async (_, data) => answerApplication(data),
     onVendorDefined: async request => request,
     onGetCsr: async () => certificationRequest(identities.forSignature(signature)),
-    onSetCertificate: async () => 'done',
+    onSetCertificate: async ({ slot }) => {
+      responder.notify({ kind: 'certificateChanged', slots: [slot] });
+      return 'done';
+    },
+    eventTypes: ['certificateChanged'],
     keyPairs: keyPairs.pairs,
     onSetKeyPairInfo: keyPairs.set,
     endpointInfo: deviceClasses(),
     measurementLog: () => measurementLog(measurementSet(options.measurements)),
     onFault: error => tell(`fault: ${faultText(error)}`),
   });
+  return responder;
 }
 
 /** @returns the listening server; it closes after a SHUTDOWN; default: `stay` is false */

@@ -49,9 +49,21 @@ export function decodeChallenge(bytes: Uint8Array): Challenge {
 }
 
 /** Without the signature, which is made over this. */
-export function encodeChallengeAuth(version: number, response: Omit<ChallengeAuth, 'signature' | 'basicMutualAuthentication'>): Uint8Array {
-  const { slot, slotMask, chainHash, nonce, summary, opaque, context } = response;
-  return encodeMessage(version, responseCode.challengeAuth, slot, slotMask, chainHash, nonce, summary, u16(opaque.length), opaque, context);
+export function encodeChallengeAuth(version: number, response: Omit<ChallengeAuth, 'signature'>): Uint8Array {
+  const { slot, basicMutualAuthentication, slotMask, chainHash, nonce, summary, opaque, context } = response;
+  const attributes = slot | (basicMutualAuthentication ? basicMutualAuthenticationFlag : 0);
+  return encodeMessage(
+    version,
+    responseCode.challengeAuth,
+    attributes,
+    slotMask,
+    chainHash,
+    nonce,
+    summary,
+    u16(opaque.length),
+    opaque,
+    context,
+  );
 }
 
 /** @param summaryType of the request: 0 means that no summary follows  @throws SPDM_MALFORMED */

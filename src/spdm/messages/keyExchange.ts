@@ -31,7 +31,7 @@ export type KeyExchangeRsp = {
   readonly verifyData: Uint8Array;
 };
 
-/** Bit of SessionPolicy: subscribes to all events (1.3+, with EVENT_CAP only, which we do not have). */
+/** Bit of SessionPolicy: subscribes to all events (1.3+, with EVENT_CAP only). */
 export const allEventsPolicy = 0x02;
 
 /** MutAuthRequested: with a certificate the responder has already, with encapsulated requests, with an encapsulated GET_DIGESTS implied. */

@@ -4,17 +4,22 @@ import { capability, headerBytes, maxMessageBytes, requestCode, spdmError } from
 import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
 import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { encodeError } from '../messages/error.ts';
+import { decodeSendEvent, encodeEventAck } from '../messages/events.ts';
 import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/keyUpdate.ts';
 import type { SpdmSession } from '../session.ts';
 import { algorithmsOf, bothHave, type Connection } from './connection.ts';
+import type { EventInbox } from './events.ts';
 
-/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys. */
+/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys, or tell it
+ *  what has happened. */
 
 export type EncapsulatedContext = {
   readonly connection: Connection;
   readonly slots: CertSlots;
   /** The session they came in; KEY_UPDATE needs one. */
   readonly session?: SpdmSession;
+  /** For SEND_EVENT in it. */
+  readonly events?: EventInbox | undefined;
 };
 
 /** @returns the encapsulated response; what is not understood is answered with ERROR */
@@ -36,6 +41,7 @@ const handlers: Readonly<Record<number, (context: EncapsulatedContext, request: 
   [requestCode.getDigests]: answerDigests,
   [requestCode.getCertificate]: answerCertificate,
   [requestCode.keyUpdate]: answerKeyUpdate,
+  [requestCode.sendEvent]: answerEvents,
 };
 
 function answerDigests({ connection, slots }: EncapsulatedContext, request: Uint8Array): Uint8Array {
@@ -65,6 +71,13 @@ function answerKeyUpdate({ connection: { version }, session }: EncapsulatedConte
   if (!session || update.operation === keyUpdateOperation.updateAllKeys) return encodeError(version, spdmError.invalidRequest);
   if (update.operation === keyUpdateOperation.updateKey) session.rotate('response');
   return encodeKeyUpdateAck(version, update);
+}
+
+function answerEvents({ connection: { version, peer }, session, events }: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  if (!session || !events || version < 0x13 || ((peer?.flags ?? 0) & capability.event) === 0)
+    return encodeError(version, spdmError.unsupportedRequest, requestCode.sendEvent);
+  events.take(decodeSendEvent(request));
+  return encodeEventAck(version);
 }
 
 const has = ({ own }: Connection, flag: number): boolean => (own.flags & flag) !== 0;

@@ -59,7 +59,7 @@ export async function getDeviceClasses(
   if (answered?.slot !== signed.slot) throw unexpected('ENDPOINT_INFO is signed by another slot');
   const unsigned = response.subarray(0, response.length - signature.length);
   const input = signingInput(version, algorithms.hash, 'responder-endpoint_info signing', concat(...transcript.vca, request, unsigned));
-  await verifyByKey(algorithms, importLeafKey(algorithms.signature, signed.leafKey), input, signature, 'ENDPOINT_INFO', 'pool');
+  await verifyByKey(algorithms, importLeafKey(algorithms.signature, signed.leafKey), input, signature, 'ENDPOINT_INFO');
   return decodeDeviceClasses(info);
 }
 

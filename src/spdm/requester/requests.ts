@@ -18,6 +18,7 @@ import type { SpdmSession } from '../session.ts';
 import { acceptMeasurements, algorithmsOf, type Connection, checkHead, requirePeer, takeMeasurements, unexpected } from './connection.ts';
 import { type Ask, deliver, type Wait } from './delivery.ts';
 import { answerEncapsulated } from './encapsulated.ts';
+import type { EventInbox } from './events.ts';
 
 /** Single requests of a requester, in a session or, where the responder allows it, in the clear. */
 
@@ -95,8 +96,9 @@ export async function vendorRequest(asking: Asking, message: VendorDefined): Pro
 
 const maxQuestions = 64;
 
-/** Asks whether the responder wants something, and answers it: new keys of its own (DSP0274 §10.18). @returns how many requests it had */
-export async function answerQuestions(asking: Asking, session: SpdmSession): Promise<number> {
+/** Asks whether the responder wants something, and answers it: new keys of its own, events (DSP0274 §10.18).
+ *  @param events without it events are not taken @returns how many requests it had */
+export async function answerQuestions(asking: Asking, session: SpdmSession, events?: EventInbox): Promise<number> {
   const { connection } = asking;
   const { version } = connection;
   const first = await deliver(asking.ask, connection, encodeGetEncapsulatedRequest(version), asking.wait);
@@ -104,7 +106,7 @@ export async function answerQuestions(asking: Asking, session: SpdmSession): Pro
   checkHead(connection, first, responseCode.encapsulatedRequest);
   let question = decodeEncapsulatedRequest(first);
   for (let answered = 1; answered <= maxQuestions; answered += 1) {
-    const message = answerEncapsulated({ connection, slots: [], session }, question.message);
+    const message = answerEncapsulated({ connection, slots: [], session, events }, question.message);
     const request = encodeDeliverResponse(version, { requestId: question.requestId, message });
     const ack = await exchange(asking, request, responseCode.encapsulatedResponseAck);
     const { next } = decodeEncapsulatedAck(ack);

@@ -48,8 +48,9 @@ function checkPlace({ state, session, request }: Exchange, rule: Rule): void {
   if (session?.updating && request[1] !== requestCode.keyUpdate) throw unexpectedRequest();
 }
 
-/** An encapsulated request waits for its response: nothing else is taken where it was asked. */
-function questionIsOpen({ session: open }: ResponderState, session: LiveSession | undefined): boolean {
+/** An encapsulated request waits for its response: nothing else is taken where it was asked. After CHALLENGE_AUTH the requester must ask for it. */
+function questionIsOpen({ session: open, questions }: ResponderState, session: LiveSession | undefined): boolean {
+  if (questions !== undefined && session === undefined) return true;
   return open?.questions?.asked !== undefined && (open.phase === 'established' || !open.clearHandshake) === (session !== undefined);
 }
 

@@ -14,7 +14,8 @@ import { type Exchange, endSession, invalidRequest, Refusal, type Reply, type Re
 export function handleGetVersion({ settings, state, request }: Exchange): Reply {
   decodeGetVersion(request);
   endSession(state);
-  for (const field of ['algorithms', 'requester', 'incoming', 'outgoing', 'deferred'] as const) state[field] = undefined;
+  for (const field of ['algorithms', 'requester', 'questions', 'provedPeer', 'incoming', 'outgoing', 'deferred'] as const)
+    state[field] = undefined;
   const message = kept(settings, settings, request, () => encodeVersion(settings.versions));
   state.transcript = withVca(emptyTranscript, request, message);
   state.version = discoveryVersion;

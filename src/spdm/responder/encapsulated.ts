@@ -1,8 +1,7 @@
-import { concat, equalBytes } from '../../bytes.ts';
-import { decodeCertificateChain, encodeCertificateChain } from '../certChain.ts';
-import { capability, headerBytes, maxChainBytes, requestCode, responseCode, spdmError } from '../constants.ts';
-import { certificateHeadBytes, decodeCertificate, encodeGetCertificate } from '../messages/certificate.ts';
-import { decodeDigests, encodeGetDigests } from '../messages/digests.ts';
+import { capability, headerBytes, nonceBytes, requestCode, responseCode, spdmError } from '../constants.ts';
+import { certificateHeadBytes, encodeGetCertificate } from '../messages/certificate.ts';
+import { encodeChallenge } from '../messages/challenge.ts';
+import { encodeGetDigests } from '../messages/digests.ts';
 import {
   decodeDeliverResponse,
   type Encapsulated,
@@ -10,15 +9,16 @@ import {
   encodeEncapsulatedAck,
   encodeEncapsulatedRequest,
 } from '../messages/encapsulated.ts';
+import { encodeSendEvent } from '../messages/events.ts';
 import { decodeKeyUpdateAck, encodeKeyUpdate, keyUpdateOperation } from '../messages/keyUpdate.ts';
 import { decodeHeadOnly } from '../messages/sessionControl.ts';
-import { hashOf } from '../signature.ts';
+import { acknowledged, eventsToSend } from './events.ts';
+import { acceptCertificate, acceptChallengeAuth, acceptDigests } from './requesterProof.ts';
 import {
   bothHave,
   type Exchange,
   handshakeFailed,
   type LiveSession,
-  negotiated,
   ownCapabilities,
   type Peer,
   type Questions,
@@ -26,8 +26,13 @@ import {
   type Reply,
 } from './state.ts';
 
-/** ENCAPSULATED_REQUEST and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10.18): the responder asks the requester for its DIGESTS and CERTIFICATE before
- *  FINISH, or announces a new sending key in a session. */
+/** ENCAPSULATED_REQUEST and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10.18): the responder asks the requester who it is (before FINISH, or in 1.1 after
+ *  CHALLENGE_AUTH), or announces a new sending key or events in a session. */
+
+/** After a CHALLENGE_AUTH that asks for basic mutual authentication (1.1): all of it in the clear. */
+export function openBasicQuestions(slot: number): Questions {
+  return { purpose: 'challenge', requestId: 0, slot, tag: 0, chain: new Uint8Array(), messages: [] };
+}
 
 /** @param implied whether GET_DIGESTS counts as asked, with id 0 */
 export function openQuestions(slot: number, implied: boolean): Questions {
@@ -35,28 +40,34 @@ export function openQuestions(slot: number, implied: boolean): Questions {
   return { purpose: 'identity', ...first, requestId: 0, slot, tag: 0, chain: new Uint8Array() };
 }
 
-/** New keys for what the responder sends, from the next GET_ENCAPSULATED_REQUEST on. */
-export function openKeyUpdate(tag: number): Questions {
-  return { purpose: 'keyUpdate', requestId: 0, slot: 0, tag, chain: new Uint8Array() };
+/** What there is to ask or tell in an established session: new keys for what the responder sends, then events. */
+function openInSession(exchange: Exchange, session: LiveSession): Questions | undefined {
+  const tag = session.newKeyTag;
+  session.newKeyTag = undefined;
+  const blank = { requestId: 0, slot: 0, tag: tag ?? 0, chain: new Uint8Array() };
+  if (tag !== undefined) return { purpose: 'keyUpdate', ...blank };
+  return hasEvents(exchange, session) ? { purpose: 'events', ...blank } : undefined;
 }
 
-/** The requester's certificates that were known before (MutAuthRequested 1). */
-export async function knownPeer({ settings, state }: Exchange): Promise<Peer> {
-  const { certificates = [], trust } = settings.mutualAuthentication!;
-  const { hash } = negotiated(state);
-  const chain = encodeCertificateChain(state.version, hash, certificates);
-  return { certificates, leafKey: await trust(certificates), chainDigest: hashOf(hash, chain) };
-}
+const hasEvents = (exchange: Exchange, { events }: LiveSession): boolean =>
+  events !== undefined && eventsToSend(exchange, events).length > 0;
+
+const firstQuestion = { identity: 'digests', challenge: 'digests', keyUpdate: 'newKey', events: 'events' } as const satisfies Record<
+  Questions['purpose'],
+  Questions['asked']
+>;
 
 export function handleGetEncapsulatedRequest(exchange: Exchange): Reply {
   decodeHeadOnly(exchange.request, requestCode.getEncapsulatedRequest, 'GET_ENCAPSULATED_REQUEST');
+  const { session } = exchange;
+  if (session?.phase === 'established') session.questions ??= openInSession(exchange, session);
   const questions = askedHere(exchange);
   if (questions.asked) throw noQuestion(exchange);
-  const next = ask(exchange, questions, questions.purpose === 'identity' ? 'digests' : 'newKey');
+  const next = ask(exchange, questions, firstQuestion[questions.purpose]);
   return { message: encodeEncapsulatedRequest(exchange.state.version, next) };
 }
 
-/** An answer that cannot be used ends the handshake, or the update of keys. */
+/** An answer that cannot be used ends the handshake, or what was asked. */
 export async function handleDeliverEncapsulatedResponse(exchange: Exchange): Promise<Reply> {
   const { state, request } = exchange;
   const { requestId, message } = decodeDeliverResponse(request);
@@ -68,18 +79,25 @@ export async function handleDeliverEncapsulatedResponse(exchange: Exchange): Pro
     return { message: encodeEncapsulatedAck(state.version, { acknowledgedId: requestId, ...ack }) };
   } catch {
     if (questions.purpose === 'identity') throw handshakeFailed(spdmError.invalidResponseCode);
-    state.session!.questions = undefined;
+    close(exchange);
     throw new Refusal(spdmError.invalidResponseCode);
   }
 }
 
 /** Questions of a handshake are asked where the rest of it runs: in the clear or in the session. */
 function askedHere(exchange: Exchange): Questions {
+  if (exchange.state.questions && !exchange.session) return exchange.state.questions;
   const open = exchange.state.session;
   const inSession = exchange.session !== undefined;
   const fits = open?.phase === 'established' ? inSession : open && open.clearHandshake !== inSession;
   if (!open?.questions || !fits) throw noQuestion(exchange);
   return open.questions;
+}
+
+/** Nothing more is asked where these were. */
+function close({ state, session }: Exchange): void {
+  if (session) session.questions = undefined;
+  else state.questions = undefined;
 }
 
 function noQuestion({ state }: Exchange): Refusal {
@@ -89,20 +107,33 @@ function noQuestion({ state }: Exchange): Refusal {
 function ask(exchange: Exchange, questions: Questions, what: NonNullable<Questions['asked']>): Encapsulated {
   questions.asked = what;
   questions.requestId = (questions.requestId + 1) & 0xff;
-  return { requestId: questions.requestId, message: questionOf(exchange, questions, what) };
+  const message = questionOf(exchange, questions, what);
+  questions.messages?.push(message);
+  return { requestId: questions.requestId, message };
 }
 
-function questionOf(exchange: Exchange, { slot, tag, chain }: Questions, what: NonNullable<Questions['asked']>): Uint8Array {
-  const { version } = exchange.state;
+function questionOf(exchange: Exchange, questions: Questions, what: NonNullable<Questions['asked']>): Uint8Array {
+  const { version, session } = exchange.state;
+  const { slot, tag, chain } = questions;
   switch (what) {
     case 'digests':
       return encodeGetDigests(version);
     case 'certificate':
       return encodeGetCertificate(version, { slot, offset: chain.length, ...portion(exchange) });
+    case 'challenge':
+      return encodeChallenge(version, {
+        slot,
+        summaryType: 0,
+        nonce: exchange.settings.randomBytes(nonceBytes),
+        context: new Uint8Array(),
+      });
     case 'newKey':
       return encodeKeyUpdate(version, { operation: keyUpdateOperation.updateKey, tag });
     case 'newKeyProof':
       return encodeKeyUpdate(version, { operation: keyUpdateOperation.verifyNewKey, tag });
+    case 'events':
+      questions.sent = eventsToSend(exchange, session!.events!);
+      return encodeSendEvent(version, questions.sent);
   }
 }
 
@@ -117,57 +148,51 @@ function portion(exchange: Exchange): { readonly length: number; readonly large:
 }
 
 async function accept(exchange: Exchange, questions: Questions, response: Uint8Array): Promise<Omit<EncapsulatedAck, 'acknowledgedId'>> {
-  const session = exchange.state.session!;
   if (response[0] !== exchange.state.version) throw new Refusal(spdmError.invalidResponseCode);
   switch (questions.asked!) {
     case 'digests':
       acceptDigests(exchange, questions, response);
       return { next: ask(exchange, questions, 'certificate') };
-    case 'certificate':
-      return (await acceptCertificate(exchange, session, questions, response))
-        ? identified(session, questions)
-        : again(exchange, questions);
+    case 'certificate': {
+      const peer = await acceptCertificate(exchange, questions, response);
+      return peer === undefined ? { next: ask(exchange, questions, 'certificate') } : identified(exchange, questions, peer);
+    }
+    case 'challenge':
+      exchange.state.provedPeer = await acceptChallengeAuth(exchange, questions, response);
+      close(exchange);
+      return {};
+    default:
+      return acceptInSession(exchange, exchange.session!, questions, response);
+  }
+}
+
+function identified(exchange: Exchange, questions: Questions, peer: Peer): Omit<EncapsulatedAck, 'acknowledgedId'> {
+  if (questions.purpose === 'challenge') {
+    questions.peer = peer;
+    return { next: ask(exchange, questions, 'challenge') };
+  }
+  const open = exchange.state.session!;
+  open.peer = peer;
+  open.questions = undefined;
+  return { slot: questions.slot };
+}
+
+function acceptInSession(exchange: Exchange, session: LiveSession, questions: Questions, response: Uint8Array) {
+  switch (questions.asked) {
     case 'newKey':
       acceptKeyUpdate(questions, keyUpdateOperation.updateKey, response);
       session.keys.rotate('response');
       return { next: ask(exchange, questions, 'newKeyProof') };
     case 'newKeyProof':
       acceptKeyUpdate(questions, keyUpdateOperation.verifyNewKey, response);
-      session.questions = undefined;
-      return {};
+      break;
+    default:
+      decodeHeadOnly(response, responseCode.eventAck, 'EVENT_ACK');
+      session.events = acknowledged(session.events!, questions.sent!);
+      if (hasEvents(exchange, session)) return { next: ask(exchange, questions, 'events') };
   }
-}
-
-const again = (exchange: Exchange, questions: Questions) => ({ next: ask(exchange, questions, 'certificate') });
-
-function identified(session: LiveSession, { slot }: Questions): { readonly slot: number } {
-  session.questions = undefined;
-  return { slot };
-}
-
-function acceptDigests({ state }: Exchange, questions: Questions, response: Uint8Array): void {
-  const { hash, requesterMultiKey } = negotiated(state);
-  const found = decodeDigests(response, hash.hashBytes, requesterMultiKey).find(({ slot }) => slot === questions.slot);
-  if (!found) throw new Refusal(spdmError.invalidResponseCode);
-  questions.digest = found.digest;
-  questions.digests = response;
-}
-
-/** @returns whether the chain is whole; it has been judged by `trust` then */
-async function acceptCertificate({ settings, state }: Exchange, session: LiveSession, questions: Questions, response: Uint8Array) {
-  const part = decodeCertificate(response);
-  const chain = concat(questions.chain, part.portion);
-  const fits = part.portion.length > 0 && chain.length + part.remainder <= maxChainBytes;
-  if (part.slot !== questions.slot || !fits) throw new Refusal(spdmError.invalidResponseCode);
-  questions.chain = chain;
-  if (part.remainder > 0) return false;
-  const { hash } = negotiated(state);
-  const chainDigest = hashOf(hash, chain);
-  if (!equalBytes(chainDigest, questions.digest!)) throw new Refusal(spdmError.invalidResponseCode);
-  const { certificates } = decodeCertificateChain(state.version, hash, chain);
-  const leafKey = await settings.mutualAuthentication!.trust(certificates);
-  session.peer = { certificates, leafKey, chainDigest, digests: questions.digests! };
-  return true;
+  close(exchange);
+  return {};
 }
 
 function acceptKeyUpdate({ tag }: Questions, operation: number, response: Uint8Array): void {

@@ -6,8 +6,10 @@ import { decodeChallenge, encodeChallengeAuth } from '../messages/challenge.ts';
 import { decodeGetDigests, encodeDigests, keyUse } from '../messages/digests.ts';
 import { signingInput } from '../signature.ts';
 import { challengeTranscript, maxTranscriptBytes, transcriptBytes, withDigests, withIdentity } from '../transcript.ts';
+import { openBasicQuestions } from './encapsulated.ts';
 import { kept } from './kept.ts';
 import { measurementSummary } from './measurements.ts';
+import { asksBack } from './requesterProof.ts';
 import { chainContext, signerOf, slotOf, slotsOf } from './slots.ts';
 import { type Exchange, invalidRequest, longestResponse, negotiated, ownCapabilities, Refusal, type Reply } from './state.ts';
 
@@ -50,8 +52,10 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const { slot, summaryType, context } = decodeChallenge(request);
   const signer = signerOf(exchange, slot, keyUse.challenge);
   const { hash } = negotiated(state);
+  const basicMutualAuthentication = asksBack(exchange);
   const unsigned = encodeChallengeAuth(state.version, {
     slot: signer.slot,
+    basicMutualAuthentication,
     slotMask: signer.isSlot ? slotMask(slotsOf(exchange)) : 0,
     chainHash: signer.digest,
     nonce: settings.randomBytes(nonceBytes),
@@ -62,6 +66,8 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
   const transcript = challengeTranscript(state.transcript, request, unsigned);
   const signature = await signer.sign(signingInput(state.version, hash, 'responder-challenge_auth signing', transcript));
   state.transcript = { ...state.transcript, identity: [] };
+  state.provedPeer = undefined;
+  state.questions = basicMutualAuthentication ? openBasicQuestions(settings.mutualAuthentication!.slot) : undefined;
   return { message: concat(unsigned, signature) };
 }
 

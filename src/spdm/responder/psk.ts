@@ -7,6 +7,7 @@ import { decodePskExchange, decodePskFinish, encodePskExchangeRsp, encodePskFini
 import { encodeSelectedVersion } from '../opaque.ts';
 import { createSession } from '../session.ts';
 import { hashOf } from '../signature.ts';
+import { subscribedToAll } from './events.ts';
 import { measurementSummary } from './measurements.ts';
 import { selectSecuredVersion } from './session.ts';
 import {
@@ -14,7 +15,6 @@ import {
   type Exchange,
   endSession,
   handshakeFailed,
-  invalidRequest,
   type LiveSession,
   negotiated,
   Refusal,
@@ -33,7 +33,7 @@ export async function handlePskExchange(exchange: Exchange): Promise<Reply> {
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodePskExchange(request);
   const securedVersion = selectSecuredVersion(exchange, asked.opaque);
-  if (state.version >= 0x13 && asked.policy & allEventsPolicy) throw invalidRequest();
+  const events = state.version >= 0x13 && asked.policy & allEventsPolicy ? { events: subscribedToAll(exchange) } : {};
   const key = settings.psk!(asked.hint);
   if (!key) throw new Refusal(spdmError.invalidRequest);
   const confirms = (settings.capabilities.flags & capability.pskWithContext) !== 0;
@@ -62,6 +62,7 @@ export async function handlePskExchange(exchange: Exchange): Promise<Reply> {
     phase: 'handshake',
     updating: false,
     mutual: false,
+    ...events,
     transcript: concat(transcript, proof),
     measurements: [],
   };

@@ -3,13 +3,14 @@ import { capability, discoveryVersion, maxMessageBytes, requestCode, type SpdmEr
 import { ecdhFromRandom } from '../ecdh.ts';
 import type { ExporterSecret } from '../keySchedule.ts';
 import { encodeError } from '../messages/error.ts';
+import type { DmtfEvent } from '../messages/events.ts';
 import { p256Algorithms } from '../negotiation.ts';
 import { recordSessionId } from '../record.ts';
 import { beforeRequest, emptyTranscript, measurementsBefore } from '../transcript.ts';
 import { admit } from './admission.ts';
 import { fitted, handleChunkSend } from './chunks.ts';
 import { defer, resume, resumes } from './deferred.ts';
-import { openKeyUpdate } from './encapsulated.ts';
+import { noteEvent } from './events.ts';
 import { dropMeasurements } from './measurements.ts';
 import type { Rule } from './rules.ts';
 import {
@@ -33,10 +34,14 @@ export type Responder = {
   exporterSecret(): ExporterSecret;
   /** Id of the established session, if there is one. */
   sessionId(): number | undefined;
-  /** The requester's certificates (DER, root first, leaf last), when the established session was opened with mutual authentication. */
+  /** The requester's certificates (DER, root first, leaf last), when the established session was opened with mutual authentication, or it has proved
+   *  itself after CHALLENGE_AUTH (1.1). */
   peerCertificates(): readonly Uint8Array[] | undefined;
   /** New keys for what we send, at the requester's next GET_ENCAPSULATED_REQUEST. @throws SPDM_UNEXPECTED without a session */
   updateSendingKey(): void;
+  /** Something has happened (DSP0274, events of DMTF): the requester of the established session learns it at its next GET_ENCAPSULATED_REQUEST.
+   *  @returns false when there is no session, it does not want to know, or too much has happened since it asked */
+  notify(event: DmtfEvent): boolean;
 };
 
 /** What must be given; everything else has the defaults below. */
@@ -77,11 +82,12 @@ export function createResponder(options: ResponderOptions): Responder {
       }
     },
     exporterSecret: () => established(state).keys.exporterSecret(),
-    peerCertificates: () => (state.session?.phase === 'established' ? state.session.peer?.certificates : undefined),
+    peerCertificates: () => (state.session?.phase === 'established' ? state.session.peer : state.provedPeer)?.certificates,
     updateSendingKey: () => {
       const session = established(state);
-      session.questions = openKeyUpdate(settings.randomBytes(1)[0]!);
+      session.newKeyTag = settings.randomBytes(1)[0]!;
     },
+    notify: event => state.session?.phase === 'established' && noteEvent(state.session, event),
     sessionId: () => (state.session?.phase === 'established' ? state.session.keys.sessionId : undefined),
   };
 }
@@ -106,13 +112,15 @@ function withDefaults(options: ResponderOptions): ResponderSettings {
 }
 
 /** No capability whose requests cannot be answered. */
-function answered({ capabilities, keyPairs, onSetKeyPairInfo, endpointInfo, measurementLog }: ResponderOptions): number {
+function answered({ capabilities, keyPairs, onSetKeyPairInfo, endpointInfo, measurementLog, eventTypes }: ResponderOptions): number {
+  const flags = capabilities?.flags ?? 0;
   const unanswered =
     (keyPairs ? 0 : capability.keyPairInfo) |
     (keyPairs && onSetKeyPairInfo ? 0 : capability.setKeyPairInfo) |
     (endpointInfo ? 0 : capability.endpointInfo) |
-    (measurementLog ? 0 : capability.measurementExtensionLog);
-  return ((capabilities?.flags ?? 0) & ~unanswered) >>> 0;
+    (measurementLog ? 0 : capability.measurementExtensionLog) |
+    (eventTypes && flags & capability.encapsulated ? 0 : capability.event);
+  return (flags & ~unanswered) >>> 0;
 }
 
 function established(state: ResponderState): LiveSession {

@@ -3,6 +3,7 @@ import { handleGetCsr, handleSetCertificate } from './certificate.ts';
 import { handleChunkGet } from './chunks.ts';
 import { handleGetCapabilities, handleGetVersion, handleNegotiateAlgorithms } from './connection.ts';
 import { handleDeliverEncapsulatedResponse, handleGetEncapsulatedRequest } from './encapsulated.ts';
+import { handleGetSupportedEventTypes, handleSubscribeEventTypes } from './events.ts';
 import { handleChallenge, handleGetCertificate, handleGetDigests } from './identity.ts';
 import { handleGetEndpointInfo, handleGetKeyPairInfo, handleGetMeasurementLog, handleSetKeyPairInfo } from './inventory.ts';
 import { handleGetMeasurements } from './measurements.ts';
@@ -35,7 +36,7 @@ function rule(phase: Rule['phase'], flags: number, place: Rule['place'], handler
 }
 
 const { certificate, challenge, keyExchange, psk, heartbeat, keyUpdate, encapsulated, chunk } = capability;
-const { keyPairInfo, setKeyPairInfo, endpointInfo, measurementExtensionLog } = capability;
+const { keyPairInfo, setKeyPairInfo, endpointInfo, measurementExtensionLog, event } = capability;
 const both = { both: true, since: 0x11 } as const;
 const handshake = { ...both, inHandshake: true } as const;
 
@@ -64,5 +65,7 @@ export const rules: Readonly<Record<number, Rule>> = {
   [requestCode.setKeyPairInfo]: rule('negotiated', setKeyPairInfo, 'either', handleSetKeyPairInfo, { since: 0x13 }),
   [requestCode.getEndpointInfo]: rule('negotiated', endpointInfo, 'either', handleGetEndpointInfo, { since: 0x13 }),
   [requestCode.getMeasurementExtensionLog]: rule('negotiated', measurementExtensionLog, 'either', handleGetMeasurementLog, { since: 0x13 }),
+  [requestCode.getSupportedEventTypes]: rule('negotiated', event, 'session', handleGetSupportedEventTypes, { since: 0x13 }),
+  [requestCode.subscribeEventTypes]: rule('negotiated', event, 'session', handleSubscribeEventTypes, { since: 0x13 }),
   [requestCode.vendorDefined]: rule('negotiated', 0, 'either', handleVendorDefined),
 };

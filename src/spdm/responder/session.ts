@@ -16,8 +16,10 @@ import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions 
 import { createSession } from '../session.ts';
 import { hashOf, signingInput, verifySignature } from '../signature.ts';
 import { sessionTranscriptHead } from '../transcript.ts';
-import { knownPeer, openQuestions } from './encapsulated.ts';
+import { openQuestions } from './encapsulated.ts';
+import { subscribedToAll } from './events.ts';
 import { measurementSummary } from './measurements.ts';
+import { knownPeer } from './requesterProof.ts';
 import { signerOf } from './slots.ts';
 import {
   bothHave,
@@ -43,7 +45,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   const asked = decodeKeyExchange(request, dhe);
   const signer = signerOf(exchange, asked.slot, keyUse.keyExchange);
   const securedVersion = selectSecuredVersion(exchange, asked.opaque);
-  if (state.version >= 0x13 && asked.policy & allEventsPolicy) throw invalidRequest();
+  const events = state.version >= 0x13 && asked.policy & allEventsPolicy ? { events: subscribedToAll(exchange) } : {};
   const mutual = mutualRequest(exchange);
   const random = settings.randomBytes(nonceBytes);
   const { exchange: own, secret } = answerAgreement(settings, dhe, asked.exchange);
@@ -61,7 +63,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, signer.digest);
   const toSign = concat(head, request, unsigned);
   const signature = await signer.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign));
-  return openHandshake(exchange, { asked, sessionId, secret, mutual }, concat(toSign, signature), concat(unsigned, signature));
+  return openHandshake(exchange, { asked, sessionId, secret, mutual, events }, concat(toSign, signature), concat(unsigned, signature));
 }
 
 /** MutAuthRequested. @throws Refusal InvalidRequest when the requester must authenticate and cannot */
@@ -77,7 +79,13 @@ function mutualRequest(exchange: Exchange): number {
   return able ? mutualAuthentication[wanted.how] : mutualAuthentication.none;
 }
 
-type Opened = { readonly asked: KeyExchange; readonly sessionId: number; readonly secret: Uint8Array; readonly mutual: number };
+type Opened = {
+  readonly asked: KeyExchange;
+  readonly sessionId: number;
+  readonly secret: Uint8Array;
+  readonly mutual: number;
+  readonly events: Pick<LiveSession, 'events'>;
+};
 
 async function openHandshake(exchange: Exchange, opened: Opened, signed: Uint8Array, response: Uint8Array): Promise<Reply> {
   const { settings, state } = exchange;
@@ -102,6 +110,7 @@ async function openHandshake(exchange: Exchange, opened: Opened, signed: Uint8Ar
     phase: 'handshake',
     updating: false,
     mutual: mutual !== mutualAuthentication.none,
+    ...opened.events,
     ...(peer ? { peer } : {}),
     ...(asks ? { questions: openQuestions(settings.mutualAuthentication!.slot, mutual === mutualAuthentication.digests) } : {}),
     transcript: concat(signed, proof),

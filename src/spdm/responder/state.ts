@@ -8,6 +8,7 @@ import type { MeasurementSource } from '../measurement.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor } from '../messages/capabilities.ts';
 import type { GetCsr } from '../messages/csr.ts';
+import type { DmtfEvent, SpdmEvent } from '../messages/events.ts';
 import type { KeyPair, SetKeyPairInfo } from '../messages/keyPairInfo.ts';
 import type { SetCertificate } from '../messages/setCertificate.ts';
 import type { VendorDefined } from '../messages/vendorDefined.ts';
@@ -55,6 +56,8 @@ export type ResponderSettings = {
   readonly endpointInfo?: Uint8Array;
   /** The whole log, in the format of DMTF. Absent: there is none. */
   readonly measurementLog?: () => Uint8Array | Promise<Uint8Array>;
+  /** Events that `notify` may be called with. Absent: EVENT is not supported. */
+  readonly eventTypes?: readonly DmtfEvent['kind'][];
   /** Whether a request is worked on longer than the peer should wait: it is answered with ResponseNotReady and fetched by RESPOND_IF_READY. */
   readonly defers?: (code: number) => boolean;
   /** RDTExponent of ResponseNotReady: ask again after 2^n µs. */
@@ -72,6 +75,8 @@ export type ProvisionedKey = { readonly publicKey: Uint8Array; readonly sign: Ce
 export type MutualAuthentication = {
   /** How the certificates come: asked for in encapsulated requests, the same with GET_DIGESTS implied, or known before. */
   readonly how: 'encapsulated' | 'digests' | 'known';
+  /** Whether a requester of 1.1 must also prove itself in the clear, after CHALLENGE_AUTH (deprecated since 1.2, where it is not asked). */
+  readonly inChallenge?: boolean;
   /** The requester's slot. */
   readonly slot: number;
   /** DER, root first; needed for 'known'. */
@@ -91,9 +96,10 @@ export type InstalledCertificates = Pick<SetCertificate, 'slot' | 'keyPairId' | 
 
 /** What is asked of the requester in encapsulated requests, and what is known of it so far. */
 export type Questions = {
-  readonly purpose: 'identity' | 'keyUpdate';
+  /** `challenge`: basic mutual authentication of 1.1. */
+  readonly purpose: 'identity' | 'challenge' | 'keyUpdate' | 'events';
   /** What the next encapsulated response answers. */
-  asked?: 'digests' | 'certificate' | 'newKey' | 'newKeyProof';
+  asked?: 'digests' | 'certificate' | 'challenge' | 'newKey' | 'newKeyProof' | 'events';
   requestId: number;
   readonly slot: number;
   /** Distinguishes this update of keys from others. */
@@ -101,6 +107,11 @@ export type Questions = {
   chain: Uint8Array;
   digest?: Uint8Array;
   digests?: Uint8Array;
+  /** On their way to the requester. */
+  sent?: readonly SpdmEvent[];
+  /** What a later signature is over, and whose it must be. */
+  readonly messages?: Uint8Array[];
+  peer?: Peer;
 };
 
 /** The requester of a session as far as it is known. */
@@ -110,6 +121,17 @@ export type Peer = {
   readonly chainDigest: Uint8Array;
   /** Its encapsulated DIGESTS, part of the transcript on multi-key connections. */
   readonly digests?: Uint8Array;
+};
+
+/** What a session is told of. */
+export type Subscription = {
+  readonly types: ReadonlySet<number>;
+  /** Happened, and not acknowledged. */
+  readonly queue: readonly SpdmEvent[];
+  readonly nextId: number;
+  readonly lastAcknowledged?: number;
+  /** The last one for which there was no room. */
+  readonly lastLost?: number;
 };
 
 export type LiveSession = {
@@ -124,6 +146,10 @@ export type LiveSession = {
   readonly mutual: boolean;
   peer?: Peer;
   questions?: Questions | undefined;
+  /** Distinguishes the update of our sending key that is to come at the next GET_ENCAPSULATED_REQUEST. */
+  newKeyTag?: number | undefined;
+  /** What the requester wants to be told of. */
+  events?: Subscription;
   /** TH so far: up to and with KEY_EXCHANGE_RSP or PSK_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
   measurements: readonly Uint8Array[];
@@ -138,6 +164,9 @@ export type ResponderState = {
   requester?: Capabilities | undefined;
   algorithms?: Algorithms | undefined;
   session?: LiveSession | undefined;
+  /** What is asked of the requester in the clear, outside of a handshake; and who has answered. */
+  questions?: Questions | undefined;
+  provedPeer?: Peer | undefined;
   /** A large request on its way in, a large response on its way out. */
   incoming?: IncomingChunks | undefined;
   outgoing?: OutgoingChunks | undefined;
