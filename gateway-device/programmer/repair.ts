@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
 import { rawToDer } from '../../src/ecdsa.ts';
 import { NusecError } from '../../src/errors.ts';
@@ -10,6 +11,7 @@ import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.
 import { returnReceiptNonce, returnSessionNonce } from '../../src/production/returnProof.ts';
 import { type Evidence, encodeEvidence } from '../../src/spdm/evidence.ts';
 import { knownOffer } from '../../src/spdm/policy.ts';
+import { patience } from '../../src/spdm/requester/patience.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
 import { openByteLink } from '../link/byteLink.ts';
@@ -140,6 +142,7 @@ async function openSession(
       },
       uidHex: toHex(greeting.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
+      wait: patience(sleep),
       ...knownOffer(),
       ownSlots: [await certSlotUnder(core.chip, identity, root)],
     },

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { equalBytes, fromHex } from '../../bytes.ts';
 import { decodeAs, encodeAs } from '../../cbor/schema.ts';
 import { instanceIdOfKey } from '../../eat/psaClaims.ts';
@@ -11,6 +12,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { spdmVersionName } from '../../spdm/constants.ts';
 import { verifyEvidence } from '../../spdm/evidence.ts';
 import { offerUnder } from '../../spdm/policy.ts';
+import { patience } from '../../spdm/requester/patience.ts';
 import { runAttestation } from '../../spdm/requester/run.ts';
 import type { Bench, Heard } from './bench.ts';
 import type { CheckPki } from './testPki.ts';
@@ -87,7 +89,8 @@ const answersTwice: Run = async ({ bench, times }) => {
 
 const attests: Run = async ({ bench, pki, times }) => {
   const nonce = new Uint8Array(randomBytes(32));
-  const evidence = await runAttestation({ ...offerUnder(), nonce }, wire => bench.spdm(wire, times.answerMs, bench.nextCid()));
+  const options = { ...offerUnder(), nonce, wait: patience(sleep) };
+  const evidence = await runAttestation(options, wire => bench.spdm(wire, times.answerMs, bench.nextCid()));
   const own = pki.deviceChain.at(-1) as Uint8Array;
   const trust = (certificates: readonly Uint8Array[]) => {
     const leaf = certificates.at(-1);

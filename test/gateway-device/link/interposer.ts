@@ -38,3 +38,20 @@ export async function interpose(serial: string, alter: Alter) {
 
 const framed = (message: MctpMessage): Uint8Array =>
   new Uint8Array(Buffer.concat(encodeMctp(message, maxSerialUnitBytes).map(encodeSerialFrame)));
+
+/** The chip is asked what it does not know, and ERROR Busy takes the place of its answer: once for each of these requests of SPDM in the clear.
+ *  @param left those to come */
+export function busyOnce(left: Set<number>): Alter {
+  let answering: number | undefined;
+  return (body, direction) => {
+    const [type, version = 0, code = 0] = body;
+    if (direction === 'down' && type === 0x05 && left.delete(code)) {
+      answering = version;
+      return [Uint8Array.of(0x05, version, 0xfd, 0, 0)];
+    }
+    if (direction === 'down' || answering === undefined) return [body];
+    const busy = Uint8Array.of(0x05, answering, 0x7f, 0x03, 0);
+    answering = undefined;
+    return [busy];
+  };
+}

@@ -3,8 +3,10 @@ import { renewDevice } from '../../../gateway-device/programmer/repair.ts';
 import { toHex } from '../../../src/bytes.ts';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
+import { requestCode } from '../../../src/spdm/constants.ts';
 import { covers } from '../../support/covers.ts';
 import { failing } from '../../support/faults.ts';
+import { busyOnce, interpose } from '../link/interposer.ts';
 import { endLine, startLineWithJob } from './line.ts';
 import type { OemServer } from './oemServer.ts';
 import { produce, startTarget, type TestProgrammer, type TestTarget } from './programmerFixture.ts';
@@ -30,6 +32,17 @@ async function inRepair(): Promise<TestTarget> {
 }
 const renew = ({ addresses }: TestTarget): Promise<string> => renewDevice(programmer.core, addresses.serial, () => undefined);
 const stateAtServer = ({ uid }: TestTarget) => stateOf(server.ctx, device, deviceStream(toHex(uid)));
+
+it('waits for a device that is busy when its session is set up', async () => {
+  const target = await inRepair();
+  const left = new Set<number>([requestCode.keyExchange]);
+  const wire = await interpose(target.addresses.serial, busyOnce(left));
+  expect(await renewDevice(programmer.core, wire.address, () => undefined)).toBe(toHex(target.uid));
+  expect(left.size).toBe(0);
+  expect(await stateAtServer(target)).toMatchObject({ status: 'IN_SERVICE', generation: 2 });
+  await wire.close();
+  await target.stop();
+});
 
 describe('after the answer to the proof was lost', () => {
   it('once, the same proof is delivered again: the device is in service and runs', async () => {

@@ -7,8 +7,9 @@ import { encodeOk } from '../../../src/production/devauth/body.ts';
 import { commands } from '../../../src/production/devauth/commands.ts';
 import { decodeMessage, encodeMessage } from '../../../src/production/devauth/header.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../../src/production/devauth/vendor.ts';
+import { requestCode } from '../../../src/spdm/constants.ts';
 import { covers } from '../../support/covers.ts';
-import { type Alter, interpose } from '../link/interposer.ts';
+import { type Alter, busyOnce, interpose } from '../link/interposer.ts';
 import { endLine, startLine } from './line.ts';
 import type { OemServer } from './oemServer.ts';
 import { freshId, onlyJob, produce, startTarget, type TestProgrammer } from './programmerFixture.ts';
@@ -63,21 +64,8 @@ describe('an interposer on the wires of the target', () => {
     covers('R50');
     await job();
     const target = await startTarget();
-    const [challenge, keyExchange] = [0x83, 0xe4];
-    const left = new Set([challenge, keyExchange]);
-    let answering: number | undefined;
-    /** The chip is asked what it does not know, and ERROR Busy takes the place of its answer. */
-    const wire = await interpose(target.addresses.serial, (body, direction) => {
-      const [type, version = 0, code = 0] = body;
-      if (direction === 'down' && type === 0x05 && left.delete(code)) {
-        answering = version;
-        return [Uint8Array.of(0x05, version, 0xfd, 0, 0)];
-      }
-      if (direction === 'down' || answering === undefined) return [body];
-      const busy = Uint8Array.of(0x05, answering, 0x7f, 0x03, 0);
-      answering = undefined;
-      return [busy];
-    });
+    const left = new Set<number>([requestCode.challenge, requestCode.keyExchange]);
+    const wire = await interpose(target.addresses.serial, busyOnce(left));
     expect(await produce(programmer.core, { ...target.addresses, serial: wire.address })).toMatchObject({ code: 'OK' });
     expect(left.size).toBe(0);
     await wire.close();

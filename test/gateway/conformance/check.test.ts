@@ -44,6 +44,11 @@ it('passes firmware that does as the contract wants', async () => {
   expect(results).toHaveLength(8);
 });
 
+it('passes firmware that signs in software and asks to be waited for', async () => {
+  const results = await check('slow');
+  expect(results.map(({ name, verdict, detail }) => (verdict === 'passed' ? '' : `${name}: ${detail}`)).filter(Boolean)).toEqual([]);
+});
+
 it('passes firmware that gives tokens, and finds one that signs with another key', async () => {
   const wordsOf = (results: readonly CheckResult[]) => results.map(({ verdict, name }) => `${name}: ${verdict}`);
   const times = { connectMs: 60_000, answerMs: 30_000, quietMs: 500 };

@@ -11,12 +11,13 @@ import { derToRaw } from '../../../src/ecdsa.ts';
 import type { CheckPki } from '../../../src/gateway/conformance/testPki.ts';
 import { eatAnswer, eatQuestion, helloMessage, orderMessage, orderReply, spdmMessage } from '../../../src/mqttMessages.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
+import { requestCode } from '../../../src/spdm/constants.ts';
 import { measurementType } from '../../../src/spdm/measurement.ts';
 import { createResponder } from '../../../src/spdm/responder/responder.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 
-/** The firmware of a device as the contract wants it; each fault is one thing it does otherwise. */
-export type Fault = 'silent' | 'otherObjId' | 'noAnswer' | 'otherAnswer' | 'wrongKey' | 'leaves' | 'obeys' | 'deaf';
+/** The firmware of a device as the contract wants it; each fault is one thing it does otherwise. `slow` is none: it signs later than it answers. */
+export type Fault = 'slow' | 'silent' | 'otherObjId' | 'noAnswer' | 'otherAnswer' | 'wrongKey' | 'leaves' | 'obeys' | 'deaf';
 
 const claimsOf = ({ deviceChain }: CheckPki) => ({
   clientId: -1,
@@ -35,6 +36,7 @@ export function startFirmware(pki: CheckPki, folder: string, port: number, fault
   const responder = createResponder({
     slots: [{ certificates: [...pki.deviceChain], sign: signRaw }],
     randomBytes: random,
+    defers: code => fault === 'slow' && (code === requestCode.challenge || code === requestCode.getMeasurements),
     measurements: () => [{ index: 1, type: measurementType.mutableFirmware, form: 'digest', value: new Uint8Array(32) }],
   });
   const hello = (): void => {
