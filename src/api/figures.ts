@@ -156,6 +156,15 @@ function ofAttestation({ ctx, attestations }: Services): readonly Figure[] {
         return scheduled.map(({ line, left }) => [{ line }, left] as const);
       },
     },
+    {
+      name: 'nusec_attestation_overdue_devices',
+      help: 'Devices in service that were not attested within two periods of the schedule of their line; counted once a minute',
+      labels: ['line'],
+      async read() {
+        const scheduled = (await schedulesNow()).filter(({ everyHours }) => everyHours !== undefined);
+        return scheduled.map(({ line, overdueDevices }) => [{ line }, overdueDevices] as const);
+      },
+    },
   ];
 }
 
@@ -207,6 +216,12 @@ function totals({ ctx, field }: Services): readonly Figure[] {
       help: 'Time spent on signatures',
       labels: ['key'],
       read: () => [...ctx.signatures].map(([key, { spentMs }]) => [{ key }, spentMs / 1000]),
+    },
+    {
+      name: 'nusec_attestations_total',
+      help: 'Attestations that this process made, by what came of them; unanswered ones are in no log',
+      labels: ['line', 'result'],
+      read: () => field.attestation.counts().map(({ line, end, count }) => [{ line, result: end }, count]),
     },
     {
       name: 'nusec_mqtt_handshakes_total',

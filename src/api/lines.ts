@@ -133,7 +133,8 @@ export const progressSchema = z
     inService: count,
     attested: count,
     left: count,
-    overdue: z.boolean().openapi({ description: 'fewer than nine of ten were attested within two periods: alarm ATTESTATION_OVERDUE' }),
+    overdueDevices: z.number().openapi({ description: 'in service, and not attested within two periods' }),
+    overdue: z.boolean().openapi({ description: 'more than one of ten are overdue: alarm ATTESTATION_OVERDUE' }),
     results: z.object({ passed: count, failed: count, unproven: count, unsupported: count }),
   })
   .openapi('AttestationProgress');

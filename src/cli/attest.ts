@@ -9,6 +9,7 @@ type AttestationProgress = {
   readonly attested: number;
   readonly left: number;
   readonly overdue: boolean;
+  readonly overdueDevices: number;
   readonly everyHours?: number;
   readonly results: { readonly passed: number; readonly failed: number; readonly unproven: number; readonly unsupported: number };
 };
@@ -51,15 +52,16 @@ async function attest({ line, start, watch, ...options }: Attest): Promise<void>
 
 async function showSchedules(options: ServerOptions): Promise<void> {
   const { schedules } = await ask<{ schedules: readonly AttestationProgress[] }>(options, 'GET', '/v1/attestations/schedules');
-  const rows = schedules.map(({ line, everyHours = '', attested, inService, left, results, overdue }) => [
+  const rows = schedules.map(({ line, everyHours = '', attested, inService, left, results, overdueDevices, overdue }) => [
     line,
     everyHours,
     `${attested}/${inService}`,
     left,
     results.failed,
+    overdueDevices,
     overdue ? 'overdue' : 'in time',
   ]);
-  print(options, schedules, table(['LINE', 'EVERY HOURS', 'ATTESTED', 'LEFT', 'FAILED', 'STATE'], rows));
+  print(options, schedules, table(['LINE', 'EVERY HOURS', 'ATTESTED', 'LEFT', 'FAILED', 'OVERDUE', 'STATE'], rows));
 }
 
 const shown = ({ results, ...progress }: AttestationProgress): string => record({ ...progress, ...results });

@@ -5,6 +5,7 @@ import { translated } from '../../eventstore/storeError.ts';
 import type { NegotiatedView } from '../../spdm/policy.ts';
 import { transaction } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
+import { writingTogether } from './together.ts';
 
 /** The log of attestations (`attestations.db`): one row for each, with the evidence and the gateway's verdict beside it, so that anybody can be shown
  *  that a device passed on a day when nothing changed. Events record changes; this records every time. A row and what it names are stored and
@@ -52,7 +53,8 @@ export type NewAttestation = Omit<AttestationEntry, 'evidenceSha256' | 'verdictS
 };
 
 export type AttestationLog = {
-  add(entry: NewAttestation): void;
+  /** @returns when it is stored; rows that come within a moment are stored together */
+  add(entry: NewAttestation): Promise<void>;
   /** Newest first, older than `beforeId`. An id is that of a row on every machine; a newer row of a device has a higher one. */
   page(
     uid: string,
@@ -122,8 +124,10 @@ export type Row = {
 
 /** @param file made when it is missing @throws NusecError STORE_DAMAGED, STORE_FULL, STORE_UNAVAILABLE, as all of its functions */
 export function openAttestationLog(file: string): AttestationLog {
-  return translated(open(file), 'the log of attestations cannot be used');
+  return translated(open(file), trouble);
 }
+
+const trouble = 'the log of attestations cannot be used';
 
 function open(file: string): AttestationLog {
   const db = new Database(file, { timeout: busyTimeoutMs });
@@ -135,6 +139,9 @@ function open(file: string): AttestationLog {
     db.exec(laterIndex);
   });
   const insert = inserting(db);
+  const { store } = translated({ store: (entries: readonly NewAttestation[]) => transaction(db, () => entries.forEach(addOne)) }, trouble);
+  const addOne = (entry: NewAttestation) => void insert(entry, rowNumber(entry.atMs, Number.parseInt(entry.nonceHex.slice(0, 8), 16)));
+  const rows = writingTogether(store);
   const page = db.prepare<Row>(`SELECT * FROM attestations WHERE uid = ? AND ${numberOf} < ? ORDER BY ${numberOf} DESC LIMIT ?`);
   const last = db.prepare<number | null>(`SELECT max(at) FROM attestations WHERE uid = ? AND result IN ('passed', 'failed')`).pluck();
   const attested = db
@@ -158,7 +165,7 @@ function open(file: string): AttestationLog {
     'INSERT INTO verdict_sequences VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence WHERE excluded.sequence > sequence',
   );
   return {
-    add: entry => transaction(db, () => void insert(entry, rowNumber(entry.atMs, Number.parseInt(entry.nonceHex.slice(0, 8), 16)))),
+    add: rows.add,
     page: (uid, { beforeId = Number.MAX_SAFE_INTEGER, limit }) =>
       page.all(fromHex(uid), beforeId, limit).map(row => ({ id: row.number ?? row.id, ...entryOf(row) })),
     lastOf: uids =>
@@ -192,7 +199,10 @@ function open(file: string): AttestationLog {
       }),
     lastSequence: keyId => lastSequence.get(keyId) ?? -1,
     noteSequence: (keyId, sequence) => void note.run(keyId, sequence),
-    close: () => void db.close(),
+    close() {
+      rows.flush();
+      db.close();
+    },
   };
 }
 

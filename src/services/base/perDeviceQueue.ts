@@ -1,5 +1,4 @@
 import { NusecError } from '../../errors.ts';
-import { within } from '../../within.ts';
 
 /** Work on devices: one at a time on one device, a bounded number over all, a bounded number waiting. Waiting for a device is not working: one that
  *  does not answer soon gives its place to the next one, and comes before those that have not begun when its answer is there. */
@@ -29,16 +28,16 @@ export function createPerDeviceQueue({ maxRunning, maxWaiting, promptMs = defaul
   let entered = 0;
 
   const answer: Answer = async awaited => {
-    const settled = awaited.then(
-      () => true,
-      () => true,
-    );
-    if (await within(settled, promptMs)) return awaited;
-    places.giveBack();
+    let isAway = false;
+    const timer = setTimeout(() => {
+      isAway = true;
+      places.giveBack();
+    }, promptMs);
     try {
       return await awaited;
     } finally {
-      await places.takeAgain();
+      clearTimeout(timer);
+      if (isAway) await places.takeAgain();
     }
   };
   const limited = async <T>(work: (answer: Answer) => Promise<T>): Promise<T> => {

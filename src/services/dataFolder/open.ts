@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -25,6 +24,7 @@ import { standingKey } from '../../keystore/standingKey.ts';
 import type { ObjectStore } from '../../objects/port.ts';
 import { type SealedObjects, sealedObjects } from '../../objects/sealed.ts';
 import { openReadModels } from '../../projections/readModels.ts';
+import { pooledRandom } from '../../random.ts';
 import { minuteMs } from '../../times.ts';
 import { openUidLists } from '../../uidlists/uidLists.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
@@ -105,7 +105,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     bootKeys: createBootKeys(keystore, custody, () => newestBootKek(keystore)),
     clock: () => new Date(),
     newId: createIdSource(),
-    randomBytes: bytes => new Uint8Array(randomBytes(bytes)),
+    randomBytes: pooledRandom(),
     log,
     effectsPerDay: settings.effectsPerDay,
     backdateMs: settings.backdateMinutes * minuteMs,

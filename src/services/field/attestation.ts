@@ -11,9 +11,10 @@ import { type DeviceEvidence, readEvidence } from '../../evidence/deviceEvidence
 import type { ImageState } from '../../ota/measurementIndex.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { Spoken } from '../base/attestationLog.ts';
-import { type Context, execute, oneCommit, stateOf } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { type Context, execute, oneCommit, reader, stateOf } from '../base/context.ts';
+import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { type AttestationCount, createAttestationCounts } from './attestationCounts.ts';
 import { type DevicePolicy, devicePolicy } from './attestationPolicy.ts';
 import { answeredThrough } from './deviceChannel.ts';
 import {
@@ -53,6 +54,8 @@ export type Attestation = {
   /** Judges evidence that somebody has brought. @param nonce 32 bytes that tie it to what was asked of the device
    *  @throws NusecError NOT_FOUND, DEVICE_STATE, ATTESTATION_FAILED: the device has not signed it, so it says nothing about the device */
   brought(uid: string, way: Way, nonce: Uint8Array, evidence: Uint8Array): Promise<AttestationResult>;
+  /** How those that this process made have ended. */
+  counts(): readonly AttestationCount[];
 };
 
 type AttestationWish = {
@@ -72,15 +75,22 @@ const by = 'system:attestation';
 
 export function createAttestation(parts: AttestationParts): Attestation {
   const { ctx, queue, chainJudge } = parts;
-  const attest = async (uid: string, { via: wish }: AttestationWish, answer: Answer): Promise<AttestationResult> => {
-    const state = await livingDevice(ctx, uid);
+  const counts = createAttestationCounts();
+  const attest = async (uid: string, wish: AttestationWish, answer: Answer): Promise<AttestationResult> => {
+    const read = reader(ctx);
+    const state = await livingDeviceIn(read, uid);
     requireConnectable(state);
+    const policy = await devicePolicy(ctx, state, read);
+    return counts.counted(state.line, attestNow(state, policy, wish, answer));
+  };
+  const attestNow = async (state: LivingDevice, policy: DevicePolicy, { via: wish }: AttestationWish, answer: Answer) => {
+    const { uid } = state;
     const asking = { ...parts, channel: answeredThrough(parts.channel, answer), pause: (ms: number) => answer(sleep(ms)) };
-    const { proof, liars } = await seekProof(asking, state, wish);
+    const { proof, liars } = await seekProof(asking, state, policy, wish);
     await blame(parts, uid, proof, liars);
-    const result = proof === undefined ? unproven(liars) : await recordShown(parts, uid, proof);
+    const result: AttestationResult = proof === undefined ? unproven(liars) : await recordShown(parts, uid, proof);
     const shown = proof?.gathered ?? liars[0]?.gathered;
-    if (shown !== undefined) keep(parts, state, shown, result);
+    if (shown !== undefined) await keep(parts, state, shown, result);
     if (proof?.chain !== undefined) chainJudge.remember(uid, proof.chain);
     return shown?.bytes === undefined ? result : { ...result, evidenceSha256: sha256Hex(shown.bytes) };
   };
@@ -98,12 +108,13 @@ export function createAttestation(parts: AttestationParts): Attestation {
         ? { gathered, measured: judged.measured, ...chainIn(gathered.evidence) }
         : { gathered, refusal: judged.refusal, ...(judged.spoken && { spoken: judged.spoken }) };
     const result = await recordShown(parts, uid, proof);
-    keep(parts, state, gathered, result);
+    await keep(parts, state, gathered, result);
     return { ...result, evidenceSha256: sha256Hex(bytes) };
   };
   return {
     attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)),
     brought: (uid, way, nonce, evidence) => queue.run(uid, () => brought(uid, way, nonce, evidence)),
+    counts: counts.all,
   };
 }
 
@@ -123,10 +134,9 @@ const isHearsay = ({ gathered: { way, bytes } }: Proof): boolean => way.via === 
 /** Asks one way after the other, each with a nonce of its own, until the device has proved or disproved itself: what a gateway brings and the
  *  device has not signed says nothing about the device.
  *  @throws NusecError DEVICE_UNREACHABLE when no way gives an answer */
-async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via | undefined): Promise<Sought> {
+async function seekProof(parts: GatheringParts, state: LivingDevice, policy: DevicePolicy, wish: Via | undefined): Promise<Sought> {
   const liars: Lie[] = [];
-  const policy = await devicePolicy(parts.ctx, state);
-  let silence = unreachable(state.uid, wish);
+  let silence: NusecError | undefined;
   let hearsay: Proof | undefined;
   for (const way of waysTo(parts, state.uid, wish)) {
     if (wish === 'gateway' && way.via === 'mqtt' && liars.length === 0) break;
@@ -140,7 +150,7 @@ async function seekProof(parts: GatheringParts, state: LivingDevice, wish: Via |
     else return { proof: asked, liars };
   }
   if (hearsay !== undefined) return { proof: hearsay, liars };
-  if (liars.length === 0) throw silence;
+  if (liars.length === 0) throw silence ?? unreachable(state.uid, wish);
   return { liars };
 }
 
@@ -223,18 +233,18 @@ const viaOf = (way: Way): string =>
   way.via === 'mqtt' ? way.via : way.via === 'gateway' ? `gateway:${way.gatewayId}` : `programmer:${way.programmer}`;
 
 /** One row for every attestation, also when nothing changes. */
-function keep(
+async function keep(
   { ctx, attestations }: AttestationParts,
   { uid, line }: LivingDevice,
   shown: Gathered,
   { result, reason, negotiated, token }: AttestationResult,
-): void {
+): Promise<void> {
   const { way, nonce, bytes, verdict } = shown;
   const via = viaOf(way);
   const proof = { evidence: bytes, verdict: verdict?.signed };
   const about = { uid, line, via, atMs: ctx.clock().getTime(), nonceHex: toHex(nonce) };
   const details = { ...(reason !== undefined && { reason }), ...(negotiated && { negotiated }), ...(token && { token }) };
-  attestations.add({ ...about, result, ...details, ...proof });
+  await attestations.add({ ...about, result, ...details, ...proof });
 }
 
 async function recordShown(parts: AttestationParts, uid: string, proof: Proof): Promise<AttestationResult> {

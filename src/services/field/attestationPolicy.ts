@@ -4,11 +4,12 @@ import { currentCertificate, type LivingDevice } from '../../domain/deviceState.
 import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { instanceIdOfKey } from '../../eat/psaClaims.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import type { TokenPolicy } from '../../evidence/psaAppraisal.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { spdmVersionName, spdmVersions } from '../../spdm/constants.ts';
 import { demandedCapabilities, type SpdmPolicy } from '../../spdm/policy.ts';
-import { type Context, stateOf } from '../base/context.ts';
+import { type Context, reader } from '../base/context.ts';
 
 /** What the line of a device asks of it, in the numbers of SPDM. */
 export type DevicePolicy = {
@@ -19,8 +20,9 @@ export type DevicePolicy = {
   readonly token?: TokenPolicy & { readonly key: Uint8Array };
 };
 
-export async function devicePolicy(ctx: Context, state: LivingDevice): Promise<DevicePolicy> {
-  const known = await stateOf(ctx, line, lineStream(state.line));
+/** @param read where more is read at once */
+export async function devicePolicy(ctx: Context, state: LivingDevice, read: Read = reader(ctx)): Promise<DevicePolicy> {
+  const known = await read(line, lineStream(state.line));
   const policy = policyOf(known.status === 'NONE' ? {} : known);
   const publicKey = policy.publicKey || policy.evidence === 'psa-token' ? await knownKey(ctx, state) : undefined;
   const token = policy.evidence === 'psa-token' ? { token: tokenPolicy(policy, state, publicKey) } : {};

@@ -89,23 +89,22 @@ function dueSince(state: DefinedLine, nowMs: number, uid?: string): number | und
 const momentOf = (uid: string): number => createHash('sha256').update(uid).digest().readUInt32LE(0) / 2 ** 32;
 
 async function warn({ ctx, alarms, attestations }: ScheduleParts, state: DefinedLine, nowMs: number): Promise<void> {
-  const late = overdueIn(attestations, state, await inService(ctx, state.line), nowMs);
-  if (late !== undefined) await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject: `line-${state.line}`, detail: late }, 'daily');
+  const { everyHours = 0 } = policyOf(state);
+  const devices = await inService(ctx, state.line);
+  const late = overdueDevices(attestations, state, devices, nowMs);
+  if (!isOverdue(late, devices)) return;
+  const detail = `${devices - late} of ${devices} devices in service were attested within ${overduePeriods * everyHours} hours`;
+  await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject: `line-${state.line}`, detail }, 'daily');
 }
 
-/** @returns how far a line is behind, in words; undefined when it is not */
-function overdueIn(
-  attestations: Pick<AttestationLog, 'attestedSince'>,
-  state: DefinedLine,
-  devices: number,
-  nowMs: number,
-): string | undefined {
+/** How many of these devices in service were not attested within two periods; 0 for a line without a period. */
+function overdueDevices(attestations: Pick<AttestationLog, 'attestedSince'>, state: DefinedLine, devices: number, nowMs: number): number {
   const { everyHours } = policyOf(state);
-  if (everyHours === undefined || devices === 0) return undefined;
-  const attested = attestations.attestedSince(state.line, nowMs - overduePeriods * everyHours * hourMs);
-  if (attested >= devices * leastAttested) return undefined;
-  return `${attested} of ${devices} devices in service were attested within ${overduePeriods * everyHours} hours`;
+  if (everyHours === undefined) return 0;
+  return Math.max(0, devices - attestations.attestedSince(state.line, nowMs - overduePeriods * everyHours * hourMs));
 }
+
+const isOverdue = (late: number, devices: number): boolean => devices - late < devices * leastAttested;
 
 async function inService(ctx: Context, name: string): Promise<number> {
   const counts = await deviceQueries(ctx.reads.db).counts();
@@ -121,7 +120,9 @@ export type AttestationProgress = {
   readonly inService: number;
   readonly attested: number;
   readonly left: number;
-  /** Fewer than nine of ten were attested within two periods: the alarm ATTESTATION_OVERDUE. */
+  /** In service, and not attested within two periods. */
+  readonly overdueDevices: number;
+  /** More than one of ten are: the alarm ATTESTATION_OVERDUE. */
   readonly overdue: boolean;
   /** Attestations since then by their result. */
   readonly results: { readonly [Result in AttestationOutcome]: number };
@@ -133,6 +134,7 @@ export async function attestationProgress(ctx: Context, attestations: Attestatio
   const nowMs = ctx.clock().getTime();
   const sinceMs = dueSince(state, nowMs);
   const devices = await inService(ctx, state.line);
+  const late = overdueDevices(attestations, state, devices, nowMs);
   const attested = sinceMs === undefined ? 0 : Math.min(devices, attestations.attestedSince(state.line, sinceMs));
   return {
     line: state.line,
@@ -142,7 +144,8 @@ export async function attestationProgress(ctx: Context, attestations: Attestatio
     inService: devices,
     attested,
     left: sinceMs === undefined ? 0 : devices - attested,
-    overdue: overdueIn(attestations, state, devices, nowMs) !== undefined,
+    overdueDevices: late,
+    overdue: isOverdue(late, devices),
     results: attestations.resultsSince(state.line, sinceMs ?? nowMs),
   };
 }

@@ -29,7 +29,7 @@ export function createClusterChannel(own: DeviceChannel, peers: Peers<PeerAnswer
 export function createClusterAttestation(own: Attestation, channel: DeviceChannel, peers: Peers<PeerAnswers>): Attestation {
   const elsewhere = (uid: string) => (channel.isConnected(uid) ? undefined : peers.holding(uid));
   return {
-    brought: own.brought,
+    ...own,
     async attest(uid, wish = {}) {
       if (wish.via !== 'gateway') return (elsewhere(uid) ?? own).attest(uid, wish);
       const result = await own.attest(uid, wish);

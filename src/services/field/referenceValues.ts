@@ -4,12 +4,13 @@ import type { FirmwareFacts } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { formatVersion } from '../../domain/version.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import type { NamedReference } from '../../evidence/attestationProof.ts';
 import { type ImageState, measurementIndex, readImageState, readOtpCounter } from '../../ota/measurementIndex.ts';
 import { readVersion } from '../../ota/version.ts';
 import type { VerifiedEvidence } from '../../spdm/evidence.ts';
 import { encodeMeasurementBlock, judgeMeasurements, type Measurement, type ReferenceValue } from '../../spdm/measurement.ts';
-import { type Context, stateOf } from '../base/context.ts';
+import { type Context, reader } from '../base/context.ts';
 
 /** What a device must measure (RFC 9334 reference values): the image hashes of the releases the registry says it runs, and of the release it was
  *  offered. Upgrades and attestation share this one truth. */
@@ -23,11 +24,12 @@ export async function referenceValuesOf(ctx: Context, state: LivingDevice): Prom
 export async function namedReferences(ctx: Context, state: LivingDevice): Promise<readonly NamedReference[]> {
   const { bl2, application } = measurementIndex;
   const { firmware, bootloader, offer, failedOffer } = state;
+  const read = reader(ctx);
   const named = (index: number, of: Named | undefined, hashes: readonly string[]): readonly NamedReference[] =>
     of === undefined ? [] : hashes.map(value => ({ index, value, releaseId: of.releaseId, version: of.version }));
   return [
-    ...named(bl2, bootloader, await hashesOf(ctx, bootloader)),
-    ...named(application, firmware, await hashesOf(ctx, firmware)),
+    ...named(bl2, bootloader, await hashesOf(read, bootloader)),
+    ...named(application, firmware, await hashesOf(read, firmware)),
     ...[offer, failedOffer].flatMap(one => named(application, one, one?.imageHashes ?? [])),
   ];
 }
@@ -35,9 +37,9 @@ export async function namedReferences(ctx: Context, state: LivingDevice): Promis
 type Named = { readonly releaseId: string; readonly version: string };
 
 /** Plain and encrypted variant of the release; the installed hash alone when the release is not in the registry. */
-async function hashesOf(ctx: Context, firmware: FirmwareFacts | undefined): Promise<readonly string[]> {
+async function hashesOf(read: Read, firmware: FirmwareFacts | undefined): Promise<readonly string[]> {
   if (firmware === undefined) return [];
-  const known = await stateOf(ctx, release, releaseStream(firmware.releaseId));
+  const known = await read(release, releaseStream(firmware.releaseId));
   const hashes = known.status === 'NONE' ? [] : imageHashesOf(known);
   return hashes.includes(firmware.imageHash) ? hashes : [...hashes, firmware.imageHash];
 }

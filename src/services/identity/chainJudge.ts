@@ -24,7 +24,7 @@ export type ChainJudge = {
   remember(uid: string, chain: Uint8Array): void;
 };
 
-type Judged = { readonly leaf: Uint8Array; readonly key: KeyObject; readonly serialHex: string; readonly notAfter: string };
+type Judged = { readonly leaf: Uint8Array; readonly key: KeyObject; readonly serialHex: string; readonly untilMs: number };
 
 const maxRemembered = 20_000;
 
@@ -41,7 +41,7 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
     chains.clear();
   });
 
-  const isGood = ({ serialHex, notAfter }: Judged): boolean => !revocations.isRevoked(serialHex) && ctx.clock().toISOString() <= notAfter;
+  const isGood = ({ serialHex, untilMs }: Judged): boolean => !revocations.isRevoked(serialHex) && ctx.clock().getTime() <= untilMs;
   const requireValid = ({ serial, notAfter }: DeviceCertificate): void => {
     if (revocations.isRevoked(serial)) throw new NusecError('CERTIFICATE_REVOKED', 'the certificate of the key is revoked');
     if (ctx.clock().toISOString() > notAfter) throw new NusecError('CERTIFICATE_EXPIRED', 'the certificate of the key has expired');
@@ -55,7 +55,7 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
       const issued = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
       if (!issued) throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued to this device');
       const key = publicKeyOf(machine.publicKey).key;
-      judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, notAfter: parseCertificate(leaf).notAfter });
+      judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, untilMs: Date.parse(parseCertificate(leaf).notAfter) });
       return key;
     },
     judgeKey(state, publicKey) {

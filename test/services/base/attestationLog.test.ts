@@ -35,9 +35,9 @@ const entry = (atMs: number, change: Partial<NewAttestation> = {}): NewAttestati
   ...change,
 });
 
-it('keeps every attestation with its evidence and verdict, newest first, in pages, for all processes', () => {
-  for (const at of [1, 2, 3]) log.add(entry(at, { via: 'gateway:g', verdict: utf8(`verdict ${at}`) }));
-  other.add(entry(4, { uid: 'cc'.repeat(16), result: 'unsupported', reason: 'too old', evidence: undefined }));
+it('keeps every attestation with its evidence and verdict, newest first, in pages, for all processes', async () => {
+  for (const at of [1, 2, 3]) await log.add(entry(at, { via: 'gateway:g', verdict: utf8(`verdict ${at}`) }));
+  await other.add(entry(4, { uid: 'cc'.repeat(16), result: 'unsupported', reason: 'too old', evidence: undefined }));
   const [third, second] = other.page(uid, { limit: 2 });
   expect([third?.atMs, second?.atMs]).toEqual([3, 2]);
   expect(third).toMatchObject({ uid, line: 'meter', via: 'gateway:g', nonceHex: 'bb'.repeat(32), result: 'passed' });
@@ -48,15 +48,15 @@ it('keeps every attestation with its evidence and verdict, newest first, in page
   expect(log.page('cc'.repeat(16), { limit: 9 })).toEqual([expect.not.objectContaining({ evidenceSha256: expect.anything() })]);
 });
 
-it('knows when each device passed or failed last: what proves nothing does not count', () => {
-  log.add(entry(5, { result: 'failed' }));
-  log.add(entry(9, { result: 'unproven' }));
+it('knows when each device passed or failed last: what proves nothing does not count', async () => {
+  await log.add(entry(5, { result: 'failed' }));
+  await log.add(entry(9, { result: 'unproven' }));
   expect([...log.lastOf([uid, 'dd'.repeat(16)])]).toEqual([[uid, 5]]);
 });
 
-it('forgets what is older, with its evidence, of one line only', () => {
-  for (const at of [1, 2, 3]) log.add(entry(at));
-  log.add(entry(1, { line: 'lamp' }));
+it('forgets what is older, with its evidence, of one line only', async () => {
+  for (const at of [1, 2, 3]) await log.add(entry(at));
+  await log.add(entry(1, { line: 'lamp' }));
   expect(log.forget('meter', 3)).toBe(2);
   expect(
     log

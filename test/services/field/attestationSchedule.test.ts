@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createScheduleView } from '../../../src/services/field/attestationLag.ts';
 import { attestationProgress, attestDue } from '../../../src/services/field/attestationSchedule.ts';
 import { attestAll, lineOf, setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
-import { line } from '../../gateway/fieldKit.ts';
+import { line, type Unit } from '../../gateway/fieldKit.ts';
 import { type FieldBench, openField } from './fieldBench.ts';
 
 /** The schedule of a line: who is due, in what budget, after a restart, and what is said when it is late. */
@@ -62,12 +62,24 @@ it('has everybody asked once more when a person wants it', async () => {
   expect(await progress()).toMatchObject({ left: 0 });
 });
 
+it('counts how attestations ended, also those that nobody answered', async () => {
+  const countOf = (end: string) => bench.field.attestation.counts().find(count => count.line === line && count.end === end)?.count ?? 0;
+  const [passed, unanswered] = [countOf('passed'), countOf('unanswered')];
+  const [{ uid }] = bench.fleet.units as [Unit];
+  const device = bench.devices.get(uid)!;
+  await bench.field.attestation.attest(uid);
+  device.loses = () => true;
+  await expect(bench.field.attestation.attest(uid)).rejects.toMatchObject({ code: 'DEVICE_UNREACHABLE' });
+  delete device.loses;
+  expect([countOf('passed') - passed, countOf('unanswered') - unanswered, countOf('failed')]).toEqual([1, 1, 0]);
+});
+
 it('waits for devices that are away, and says when a line is late', async () => {
   bench.devices.clear();
   bench.moveTime(72 * hourMs);
   await run();
-  expect(attested()).toBe(3 * devices);
+  expect(attested()).toBe(3 * devices + 1);
   expect(await bench.codesOfAlarms()).toContain('ATTESTATION_OVERDUE');
-  expect(await progress()).toMatchObject({ left: devices, overdue: true });
+  expect(await progress()).toMatchObject({ left: devices, overdueDevices: devices, overdue: true });
   expect(await createScheduleView(bench.ctx, bench.attestations)()).toMatchObject([{ line, everyHours: 24, overdue: true }]);
 });

@@ -140,7 +140,8 @@ function connect(
 ): (uid: string) => ExporterSecret {
   const exporters = new Map<string, ExporterSecret>();
   const responders = new Map<BenchDevice, { readonly firmware: unknown; readonly responder: ReturnType<typeof responderOf> }>();
-  const answers = new Map<string, Uint8Array>();
+  /** The last one of each device: a repeated question gets the same. */
+  const answers = new Map<string, { readonly cid: number; readonly reply: Uint8Array }>();
   let count = 0;
   const responder = (device: BenchDevice) => {
     const known = responders.get(device);
@@ -170,8 +171,9 @@ function connect(
       if (family !== 'spdm') return true;
       const { cid, data } = decodeAs(spdmMessage, payload);
       device.requests.push(data);
-      const reply = answers.get(`${uid} ${cid}`) ?? encodeTyped((await responder(device).handle(decodeTyped(data)))!);
-      answers.set(`${uid} ${cid}`, reply);
+      const last = answers.get(uid);
+      const reply = last?.cid === cid ? last.reply : encodeTyped((await responder(device).handle(decodeTyped(data)))!);
+      answers.set(uid, { cid, reply });
       const live = responder(device);
       if (live.sessionId() !== undefined) exporters.set(uid, live.exporterSecret());
       for (const one of device.manners.spdmReplies(reply, count++)) channel.settle('spdm', uid, cid, one);

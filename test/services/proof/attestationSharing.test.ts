@@ -81,10 +81,10 @@ async function machine({ folder = temporaryFolder(), listeners = [] as Map<strin
     attestations,
     sharing,
     close,
-    add(atMs: number, change: Partial<NewAttestation> = {}): void {
+    async add(atMs: number, change: Partial<NewAttestation> = {}): Promise<void> {
       count += 1;
       const nonceHex = Buffer.from(`${folder} ${count}`).toString('hex').padEnd(64, '0').slice(-64);
-      attestations.add({
+      await attestations.add({
         uid,
         line,
         atMs,
@@ -121,7 +121,7 @@ it('has every row on every machine, with its evidence and the same id, told by a
     negotiated: { version: '1.2', signature: 'P-256', hash: 'SHA-256', slot: 0, capabilities: 'ff' },
     verdict: utf8('v'),
   });
-  two.add(nowMs(), { result: 'failed', reason: 'application: other value', evidence: undefined });
+  await two.add(nowMs(), { result: 'failed', reason: 'application: other value', evidence: undefined });
   await expect.poll(() => [one.rows().length, two.rows().length]).toEqual([2, 2]);
   expect(two.rows()).toEqual(one.rows());
   const [, older] = two.rows();
@@ -132,7 +132,7 @@ it('has every row on every machine, with its evidence and the same id, told by a
 
 it('loses nothing that was sent when a machine is lost, and reads nothing that the project has not sealed', async () => {
   const one = await machine();
-  one.add(nowMs());
+  await one.add(nowMs());
   await one.sharing.exchange();
   const keys = double.keys().filter(key => key.startsWith('p/attestations/'));
   expect(keys).toHaveLength(1);
@@ -145,7 +145,7 @@ it('loses nothing that was sent when a machine is lost, and reads nothing that t
   await expect(later.sharing.exchange()).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
   expect(later.rows()).toHaveLength(1);
   // The rows of other machines come all the same.
-  later.add(nowMs());
+  await later.add(nowMs());
   const third = await machine();
   await expect(later.sharing.exchange()).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
   await expect(third.sharing.exchange()).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
@@ -155,9 +155,9 @@ it('loses nothing that was sent when a machine is lost, and reads nothing that t
 it('seals a day once over the rows of all machines, and late rows of one that was cut off in a seal of their own', async () => {
   const [one, two] = [await machine(), await machine()];
   const yesterdayMs = Date.parse(dayOf(nowMs())) - dayMs / 2;
-  one.add(yesterdayMs);
-  two.add(yesterdayMs + 1);
-  two.add(yesterdayMs - dayMs);
+  await one.add(yesterdayMs);
+  await two.add(yesterdayMs + 1);
+  await two.add(yesterdayMs - dayMs);
   await two.sharing.exchange();
   await one.seal();
   await one.seal();
@@ -167,8 +167,8 @@ it('seals a day once over the rows of all machines, and late rows of one that wa
   ]);
   // A machine that had no way to the object store: whoever leads seals what it brings.
   const lost = await machine();
-  lost.add(yesterdayMs + 2);
-  lost.add(yesterdayMs - 2 * dayMs);
+  await lost.add(yesterdayMs + 2);
+  await lost.add(yesterdayMs - 2 * dayMs);
   await lost.seal();
   const all = await seals();
   expect(all.slice(2)).toMatchObject([
@@ -188,12 +188,12 @@ it('keeps the seals that a machine has made before it shared its rows', async ()
   const alone = openAttestationLog(join(folder, 'attestations.db'));
   const beforeMs = Date.parse(dayOf(nowMs())) - dayMs;
   const entry = { uid, line, via: 'mqtt', result: 'passed' } as const;
-  alone.add({ ...entry, atMs: beforeMs, nonceHex: '11'.repeat(32) });
+  await alone.add({ ...entry, atMs: beforeMs, nonceHex: '11'.repeat(32) });
   await sealAndForget({ ctx: project.ctx, alarms: project.alarms, attestations: alone });
   alone.close();
   // The other machine has rows of that day too: nobody has sealed them.
   const other = await machine();
-  other.add(beforeMs + 1);
+  await other.add(beforeMs + 1);
   const first = await machine({ folder });
   await other.sharing.exchange();
   await first.seal();
@@ -216,10 +216,10 @@ it('doubles no row when a folder is put back that had sent more, nor when two pr
   await one.close();
   copyFileSync(join(folder, 'attestations.db'), join(back, 'attestations.db'));
   const again = await machine({ folder });
-  again.add(nowMs() + 10);
+  await again.add(nowMs() + 10);
   await again.sharing.exchange();
   const restored = await machine({ folder: back });
-  restored.add(nowMs() + 11);
+  await restored.add(nowMs() + 11);
   await restored.sharing.exchange();
   await again.sharing.exchange();
   expect(restored.rows()).toHaveLength(6);
@@ -233,8 +233,8 @@ it('forgets on every machine and in the object store what a line keeps no longer
   const [one, two] = [await machine(), await machine()];
   const todayMs = Date.parse(dayOf(nowMs()));
   for (const days of [9, 2]) {
-    one.add(todayMs - days * dayMs);
-    two.add(todayMs - days * dayMs + 1);
+    await one.add(todayMs - days * dayMs);
+    await two.add(todayMs - days * dayMs + 1);
   }
   await two.sharing.exchange();
   await one.seal();
@@ -255,12 +255,12 @@ it('forgets on every machine and in the object store what a line keeps no longer
 it('sends what it has when it ends, and what it could not send at the next start', async () => {
   const one = await machine();
   await one.sharing.exchange();
-  one.add(nowMs());
+  await one.add(nowMs());
   await one.close();
   expect(double.keys().filter(key => key.startsWith('p/attestations/'))).toHaveLength(1);
   const again = await machine({ folder: one.folder });
   double.down();
-  again.add(nowMs() + 1);
+  await again.add(nowMs() + 1);
   await expect(again.sharing.exchange()).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
   double.up();
   await again.sharing.exchange();
