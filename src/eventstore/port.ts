@@ -143,6 +143,8 @@ export type EventStore = {
   /** Events of one stream from `fromRevision` (default 0), oldest first; `[]` when the stream does not exist.
    *  @param asKnown without looking for what other processes have written: for a further read of one unit of work, whose commit looks again */
   readStream(stream: string, fromRevision?: number, asKnown?: boolean): Promise<readonly RecordedEvent[]>;
+  /** Position of the newest event of a stream that this process knows, under the name that is kept; 0 when there is none. */
+  endOf(stream: string): number;
   /** At most `limit` events with position > `after`, oldest first. */
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */

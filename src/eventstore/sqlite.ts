@@ -17,6 +17,7 @@ import { treeRows } from './sqliteTree.ts';
 import type { Committer, Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
+import { streamRows, type WholeRow } from './streamRows.ts';
 import { startUpkeep, type Upkeep } from './upkeep.ts';
 import { openWal } from './wal.ts';
 
@@ -125,7 +126,6 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
 }
 
 const columns = 'position, stream, revision, prev, id, hash, body, crc';
-type WholeRow = [position: number, revision: number, prev: number, crc: number, text: string];
 type EventColumns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string, crc: number];
 
 function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEvents = defaultIndexEvents): Storage {
@@ -166,17 +166,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const after = db
     .prepare<WholeRow>(`SELECT position, revision, prev, crc, ${rowText} FROM events WHERE position > ? ORDER BY position LIMIT ?`)
     .raw();
-  // The texts are read at the end: what a recursion hands on is copied twice.
-  const back = db
-    .prepare<WholeRow>(
-      `WITH RECURSIVE chain (place, before, number) AS (
-         SELECT position, prev, revision FROM events WHERE position = ?
-         UNION ALL
-         SELECT e.position, e.prev, e.revision FROM chain JOIN events e ON e.position = chain.before AND e.position < chain.place
-         WHERE chain.number > ?
-       ) SELECT position, revision, prev, crc, ${rowText} FROM chain CROSS JOIN events ON position = place`,
-    )
-    .raw();
+  const back = streamRows(db);
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
   const setEpoch = db.prepare('UPDATE store SET epoch = ?');
   const committer = db.prepare<Committer>('SELECT turn, committer AS address FROM store');
@@ -260,7 +250,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     mark: headMark.write,
     ...treeRows(db),
     sync: wal.sync,
-    back: (position, fromRevision) => back.all(position, fromRevision).map(decodeWhole),
+    back: (position, fromRevision) => back(position, fromRevision).map(decodeWhole),
     find: id => find.get(id),
     highestId: () => highestId.get() ?? '',
     after: (position, limit) => after.all(position, limit).map(decodeWhole),

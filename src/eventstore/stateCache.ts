@@ -27,6 +27,14 @@ export function memoryOf(store: EventStore): Memory {
   return memory;
 }
 
+/** Keeps a state that was folded elsewhere, from the events of this store. */
+export function remember<State>(store: EventStore, decider: unknown, stream: string, loaded: Loaded<State>): void {
+  const { states } = memoryOf(store);
+  const known = states.get(stream);
+  if (known !== undefined && known.decider === decider && known.loaded.revision >= loaded.revision) return;
+  states.set(stream, { decider, loaded });
+}
+
 /** Folds every stream again: what its events say has changed, because somebody was erased. */
 export const forgetStates = (store: EventStore): void => memories.get(store)?.states.clear();
 

@@ -153,6 +153,10 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       if (head.position > durability.position()) await durability.reached();
       return events;
     },
+    endOf(stream) {
+      requireOpen();
+      return writer.headOf(stream).position;
+    },
     async readAll(after, limit) {
       requireOpen();
       writer.catchUp();

@@ -35,6 +35,7 @@ async function openShared(): Promise<EventStore> {
     servers: undefined,
     takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),
+    endOf: stream => now.endOf(stream),
     readAll: (...args) => now.readAll(...args),
     subscribe: (...args) => now.subscribe(...args),
     hurry() {
@@ -95,6 +96,12 @@ describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
     expect(first).toEqual({ ...full, stream: 'device-1', revision: 0, position: 1, hash: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect(second).toEqual({ ...plain, v: 1, stream: 'device-1', revision: 1, position: 2, hash: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect(await all()).toEqual([first, second]);
+  });
+
+  it('knows where a stream ends', async () => {
+    for (const stream of ['device-1', 'device-2', 'device-1']) await store.append(stream, 'any', [event('Happened')]);
+    await store.head();
+    expect(['device-1', 'device-2', 'device-3'].map(stream => store.endOf(stream))).toEqual([3, 2, 0]);
   });
 
   it('keeps no tie to what the caller passed in', async () => {

@@ -17,6 +17,7 @@ import { deviceQueries } from '../../projections/deviceQueries.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
+import { readStatesAhead, type StatesAhead } from './statesAhead.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and reports progress. After a restart it resumes. Lists and live connections follow as for single revocations. */
@@ -50,7 +51,7 @@ const pageRows = 2000;
 const devicesInCommit = 50;
 /** So long devices are read and decided before others get their turn. */
 const turnMs = 4;
-/** Commits in parallel. */
+/** Commits in parallel: of one the devices are read, one is decided, the others wait for the disk. */
 const commitsAtOnce = 4;
 /** Devices between two events of progress. */
 const progressEvery = 2000;
@@ -95,7 +96,9 @@ const streamOf = (ctx: Context): string => bulkRevocationsStream(ctx.project);
 const stateNow = (ctx: Context) => stateOf(ctx, bulkRevocations, streamOf(ctx));
 
 /** Works through what is approved, one after the other. */
-export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Promise<{ close(): Promise<void> }> {
+/** @param eventsFile of the store: the devices are read ahead from it */
+export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, eventsFile: string): Promise<{ close(): Promise<void> }> {
+  const ahead = readStatesAhead(ctx, eventsFile);
   const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
   let running: Promise<void> = Promise.resolve();
   let isOpen = true;
@@ -116,7 +119,7 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
     const uids = await ctx.blobs.get(now.uidsSha256);
     const by = now.approvedBy ?? 'system:revocation';
     while (isOpen && now.status === 'RUNNING' && now.done < now.count) {
-      const progress = await revokeSome(ctx, now, uids, by);
+      const progress = await revokeSome({ ctx, ahead, by }, now, uids);
       const { state } = await change({ type: 'ProgressBulkRevocation', id, ...progress }, by).catch(async error => {
         const state = await stateNow(ctx);
         if (bulkRevocationOf(state, id).status === 'RUNNING') throw error;
@@ -137,12 +140,15 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms): Pro
       isOpen = false;
       await follower.close();
       await running;
+      await ahead.close();
     },
   };
 }
 
+type Work = { readonly ctx: Context; readonly ahead: StatesAhead; readonly by: Actor };
+
 /** Revokes the next devices of the list. @returns how far it is then */
-async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by: Actor) {
+async function revokeSome({ ctx, ahead, by }: Work, at: BulkRevocation, uids: Uint8Array) {
   const { reason, count } = at;
   const end = Math.min(at.done + progressEvery, count);
   let { done, revoked, failed } = at;
@@ -153,6 +159,7 @@ async function revokeSome(ctx: Context, at: BulkRevocation, uids: Uint8Array, by
       const first = done;
       done = Math.min(first + devicesInCommit, end);
       const some = Array.from({ length: done - first }, (_, i) => toHex(uids.subarray((first + i) * uidBytes, (first + i + 1) * uidBytes)));
+      await ahead.prepare(some);
       const outcomes = await revokeTogether(ctx, some, { reason, by, takeTurns });
       revoked += outcomes.filter(outcome => outcome === 'revoked').length;
       failed += outcomes.filter(outcome => outcome === 'missing').length;

@@ -58,7 +58,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     const kept = own('checkpoints', await keepCheckpoints({ ctx, alarms }, checkpoints, offer));
     own('checkpoints on demand', { close: newestCheckpoint.lead(kept.sign) });
     own('revocation mark', await keepRevocationMark(ctx, markFile));
-    own('bulk revocations', await startBulkRevocationWork(ctx, alarms));
+    own('bulk revocations', await startBulkRevocationWork(ctx, alarms, scrubbed.store));
     const crlSchedule = own('CRL schedule', startCrlSchedule(ctx, revocations, alarms));
     const expiry = own('expiry scan', startExpiryScan(ctx, alarms));
     const seals = own('attestation seals', startAttestationSeals({ ctx, alarms, attestations, sharing }));

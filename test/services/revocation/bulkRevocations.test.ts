@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
@@ -19,7 +20,7 @@ beforeAll(async () => {
 afterAll(() => project.close());
 
 const start = async () => {
-  const work = await startBulkRevocationWork(project.ctx, project.alarms);
+  const work = await startBulkRevocationWork(project.ctx, project.alarms, join(project.dataDir, 'events.db'));
   onTestFinished(() => work.close());
   const bulk = createBulkRevocations(project.ctx);
   const done = (id: string) => expect.poll(async () => (await bulk.get(id)).status).toBe('DONE');

@@ -108,7 +108,7 @@ beforeAll(async () => {
   const attestations = openAttestationLog(join(dataDir, 'attestations.db'));
   closing.unshift({ close: async () => attestations.close() });
   own(await startField({ ctx, alarms, revocations, trust, channel: createChannel().channel, peers, attestations }));
-  own(await startBulkRevocationWork(ctx, alarms));
+  own(await startBulkRevocationWork(ctx, alarms, join(dataDir, 'events.db')));
   own(await keepRevocationMark(ctx, join(dataDir, 'revocations.mark')));
 });
 afterAll(async () => {

@@ -1,0 +1,23 @@
+import type Database from 'better-sqlite3';
+import { rowText } from './rowCheck.ts';
+
+/** The events of a stream as the store's file has them. */
+
+/** `text` as `rowText` puts it together. */
+export type WholeRow = [position: number, revision: number, prev: number, crc: number, text: string];
+
+/** @returns reads from the event at a position back to a revision of the same stream, newest first */
+export function streamRows(db: Database): (position: number, fromRevision: number) => readonly WholeRow[] {
+  // The texts are read at the end: what a recursion hands on is copied twice.
+  const back = db
+    .prepare<WholeRow>(
+      `WITH RECURSIVE chain (place, before, number) AS (
+         SELECT position, prev, revision FROM events WHERE position = ?
+         UNION ALL
+         SELECT e.position, e.prev, e.revision FROM chain JOIN events e ON e.position = chain.before AND e.position < chain.place
+         WHERE chain.number > ?
+       ) SELECT position, revision, prev, crc, ${rowText} FROM chain CROSS JOIN events ON position = place`,
+    )
+    .raw();
+  return (position, fromRevision) => back.all(position, fromRevision);
+}

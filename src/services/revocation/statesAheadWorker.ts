@@ -1,0 +1,45 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import Database from 'better-sqlite3';
+import { fold } from '../../domain/decider.ts';
+import { device } from '../../domain/device.ts';
+import type { DeviceEvent } from '../../domain/deviceEvents.ts';
+import type { DeviceState } from '../../domain/deviceState.ts';
+import { upcast } from '../../domain/upcasters.ts';
+import { decodeEvent } from '../../eventstore/envelope.ts';
+import { rowTextCheck, splitRowText } from '../../eventstore/rowCheck.ts';
+import type { Loaded } from '../../eventstore/stateCache.ts';
+import { streamRows, type WholeRow } from '../../eventstore/streamRows.ts';
+import type { StatesRead, StreamEnd } from './statesAhead.ts';
+
+/** The thread behind statesAhead.ts. */
+
+/** What stands for a person in the log begins with it. A state with people is left to the thread that has their keys. */
+const pseudonymMark = '~';
+
+const db = new Database(workerData as string, { readonly: true, fileMustExist: true });
+const rowsOf = streamRows(db);
+
+parentPort?.on('message', (ends: readonly StreamEnd[] | 'close') => {
+  if (ends !== 'close') return parentPort?.postMessage(ends.map(stateAt) satisfies StatesRead);
+  db.close();
+  parentPort?.close();
+});
+
+/** @returns undefined for a stream without events, and for one that is not read as it was stored */
+function stateAt([stream, position]: StreamEnd): Loaded<DeviceState> | undefined {
+  const rows = rowsOf(position, 0).toReversed();
+  if (rows.length === 0 || !rows.every(isWhole) || rows.some(([, , , , text]) => text.includes(pseudonymMark))) return undefined;
+  const events = rows.map(eventIn);
+  if (!events.every(event => event.stream === stream)) return undefined;
+  // What was stored came out of the same decider, or of an older version of it.
+  const state = fold(device, events.map(upcast) as unknown as readonly DeviceEvent[]);
+  return { revision: rows.length - 1, position, state };
+}
+
+const isWhole = ([position, revision, prev, crc, text]: WholeRow, i: number): boolean =>
+  revision === i && rowTextCheck(position, revision, prev, text) === crc;
+
+function eventIn([position, revision, , , text]: WholeRow) {
+  const { stream, id, hash, body } = splitRowText(text);
+  return decodeEvent(position, stream, revision, id, hash, body);
+}
