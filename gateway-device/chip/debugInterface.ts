@@ -3,6 +3,7 @@ import { type DebugReply, type DebugRequest, encodeIdentity, encodeStatus, memor
 import type { Board } from './board.ts';
 import type { Chip } from './chip.ts';
 import { erasedByte, PowerCut } from './flash.ts';
+import { configName } from './hardwareState.ts';
 
 /** The debug interface (SWD) of a virtual chip: memory access and control until the chip is locked, then only connect and status (T29). */
 export async function answerDebug(board: Board, request: DebugRequest): Promise<DebugReply> {
@@ -76,7 +77,6 @@ function writeMemory(chip: Chip, address: number, data: Uint8Array): void {
 
 /** Erased flash reads as ones. */
 const configOf = ({ data }: Chip): Uint8Array => data.get(configName)?.slice() ?? new Uint8Array(memoryMap.config.bytes).fill(erasedByte);
-const configName = 'configWords';
 
 function configOffset(address: number, length: number): number | undefined {
   const offset = address - memoryMap.config.address;

@@ -17,7 +17,7 @@ import { decodeUnitObject } from '../../src/production/unitData.ts';
 import { recordedIn } from '../link/knownIssuers.ts';
 import type { StageContext } from './board.ts';
 import type { BootedImage } from './bootloader.ts';
-import { otpHash } from './hardwareState.ts';
+import { configWordsOf, otpHash } from './hardwareState.ts';
 import { authKeySlot, encryptionKeySlot } from './keyStore.ts';
 import { putNext } from './nextGeneration.ts';
 import { takeBundle, trustOf } from './trust.ts';
@@ -184,6 +184,7 @@ export async function receiptOf(
   const objId = chip.data.get('objId');
   const deviceCertificate = chip.data.get('deviceCertificate');
   const unitData = chip.data.get('unitData');
+  const configWords = configWordsOf(chip);
   const value: Receipt = {
     uid: chip.uid,
     nonce,
@@ -197,6 +198,7 @@ export async function receiptOf(
     ...(encryptionKey && { encryptionKey }),
     ...(objId && { objId }),
     ...(unitData && { unitDataSha256: sha256(unitData) }),
+    ...(configWords && { configWords }),
     ...(deviceCertificate && { certificateSha256: sha256(deviceCertificate) }),
     ...changes,
   };

@@ -2,7 +2,7 @@ import { equalBytes, fromHex } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
-import { provesImage, provesLock, type Receipt, verifyReceipt } from '../../src/production/receipt.ts';
+import { provesConfig, provesImage, provesLock, type Receipt, verifyReceipt } from '../../src/production/receipt.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
 import { openSession, otpMaskOf } from './targetProof.ts';
 import { fact, factBytes, grantIdOf, receiptNonce, type Step, type Unit } from './unit.ts';
@@ -47,6 +47,9 @@ function checkLocked(unit: Unit, receipt: Receipt): void {
   if (!provesLock(receipt) || !isBl2 || !isDeployed || !hasCertificate || receipt.otpMask !== otpMaskOf(unit)) {
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the lock');
   }
+  const { configWords } = unit.payload;
+  if (configWords !== undefined && !provesConfig(receipt, configWords))
+    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the configuration words of the job');
 }
 
 const proveSession: Step = {

@@ -18,6 +18,12 @@ export function configImage(words: ConfigWords): Uint8Array {
   return out;
 }
 
+/** @param image of `configBytes`, as it is in the flash */
+export function configWordsIn(image: Uint8Array): ConfigWords {
+  const view = new DataView(image.buffer, image.byteOffset, configBytes);
+  return Array.from({ length: configWordCount }, (_, index) => view.getUint32(4 * index, true));
+}
+
 /** Four words of 8 hex digits with commas between. @returns undefined when the text is something else */
 export function parseConfigWords(text: string): ConfigWords | undefined {
   const words = text.toLowerCase().split(',');

@@ -1,6 +1,7 @@
 import { equalBytes } from '../bytes.ts';
 import { array, bytes, type CodecType, field, optionalField, record } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
+import { type ConfigWords, configImage, configWords } from './configWords.ts';
 import { debugState, hash32, id16, lifeCycle, stage, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
@@ -28,6 +29,8 @@ const receipt = record({
   encryptionKey: optionalField(12, bytes(64)),
   /** SHA-256 of the unit data that the device keeps; absent when it has none. */
   unitDataSha256: optionalField(13, hash32),
+  /** CONFIG0 to CONFIG3 as they are in the chip; absent when nothing was written there. */
+  configWords: optionalField(14, configWords),
 });
 export type Receipt = CodecType<typeof receipt>;
 
@@ -58,3 +61,7 @@ export const provesLock = (value: Receipt): boolean => value.debugState === 'loc
 /** Whether the receipt proves that this very image is installed (I18). */
 export const provesImage = (value: Receipt, image: number, imageSha256: Uint8Array): boolean =>
   value.images.some(entry => entry.image === image && equalBytes(entry.sha256, imageSha256));
+
+/** Whether the receipt proves these configuration words. */
+export const provesConfig = (value: Receipt, words: ConfigWords): boolean =>
+  value.configWords !== undefined && equalBytes(configImage(value.configWords), configImage(words));

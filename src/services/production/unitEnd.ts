@@ -24,7 +24,7 @@ import { jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf, programmerOf } from './programmers.ts';
-import { readReceipt, requireLocked, requireOwnOtp } from './unitSteps.ts';
+import { readReceipt, requireLocked, requireOwnOtp, requireSameConfig } from './unitSteps.ts';
 import { grantOf, receiptNonce } from './units.ts';
 import { outcomeOf, type VoidReason, voidUnit, wasScrapped } from './unitVoid.ts';
 
@@ -47,7 +47,8 @@ export async function commitUnit(
   const signed = await grantOf(ctx, programmer, grantId);
   const state = opened(await allotmentOf(ctx, signed.jobId, programmer));
   const unit = await livingDevice(ctx, signed.uid);
-  const firmware = await ownFirmware(ctx, grantId, requireBoundFirmware(await jobOf(ctx, signed.jobId), 'app'));
+  const owner = await jobOf(ctx, signed.jobId);
+  const firmware = await ownFirmware(ctx, grantId, requireBoundFirmware(owner, 'app'));
   const receiptSha256 = sha256Hex(proof.receipt);
   const condition = outcomeOf(state, grantId) === 'committed' ? always : mayCommit(ctx, { ...signed, grantId });
   await condition(reader(ctx));
@@ -55,6 +56,7 @@ export async function commitUnit(
   requireInstalled(receipt, firmware);
   requireUnitData(receipt, getEntry(state.open, grantId)?.unitData?.sha256);
   await requireOwnOtp(parts, unit, receipt, programmer);
+  requireSameConfig(receipt, owner);
   const ledger = await readLedger(parts, state, authKeyOf(caller), proof.ledger, by);
   requireCommitRecord(ledger, grantId, receiptSha256);
   await ctx.blobs.put(proof.receipt);

@@ -6,13 +6,13 @@ import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
-import { requireBoundFirmware } from '../../domain/jobState.ts';
+import { type CreatedJob, requireBoundFirmware } from '../../domain/jobState.ts';
 import { importKey, pointOf, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { Certificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMap, publicOtp } from '../../production/otpMap.ts';
-import { provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
+import { provesConfig, provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
 import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
@@ -141,6 +141,7 @@ export async function recordLocked(parts: Parts, programmer: string, grantId: st
   requireLocked(read);
   requireOwnBootloader(read, requireBoundFirmware(unit.job, 'bl2'));
   await requireOwnOtp(parts, unit.device, read, programmer);
+  requireConfig(read, unit.job);
   const receiptSha256 = await ctx.blobs.put(receipt);
   await recordBurned(ctx, unit, read, 'app', by);
   const isUnlockable = (read.otpMask & (1 << otpMap.deviceSecret.slot)) !== 0;
@@ -163,6 +164,17 @@ function requireOwnBootloader({ images }: Receipt, { imageHash }: BoundFirmware)
   const shown = images.find(({ image }) => image === imageIds.bl2);
   if (shown !== undefined && toHex(shown.sha256) !== imageHash)
     throw new NusecError('RECEIPT_REFUSED', 'another bootloader runs than that of the job');
+}
+
+/** The chip itself signs its configuration words, or the word of the programmer is all there is. @throws NusecError RECEIPT_REFUSED */
+function requireConfig(receipt: Receipt, { configWords }: CreatedJob): void {
+  if (configWords !== undefined && !provesConfig(receipt, configWords))
+    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the configuration words of the job');
+}
+
+/** Behind the lock they cannot be written any more, so an application that does not name them takes nothing back. */
+export function requireSameConfig(receipt: Receipt, owner: CreatedJob): void {
+  if (receipt.configWords !== undefined) requireConfig(receipt, owner);
 }
 
 /** A burn is recorded when the device's own OTP mask proves it. */

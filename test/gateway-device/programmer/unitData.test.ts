@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { connectProgrammer } from '../../../gateway-device/programmer/client.ts';
 import { toHex } from '../../../src/bytes.ts';
 import type { UnitDataField } from '../../../src/domain/jobEvents.ts';
+import { configImage } from '../../../src/production/configWords.ts';
 import { decodeUnitObject, reportedText } from '../../../src/production/unitData.ts';
 import { failing } from '../../support/faults.ts';
 import { endLine, startLine } from './line.ts';
@@ -57,6 +58,20 @@ async function startForgetful(forgotten: string): Promise<TestTarget> {
   const { data } = chip;
   const put: typeof data.put = (name, content) => (name === forgotten ? undefined : data.put(name, content));
   return startTarget(chip.uid, storage, { changes: { data: { ...data, put } } });
+}
+
+/** A chip whose configuration words are others, or not there, as soon as nobody can read them over the debug port. */
+async function startLiar(words: readonly number[] | undefined): Promise<TestTarget> {
+  const storage = newTargetStorage();
+  const { chip, stop } = await startTarget(undefined, storage);
+  await stop();
+  const { data } = chip;
+  const get: typeof data.get = name => {
+    if (name !== 'configWords' || target.chip.debugState() === 'open') return data.get(name);
+    return words && configImage(words);
+  };
+  const target = await startTarget(chip.uid, storage, { changes: { data: { ...data, get } } });
+  return target;
 }
 
 type Unit = { readonly uid: string; readonly status: string; readonly values: Readonly<Record<string, string>> };
@@ -212,6 +227,17 @@ describe('configuration words of a job', () => {
     await expect(client.request('inspect', { packageId: new Uint8Array(16) })).rejects.toMatchObject({ reason: 'bad-state' });
     await client.close();
     await target.stop();
+  });
+
+  it('are in the receipt of the lock, signed by the chip: another one, or none, is refused', async () => {
+    await onlyJob(server, programmer, { count: 4, configWords: words });
+    const [liar, silent] = [await startLiar(words.toReversed()), await startLiar(undefined)];
+    for (const target of [liar, silent]) {
+      const { code, steps } = await produce(programmer.core, target.addresses);
+      expect(code).toBe('RECEIPT_REFUSED');
+      expect(steps).toContain('12 failed RECEIPT_REFUSED: the receipt does not prove the configuration words of the job');
+      await target.stop();
+    }
   });
 
   it('that do not read back end the unit', async () => {

@@ -239,6 +239,8 @@ export class Chip {
   chain: Uint8Array[] = [];
   bootloader: Body;
   application: Body;
+  /** What its receipts say besides. */
+  facts: Parameters<typeof receiptOf>[2] = {};
 
   constructor(party = newParty(newUid())) {
     this.party = party;
@@ -289,6 +291,7 @@ export class Chip {
       stage: isCommit ? 'app' : 'bl2',
       images: isCommit ? [app] : [],
       certificateSha256: sha256(this.certificate),
+      ...this.facts,
       ...facts,
     });
   }
