@@ -14,9 +14,14 @@ import { journalOf, receiptNonce, type Unit } from './unit.ts';
 
 /** First step that leaves a permanent mark; its intent counts, because without proof nobody knows (docs/production.md). */
 const firstIrreversibleStep = 9;
+/** From the next one on the server gives out the key to burn, and counts a unit as scrap whose chip does not sign that it is empty. */
+const lastStepWithoutKey = 6;
 const maxReasonChars = 128;
 
 const isScrap = (unit: UnitState): boolean => unit.begun >= firstIrreversibleStep;
+
+/** Given up while its chip is silent, the unit would be scrap. */
+export const isScrapUnheard = ({ done }: UnitState): boolean => done >= lastStepWithoutKey;
 
 /** The count comes back unless OTP was touched; then the unit is scrap and takes one of the allowance.
  *  @param known otpTouched: what the server says of it (default: what the journal says); receipt: the chip signs that nothing is burned */

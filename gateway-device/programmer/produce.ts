@@ -5,7 +5,7 @@ import type { PackagePayload } from '../../src/production/package.ts';
 import type { ReportedValue } from '../../src/production/unitData.ts';
 import { isNotOfUnit, isServerAway } from './blame.ts';
 import { type Core, withServer } from './core.ts';
-import { emptyReceipt, reportVoid, voidUnit } from './giveUp.ts';
+import { emptyReceipt, isScrapUnheard, reportVoid, voidUnit } from './giveUp.ts';
 import { type ProgrammerIdentity, readIdentity } from './identity.ts';
 import { type CommittedUnit, type JobState, jobOf, remainingUnits, withUnit } from './nvm.ts';
 import { deliver, hasOutstanding, isCommitPending } from './outstanding.ts';
@@ -302,12 +302,15 @@ function journal({ core, uidHex }: Unit, change: { readonly begun?: number; read
   if (unit) core.nvm.update(state => withUnit(state, { ...unit, ...change }));
 }
 
-/** Decides whether the step is tried again (returns), later (throws, journal kept) or never (throws, unit voided). */
+/** Decides whether the step is tried again (returns), later (throws, journal kept) or never (throws, unit voided). Silent wires say nothing about a chip:
+ *  one that would be scrap waits until it is put in again, or a person gives it up. */
 async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<void> {
+  const isSilent = error.code === 'LINK_FAILED' || error.code === 'LINK_TIMEOUT';
+  if (isSilent && isScrapUnheard(journalOf(unit))) throw error;
   const failures = journalOf(unit).failures + 1;
   journal(unit, { failures });
   if (failures < maxStepFailures && step !== reserveStep && !isFinal(error)) {
-    if (error.code === 'LINK_FAILED' || error.code === 'LINK_TIMEOUT') throw error;
+    if (isSilent) throw error;
     return;
   }
   const { core, identity, server, uidHex } = unit;
@@ -315,8 +318,8 @@ async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
   await voidUnit(core, identity, uidHex, `step ${step.k}: ${codeOf(error)}`, { receipt: await emptyReceipt(unit) });
   const isTouched = core.nvm.state().units[uidHex]?.voiding?.otpTouched === true;
-  const isScrap = await reportVoid(core, server, uidHex).catch(later);
-  throw new UnitVoided(error, isScrap ?? isTouched);
+  const counted = await reportVoid(core, server, uidHex).catch(later);
+  throw new UnitVoided(error, counted ?? isTouched);
 }
 
 /** A report that the server cannot receive now joins the outstanding ones. */

@@ -110,6 +110,42 @@ describe('after a power cut of the target', () => {
   });
 });
 
+describe('a target whose wires break again and again in one step', () => {
+  it.each([8, 9, 10, 12, 14])('%i: a chip that would be scrap is kept, and built when it is put in again (T33)', async k => {
+    covers('T33');
+    const [uid, storage] = [freshId(), newTargetStorage()];
+    for (let round = 1; round <= 4; round += 1) {
+      const target = await startTarget(uid, storage);
+      const stopped: Promise<void>[] = [];
+      const cut = (step: number, state: string): void => {
+        if (step === k && state === 'begin') stopped.push(target.stop());
+      };
+      const { code } = await produce(programmer.core, target.addresses, cut);
+      await Promise.all(stopped);
+      expect(['LINK_FAILED', 'LINK_TIMEOUT']).toContain(code);
+      expect(await outcomesOf(uid)).toEqual(['open']);
+    }
+    const target = await startTarget(uid, storage);
+    expect((await produce(programmer.core, target.addresses)).code).toBe('OK');
+    expect(await outcomesOf(uid)).toEqual(['committed']);
+    await target.stop();
+  });
+
+  it('before anything is burned is given up after the third time, and the count comes back', async () => {
+    const [uid, storage] = [freshId(), newTargetStorage()];
+    for (let round = 1; round <= 3; round += 1) {
+      const target = await startTarget(uid, storage);
+      const stopped: Promise<void>[] = [];
+      const cut = (step: number, state: string): void => {
+        if (step === 4 && state === 'begin') stopped.push(target.stop());
+      };
+      expect((await produce(programmer.core, target.addresses, cut)).code).toMatch(/^LINK_/);
+      await Promise.all(stopped);
+    }
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: false });
+  });
+});
+
 describe('a unit that ends between the answer with its key and the burning', () => {
   it('is no scrap: the chip signs that it is empty, the count comes back, and it is built after all (T33)', async () => {
     covers('T33');
