@@ -47,6 +47,7 @@ export function compareLedger(programmer: string, records: readonly CountingReco
     const reservation = reservations.get(unit.ledgerNumber);
     const problem = reservation?.uid === unit.uid ? outcomeProblem(unit, reservation) : 'granted, but the ledger has no such reservation';
     if (problem !== undefined) add('unit-mismatch', problem, unit.uid);
+    else if (unit.outcome === 'open') add('open-units', 'neither committed nor voided', unit.uid);
   }
   for (const { uid, number, ends } of reservations.values()) {
     if (granted.has(number)) continue;

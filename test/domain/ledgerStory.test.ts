@@ -40,6 +40,14 @@ describe('ledger and server', () => {
     expect(details(ledger, unit('a', 2, outcome))).toEqual([`unit-mismatch: ${problem}`]);
   });
 
+  it('name each unit that neither has ended (I14)', () => {
+    covers('I14');
+    const ledger = records(['import', 3], ['reserve', 2, 'a'], ['reserve', 1, 'b']);
+    expect(compareLedger('p', ledger, [unit('a', 2, 'open'), unit('b', 3, 'open')])).toEqual(
+      ['a', 'b'].map(uid => ({ kind: 'open-units', programmer: 'p', detail: 'neither committed nor voided', uid })),
+    );
+  });
+
   it('may differ in a commit that was refused and then voided', () => {
     const ledger = records(['import', 3], ['reserve', 2, 'a'], ['commit', 2, 'a'], ['void', 3, 'a']);
     expect(details(ledger, unit('a', 2, 'voided'))).toEqual([]);

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex } from '../../../src/bytes.ts';
+import { sweepUnits } from '../../../src/services/production/unitExpiry.ts';
+import { dayMs } from '../../../src/times.ts';
 import { covers } from '../../support/covers.ts';
 import { newUid } from '../parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
@@ -146,3 +148,30 @@ describe('a job whose programmer', () => {
     expect(closed.verdict).toBe(kinds.length === 0 ? 'clean' : 'discrepant');
   });
 });
+
+describe('a programmer that is stolen in the middle of its units', () => {
+  it('leaves none uncounted: each is named while it is open, and after it has lapsed (T15, T19, I14)', async () => {
+    covers('T15', 'T19', 'I14');
+    const builder = await activeProgrammer(plant);
+    const jobId = await releasedJob(plant, 'meter', { plannedCount: 5, scrapAllowance: 2 });
+    await builder.begin(jobId, 5, 2);
+    const [built, begun, burned] = [new Chip(), new Chip(), new Chip()];
+    await builder.build(built);
+    await builder.build(begun, 'bootloader');
+    await builder.build(burned, 'session');
+    await plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/stolen`, {});
+    const left = [begun.party.uid, burned.party.uid].toSorted();
+    const open = JSON.parse((await plant.ask('pia', 'GET', `/v1/jobs/${jobId}/reconciliation`)).report);
+    expect(named(open.findings, 'open-units')).toEqual(left);
+    plant.moveClock(8 * dayMs);
+    await sweepUnits(plant.ctx);
+    const closed = await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/close`, { withoutReceipt: 'stolen' });
+    expect(closed.verdict).toBe('discrepant');
+    expect(named(closed.discrepancies, 'unit-mismatch')).toEqual(left);
+    const { board } = await plant.ask('pia', 'GET', `/v1/jobs/${jobId}`);
+    expect(board).toMatchObject([{ reserved: 3, committed: 1, voided: 2, scrapped: 1 }]);
+  });
+});
+
+const named = (findings: readonly { kind: string; uid?: string }[], kind: string): readonly string[] =>
+  findings.flatMap(finding => (finding.kind === kind ? (finding.uid ?? []) : [])).toSorted();
