@@ -53,12 +53,12 @@ export function judgeLog({ dataDir, witnesses, roots, witnessKeys }: LogPlaces):
   const trusted = roots.map(parseCertificate);
   const judged = found.map(each => judge(each, certificates, trusted, witnessKeys));
   const signed = judged.filter(each => 'root' in each);
-  const refused = judged.filter(each => 'reason' in each);
+  const unsigned = judged.filter(each => 'reason' in each);
   const newest = checkpointFile(dataDir);
   // The key is certified when the first checkpoint is signed.
-  if (certificates.length > 0 && !existsSync(newest)) refused.push({ file: newest, reason: 'it is missing' });
+  if (certificates.length > 0 && !existsSync(newest)) unsigned.push({ file: newest, reason: 'it is missing' });
   const verdict = verifyStore(file, signed);
-  if (verdict.ok) refused.push(...otherRevocations(file, signed));
+  const refused = verdict.ok ? [...unsigned, ...otherRevocations(file, signed)] : unsigned;
   const faults = refused.map(each => ({
     ...each,
     reason: lackIn(each, verdict.ok ? verdict.events : Number.POSITIVE_INFINITY, certificates.length > 0) ?? each.reason,
@@ -108,7 +108,8 @@ function otherRevocations(file: string, signed: readonly Signed[]): readonly Ref
   );
   const refused: Refused[] = [];
   let mark = noRevocations;
-  visitTypes(file, Math.max(0, ...bySize.keys()), (position, type, hash) => {
+  const last = [...bySize.keys()].reduce((most, size) => Math.max(most, size), 0);
+  visitTypes(file, last, (position, type, hash) => {
     if (changesRevocation(type as EventType)) mark = withRevocation(mark, hash);
     for (const each of bySize.get(position) ?? [])
       if (each.revocations?.count !== mark.count || each.revocations.hash !== mark.hash)
