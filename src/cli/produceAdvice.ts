@@ -26,6 +26,8 @@ const cause: { readonly [Code in ErrorCode]?: string } = {
   RELEASE_STATE: 'the OEM has withdrawn firmware of this job: ask the OEM',
   ROLLBACK: 'the firmware of this job is too old for its line: ask the OEM',
   SERVER_UNREACHABLE: 'look at the network between this programmer and the OEM, then run the same command',
+  STORE_FULL: 'the disk of the OEM’s server is full: tell the OEM, then run the same command',
+  STORE_UNAVAILABLE: 'the OEM’s server cannot store anything: tell the OEM, then run the same command',
   UID_CONFLICT: 'the OEM knows a living device of this UID: put the chip aside and tell the OEM',
   UID_NOT_LISTED: 'the chip is not of the lots of this job: put it aside',
   VALUES_EXHAUSTED: 'the unit data of the package is used up: ask the OEM for a new package',
