@@ -7,7 +7,7 @@ import { maxReceiptBytes } from './state.ts';
 /** Firmware, always inside an SPDM session (R54–R56, RULE-3, RULE-13): in the factory and for upgrades in the field. */
 
 /** Body of one chunk; HELLO reports how much a device accepts in one message. */
-export const maxChunkBytes = 32 * 1024;
+const maxChunkBytes = 32 * 1024;
 
 /** Of a signed job that permits an older version; it has to fit the message of a device. */
 const maxPermitBytes = 32 * 1024;
