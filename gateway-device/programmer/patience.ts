@@ -11,11 +11,12 @@ const limits = { firstReconnectMs: 1_000, maxReconnectMs: 60_000, stableAfterMs:
 /** About three days at a minute each. */
 const maxWaits = 4_320;
 
+/** @param chance from 0 to 1 */
+export const pauseMs = (tries: number, chance: number): number => reconnectDelayMs(tries, chance, limits);
+
 /** Doubling pauses up to a minute, drawn at random, so that the programmers of a hall do not come back in one moment.
  *  @param signal ends the waiting */
 export const patientUntil = (signal: AbortSignal): Patience => ({
   wait: tries =>
-    tries >= maxWaits
-      ? Promise.resolve(false)
-      : sleep(reconnectDelayMs(tries, Math.random(), limits), !signal.aborted, { signal }).catch(() => false),
+    tries >= maxWaits ? Promise.resolve(false) : sleep(pauseMs(tries, Math.random()), !signal.aborted, { signal }).catch(() => false),
 });

@@ -59,19 +59,24 @@ type WorldOptions = {
   readonly processes?: number;
   /** Of root and issuing CAs. */
   readonly curve?: Curve;
+  /** Of the server; default: in the folder of the world. */
+  readonly dataFolder?: string;
+  /** Of all processes, besides what they need. */
+  readonly environment?: NodeJS.ProcessEnv;
 };
 
 /** Makes a project and starts its server. */
 export const createWorld = (options: WorldOptions = {}): Promise<World> => opening(own => openWorld(own, options), closeLimitMs);
 
 async function openWorld(own: Own, options: WorldOptions): Promise<Omit<World, 'close'>> {
-  const { patienceMs = eventTimeoutMs, processes = 1, curve = 'P-256' } = options;
+  const { patienceMs = eventTimeoutMs, processes = 1, curve = 'P-256', environment = {}, dataFolder } = options;
   const dir = mkdtempSync(join(tmpdir(), 'nusec-demo-'));
   own('folder', { close: () => rmSync(dir, { recursive: true, force: true }) });
-  const data = join(dir, 'server');
+  const data = dataFolder ?? join(dir, 'server');
   const [https, mqtt, crl] = own('ports', await reservePorts(3)).ports;
   const env = {
     ...process.env,
+    ...environment,
     NUSEC_HTTPS_PORT: String(https),
     NUSEC_MQTT_PORT: String(mqtt),
     NUSEC_CRL_PORT: String(crl),

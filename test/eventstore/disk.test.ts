@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
-import { canMount, smallDisk } from './smallDisk.ts';
+import { canMount, fillDisk, smallDisk } from './smallDisk.ts';
 import { event } from './support.ts';
 
 /** Longer than the pause between two trials of the store. */
@@ -20,7 +20,7 @@ describe('a disk that is full', () => {
     const file = join(folder, 'events.db');
     const store = await openSqliteStore({ file });
     const blobs = openBlobStore(join(folder, 'blobs'), { rows: store });
-    writeFileSync(join(folder, 'ballast'), Buffer.alloc(4_000_000));
+    writeFileSync(join(folder, 'weight'), Buffer.alloc(4_000_000));
     expect(await store.trouble()).toBeUndefined();
     const acknowledged: string[] = [];
     for (let refusal: unknown; refusal === undefined; ) {
@@ -36,19 +36,13 @@ describe('a disk that is full', () => {
     expect(acknowledged.length).toBeGreaterThan(10);
     await expect(blobs.put(new Uint8Array(60_000).fill(1))).rejects.toMatchObject({ code: 'STORE_FULL' });
     await expect(blobs.put(new Uint8Array(2_000_000))).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
-    writeFileSync(join(folder, 'rest'), Buffer.alloc(0));
-    for (let size = 100_000; size >= 4096; ) {
-      try {
-        writeFileSync(join(folder, 'rest'), Buffer.alloc(size), { flag: 'a' });
-      } catch {
-        size = Math.floor(size / 2);
-      }
-    }
+    const free = fillDisk(folder);
     await setTimeout(nextTrialMs);
     expect(await store.trouble()).toMatchObject({ code: 'STORE_FULL' });
     const stored = async () => (await store.readStream('s')).map(({ id }) => id);
     expect(await stored()).toEqual(acknowledged);
-    for (const name of ['ballast', 'rest']) rmSync(join(folder, name));
+    free();
+    rmSync(join(folder, 'weight'));
     await setTimeout(nextTrialMs);
     expect(await store.trouble()).toBeUndefined();
     const again = big();
