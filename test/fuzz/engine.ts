@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fromHex, toHex } from '../../src/bytes.ts';
+import { generator, type Random } from './random.ts';
 
 /** A fuzzer without instrumentation: mutates stored inputs with a seeded generator, so that a failure can be run again. */
 
@@ -44,19 +45,6 @@ export async function fuzz(
     if (performance.now() >= endMs && runs + 1 >= corpus.length) return { runs: runs + 1 };
   }
   return { runs: corpus.length };
-}
-
-/** @returns whole numbers below `limit` (mulberry32) */
-export type Random = (limit: number) => number;
-
-export function generator(seed: number): Random {
-  let state = seed >>> 0;
-  return limit => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  };
 }
 
 const maxMutations = 4;

@@ -4,7 +4,7 @@ import { NusecError } from '../../src/errors.ts';
 import { type Harness, startBroker, uidOf } from '../gateway/broker/harness.ts';
 import { connectPacket, field, packet, pingPacket, publishPacket, remainingLength } from '../gateway/broker/wire.ts';
 import { type Credentials, createTestPki, serverName, type TestPki } from '../gateway/certificates.ts';
-import { generator, type Random } from './engine.ts';
+import { generator, type Random } from './random.ts';
 
 /** Fuzzes the broker over real TLS connections with valid certificates: streams of packets that are odd but framed, and now and then one that breaks the
  *  protocol. Whatever comes, the process lives, a well-behaved client is answered, and nothing stays behind. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Closable, type Own, opening } from '../../../src/closing.ts';
-import { generator } from '../../fuzz/engine.ts';
+import { generator } from '../../fuzz/random.ts';
 import { covers } from '../../support/covers.ts';
 import { limitOfProcesses } from '../../support/limits.ts';
 import { books, chipHere, closed, type Floor, openFloor } from './floor.ts';

@@ -1,5 +1,5 @@
 import { type ByteLink, connectTcp, listenTcp } from '../../../gateway-device/link/byteLink.ts';
-import type { Random } from '../../fuzz/engine.ts';
+import type { Random } from '../../fuzz/random.ts';
 
 /** A serial wire that damages frames on it, in both directions: one bit of one byte. */
 
