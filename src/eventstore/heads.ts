@@ -1,7 +1,8 @@
 import { lru } from '../lru.ts';
 import { chainStart } from './hashchain.ts';
+import type { StreamHead } from './port.ts';
 import { noStream } from './revision.ts';
-import type { Storage, StreamHead } from './storage.ts';
+import type { Storage } from './storage.ts';
 
 /** Where each stream ends. What is newer than the index of streams is in memory, as is what was used lately; all else is looked up. */
 
@@ -12,20 +13,30 @@ const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainSt
 
 export type Heads = {
   of(stream: string): StreamHead;
+  /** Position of the newest event of a stream, without a look at the event; 0 when there is none. */
+  end(stream: string): number;
+  /** Keeps what was read elsewhere of the newest event of a stream; nothing when that is not the newest any more. */
+  learn(stream: string, head: StreamHead): void;
   /** @returns what takes it back */
   set(stream: string, head: StreamHead): () => void;
   /** Forgets what the index has. */
   trim(indexedUpTo: number): void;
 };
 
-export function createHeads(storage: Pick<Storage, 'indexedHead'>): Heads {
+export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>): Heads {
   let recent = new Map<string, StreamHead>();
   const cache = lru<StreamHead>(maxCachedHeads);
   let trimmedTo = 0;
+  const known = (stream: string): StreamHead | undefined => recent.get(stream) ?? cache.get(stream);
   return {
+    end: stream => known(stream)?.position ?? storage.indexedEnd(stream) ?? 0,
+    learn(stream, head) {
+      // Whatever is newer than the index is known.
+      if (known(stream) === undefined && storage.indexedEnd(stream) === head.position) cache.set(stream, head);
+    },
     of(stream) {
-      const known = recent.get(stream) ?? cache.get(stream);
-      if (known !== undefined) return known;
+      const here = known(stream);
+      if (here !== undefined) return here;
       const indexed = storage.indexedHead(stream);
       if (indexed === undefined) return emptyStream;
       cache.set(stream, indexed);

@@ -59,6 +59,9 @@ export type Unit = {
   readonly epoch?: number | undefined;
 };
 
+/** Where a stream ends. */
+export type StreamHead = { readonly revision: number; readonly position: number; readonly hash: string };
+
 export type AppendResult = { readonly revision: number; readonly position: number };
 
 export type Subscription = {
@@ -145,6 +148,8 @@ export type EventStore = {
   readStream(stream: string, fromRevision?: number, asKnown?: boolean): Promise<readonly RecordedEvent[]>;
   /** Position of the newest event of a stream that this process knows, under the name that is kept; 0 when there is none. */
   endOf(stream: string): number;
+  /** Keeps what was read elsewhere of the newest event of a stream: the next read or append need not look for it. */
+  learnEnd(stream: string, end: StreamHead): void;
   /** At most `limit` events with position > `after`, oldest first. */
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */

@@ -195,6 +195,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
       return changed;
     },
     indexedUpTo: index.upTo,
+    indexedEnd: index.find,
     indexedHead(stream) {
       const found = index.find(stream);
       if (found === undefined) return undefined;

@@ -1,10 +1,7 @@
 import type { Tile } from '../merkle/edge.ts';
 import type { Hash } from '../merkle/hashing.ts';
-import type { RecordedEvent } from './port.ts';
+import type { RecordedEvent, StreamHead } from './port.ts';
 import type { Seal } from './seal.ts';
-
-/** Where a stream ends. */
-export type StreamHead = { readonly revision: number; readonly position: number; readonly hash: string };
 
 /** One event as a row. `prev` is the position of the previous event of the same stream, 0 for the first. */
 export type Row = {
@@ -37,6 +34,8 @@ export type Storage = {
   indexedUpTo(): number;
   /** Where a stream ended by then; undefined when it had no event. */
   indexedHead(stream: string): StreamHead | undefined;
+  /** Its position alone, without a look at the event. */
+  indexedEnd(stream: string): number | undefined;
   /** Has the index extended behind the scenes when it is far behind. @param newest position */
   extendIndex(newest: number): void;
   /** Whether another process has committed since the last call; inside a transaction, what it says stays true until the end of it. */

@@ -7,9 +7,9 @@ import { createDurability } from './durability.ts';
 import { encodeAppend } from './envelope.ts';
 import type { AppendRequest } from './judge.ts';
 import { createLogTree } from './logTree.ts';
-import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, Subscription } from './port.ts';
+import type { Append, AppendResult, EventStore, ExpectedRevision, RecordedEvent, StreamHead, Subscription } from './port.ts';
 import type { Sealing } from './sealing.ts';
-import type { Blob, Storage, StreamHead } from './storage.ts';
+import type { Blob, Storage } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 import { follow, readTogether, showTogether } from './subscription.ts';
 import { createWriter, type Writer } from './writer.ts';
@@ -155,8 +155,9 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     },
     endOf(stream) {
       requireOpen();
-      return writer.headOf(stream).position;
+      return writer.ends.end(stream);
     },
+    learnEnd: writer.ends.learn,
     async readAll(after, limit) {
       requireOpen();
       writer.catchUp();

@@ -4,14 +4,14 @@ import { leafOfHash } from '../merkle/hashing.ts';
 import { TurnOver } from './committer/turnOver.ts';
 import type { Progress } from './durability.ts';
 import { chainHash } from './hashchain.ts';
-import { createHeads } from './heads.ts';
+import { createHeads, type Heads } from './heads.ts';
 import { type AppendRequest, judge, type Stored } from './judge.ts';
 import { loadEdge } from './logTree.ts';
-import type { AppendResult, Basis } from './port.ts';
+import type { AppendResult, Basis, StreamHead } from './port.ts';
 import { recentIds } from './recentIds.ts';
 import type { Seal } from './seal.ts';
 import { checkFirstSeal, requireSeal, requireSealing, type Sealing } from './sealing.ts';
-import type { Blob, Committer, Storage, StoredId, StreamHead, Taken } from './storage.ts';
+import type { Blob, Committer, Storage, StoredId, Taken } from './storage.ts';
 import { damaged, storeError } from './storeError.ts';
 
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
@@ -48,6 +48,8 @@ export type Outcome = readonly AppendResult[] | Error;
 
 export type Writer = {
   headOf(stream: string): StreamHead;
+  /** As Heads. */
+  readonly ends: Pick<Heads, 'end' | 'learn'>;
   /** Where an event of this id is stored. */
   find(id: string): StoredId | undefined;
   /** What is committed, as far as it is known here. */
@@ -193,6 +195,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
   };
   return {
     headOf: heads.of,
+    ends: heads,
     find: stored.find,
     progress: () => ({ position: newest, hash: newestHash, version }),
     edge,

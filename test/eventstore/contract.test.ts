@@ -36,6 +36,7 @@ async function openShared(): Promise<EventStore> {
     takeEpoch: (...args) => now.takeEpoch(...args),
     readStream: (...args) => now.readStream(...args),
     endOf: stream => now.endOf(stream),
+    learnEnd: (...args) => now.learnEnd(...args),
     readAll: (...args) => now.readAll(...args),
     subscribe: (...args) => now.subscribe(...args),
     hurry() {

@@ -20,6 +20,7 @@ function memoryStorage(): Storage {
     scan() {},
     indexedUpTo: () => 0,
     indexedHead: () => undefined,
+    indexedEnd: () => undefined,
     extendIndex() {},
     changedElsewhere: () => false,
     begin() {

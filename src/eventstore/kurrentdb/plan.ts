@@ -2,9 +2,9 @@ import { NusecError } from '../../errors.ts';
 import { leafOfHash } from '../../merkle/hashing.ts';
 import { chainHash } from '../hashchain.ts';
 import { type AppendRequest, judge, type Stored } from '../judge.ts';
-import type { AppendResult } from '../port.ts';
+import type { AppendResult, StreamHead } from '../port.ts';
 import type { Sealer } from '../seal.ts';
-import type { StoredId, StreamHead } from '../storage.ts';
+import type { StoredId } from '../storage.ts';
 import type { CommitRequest, Outcome, Writer } from '../writer.ts';
 import type { Carrier } from './carrier.ts';
 

@@ -16,8 +16,8 @@ export type StatesAhead = {
 };
 
 export type StreamEnd = readonly [stream: string, position: number];
-/** For each stream; undefined when it is left to whoever decides. */
-export type StatesRead = readonly (Loaded<DeviceState> | undefined)[];
+/** For each stream, with the hash of its newest event; undefined when it is left to whoever decides. */
+export type StatesRead = readonly ((Loaded<DeviceState> & { readonly hash: string }) | undefined)[];
 
 /** @param file of the event store */
 export function readStatesAhead({ store, storedLog }: Context, file: string): StatesAhead {
@@ -41,8 +41,11 @@ export function readStatesAhead({ store, storedLog }: Context, file: string): St
       worker.postMessage(ends satisfies readonly StreamEnd[]);
       const read = await new Promise<StatesRead>(resolve => asked.push(resolve));
       for (const [i, [stream]] of ends.entries()) {
-        const loaded = read[i];
-        if (loaded !== undefined) remember(store, device, stream, loaded);
+        const found = read[i];
+        if (found === undefined) continue;
+        const { hash, ...loaded } = found;
+        remember(store, device, stream, loaded);
+        storedLog.learnEnd(stream, { revision: loaded.revision, position: loaded.position, hash });
       }
     },
     async close() {

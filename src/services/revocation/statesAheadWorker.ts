@@ -3,11 +3,9 @@ import Database from 'better-sqlite3';
 import { fold } from '../../domain/decider.ts';
 import { device } from '../../domain/device.ts';
 import type { DeviceEvent } from '../../domain/deviceEvents.ts';
-import type { DeviceState } from '../../domain/deviceState.ts';
 import { upcast } from '../../domain/upcasters.ts';
 import { decodeEvent } from '../../eventstore/envelope.ts';
 import { rowTextCheck, splitRowText } from '../../eventstore/rowCheck.ts';
-import type { Loaded } from '../../eventstore/stateCache.ts';
 import { streamRows, type WholeRow } from '../../eventstore/streamRows.ts';
 import type { StatesRead, StreamEnd } from './statesAhead.ts';
 
@@ -26,14 +24,14 @@ parentPort?.on('message', (ends: readonly StreamEnd[] | 'close') => {
 });
 
 /** @returns undefined for a stream without events, and for one that is not read as it was stored */
-function stateAt([stream, position]: StreamEnd): Loaded<DeviceState> | undefined {
+function stateAt([stream, position]: StreamEnd): StatesRead[number] {
   const rows = rowsOf(position, 0).toReversed();
   if (rows.length === 0 || !rows.every(isWhole) || rows.some(([, , , , text]) => text.includes(pseudonymMark))) return undefined;
   const events = rows.map(eventIn);
   if (!events.every(event => event.stream === stream)) return undefined;
   // What was stored came out of the same decider, or of an older version of it.
   const state = fold(device, events.map(upcast) as unknown as readonly DeviceEvent[]);
-  return { revision: rows.length - 1, position, state };
+  return { revision: rows.length - 1, position, hash: events.at(-1)?.hash ?? '', state };
 }
 
 const isWhole = ([position, revision, prev, crc, text]: WholeRow, i: number): boolean =>

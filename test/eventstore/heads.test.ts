@@ -1,0 +1,49 @@
+import { describe, expect, it } from 'vitest';
+import { createHeads } from '../../src/eventstore/heads.ts';
+
+/** An index with one stream, whose newest event is at position 7. */
+const indexed = { revision: 3, position: 7, hash: 'read here' };
+const elsewhere = { ...indexed, hash: 'read elsewhere' };
+
+function openHeads() {
+  let looks = 0;
+  const heads = createHeads({
+    indexedEnd: stream => (stream === 'device-1' ? indexed.position : undefined),
+    indexedHead(stream) {
+      looks += 1;
+      return stream === 'device-1' ? indexed : undefined;
+    },
+  });
+  return { ...heads, looks: () => looks };
+}
+
+describe('where a stream ends', () => {
+  it('is known without a look at its newest event', () => {
+    const heads = openHeads();
+    expect(['device-1', 'device-2'].map(heads.end)).toEqual([7, 0]);
+    expect(heads.looks()).toBe(0);
+  });
+
+  it('is taken over from who has read it', () => {
+    const heads = openHeads();
+    heads.learn('device-1', elsewhere);
+    expect(heads.of('device-1')).toEqual(elsewhere);
+    expect(heads.looks()).toBe(0);
+  });
+
+  it('is not taken over where the index has another end, or none', () => {
+    const heads = openHeads();
+    heads.learn('device-1', { ...elsewhere, position: 6 });
+    heads.learn('device-2', elsewhere);
+    expect(heads.of('device-1')).toEqual(indexed);
+    expect(heads.of('device-2')).toMatchObject({ revision: -1 });
+  });
+
+  it('is not taken over where more is known', () => {
+    const heads = openHeads();
+    const newer = { revision: 4, position: 9, hash: 'stored here' };
+    heads.set('device-1', newer);
+    heads.learn('device-1', elsewhere);
+    expect([heads.of('device-1'), heads.end('device-1')]).toEqual([newer, 9]);
+  });
+});
