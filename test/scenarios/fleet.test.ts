@@ -15,8 +15,8 @@ import { makeProject, type TestServer } from '../support/server.ts';
 import { makeMcuFolder } from './mcuFolders.ts';
 
 /** A rollout to a fleet whose links lose every tenth message, whose devices are switched off and on and killed at random, and whose server is killed three
- *  times: it ends with every device upgraded, or named with the reason. `NUSEC_FLEET=100` runs a hundred devices, each in a process of its own (a quarter
- *  of an hour on two cores); without it there are four in one process. */
+ *  times: it ends with every device upgraded, or named with the reason. `NUSEC_FLEET=100` runs a hundred devices, each in a process of its own; without it
+ *  there are four in one process. */
 
 const count = Number(process.env.NUSEC_FLEET ?? 4);
 const perProcess = process.env.NUSEC_FLEET === undefined ? 4 : 1;
