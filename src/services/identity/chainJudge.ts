@@ -5,7 +5,6 @@ import { sha256Hex } from '../../digest.ts';
 import type { DeviceCertificate, LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { ClientTrust } from './clientTrust.ts';
@@ -52,10 +51,10 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
       const known = judged.get(state.uid);
       if (known !== undefined && equalBytes(known.leaf, leaf) && isGood(known)) return known.key;
       const machine = trust.judge(leaf, state.line);
-      const issued = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
-      if (!issued) throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued to this device');
+      const issued = state.certificates.find(({ certificateSha256 }) => certificateSha256 === machine.certificateSha256);
+      if (issued === undefined) throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued to this device');
       const key = publicKeyOf(machine.publicKey).key;
-      judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, untilMs: Date.parse(parseCertificate(leaf).notAfter) });
+      judged.set(state.uid, { leaf, key, serialHex: machine.serialHex, untilMs: Date.parse(issued.notAfter) });
       return key;
     },
     judgeKey(state, publicKey) {
