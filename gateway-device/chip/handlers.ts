@@ -185,6 +185,7 @@ export async function receiptOf(
   const deviceCertificate = chip.data.get('deviceCertificate');
   const unitData = chip.data.get('unitData');
   const configWords = configWordsOf(chip);
+  const secret = chip.otp.read(otpMap.deviceSecret.slot);
   const value: Receipt = {
     uid: chip.uid,
     nonce,
@@ -195,6 +196,7 @@ export async function receiptOf(
     images: [...imageOf(imageIds.bl2, boot.bl2), ...imageOf(imageIds.bl3, boot.app)],
     bootCount: chip.bootCount(),
     otpSha256: otpHash(chip),
+    ...(secret && { secretOtpSha256: sha256(secret) }),
     ...(encryptionKey && { encryptionKey }),
     ...(objId && { objId }),
     ...(unitData && { unitDataSha256: sha256(unitData) }),

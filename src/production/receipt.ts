@@ -31,6 +31,8 @@ const receipt = record({
   unitDataSha256: optionalField(13, hash32),
   /** CONFIG0 to CONFIG3 as they are in the chip; absent when nothing was written there. */
   configWords: optionalField(14, configWords),
+  /** SHA-256 of OTP slot 5, which holds a hash itself; absent when it is not burned, and from bootloaders that are older than it. */
+  secretOtpSha256: optionalField(15, hash32),
 });
 export type Receipt = CodecType<typeof receipt>;
 

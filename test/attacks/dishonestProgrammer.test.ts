@@ -217,15 +217,17 @@ describe('what is burned', () => {
     covers('T9', 'T11', 'T29');
     const [bent, chip] = [await started('meter'), new Chip()];
     await bent.build(chip, 'application-key');
-    const { publicKey } = await bent.ask(`units/${chip.grantId}/application-key`);
+    const { publicKey, unlockSha256 } = await bent.ask(`units/${chip.grantId}/application-key`);
     const lock = async (facts: Parameters<Chip['receipt']>[1]) =>
       bent.code(`units/${chip.grantId}/locked`, { receipt: await lockNonce(chip)(facts) });
     for (const slot of [otpMap.rootCaHash, otpMap.icaHash, otpMap.bootKeyX, otpMap.applicationKeyHash])
       expect(await lock({ otpSha256: await otpOf(chip, publicKey, slot.slot) }), `slot ${slot.slot}`).toBe('RECEIPT_REFUSED');
+    expect(await lock({ secretOtpSha256: sha256(sha256(new Uint8Array(1))) }), 'the password of somebody else').toBe('RECEIPT_REFUSED');
     expect(await lock({ otpMask: 0 })).toBe('RECEIPT_REFUSED');
     expect(await plant.alarms()).toContain('OTP_FOREIGN');
     expect(await streamOf(chip.party.uid)).not.toContain('DebugLocked');
-    expect(await lock({ otpSha256: await otpOf(chip, publicKey) })).toBe(200);
+    const secretOtpSha256 = sha256(fromHex(unlockSha256));
+    expect(await lock({ otpSha256: await otpOf(chip, publicKey), secretOtpSha256 })).toBe(200);
   });
 
   it('is asked for again when the unit is committed (T29)', async () => {

@@ -103,11 +103,16 @@ async function givenOtp(ctx: Context, state: LivingDevice): Promise<ReadonlyMap<
  *  A bootloader from before does not say; there the programmer's read-back is all that is known.
  *  @throws NusecError RECEIPT_REFUSED, with an alarm about the programmer */
 export async function requireOwnOtp({ ctx, alarms }: Parts, state: LivingDevice, receipt: Receipt, programmer: string): Promise<void> {
-  if (receipt.otpSha256 === undefined) return;
   const given = await givenOtp(ctx, state);
-  if (equalBytes(receipt.otpSha256, sha256(publicOtp(slot => given.get(slot))))) return;
+  const isOwn = receipt.otpSha256 === undefined || equalBytes(receipt.otpSha256, sha256(publicOtp(slot => given.get(slot))));
+  if (isOwn && (await isOwnSecret(ctx, state, receipt))) return;
   await alarms.raise({ code: 'OTP_FOREIGN', subject: programmer, detail: `what is burned into ${state.uid} is not what the server gave` });
   throw new NusecError('RECEIPT_REFUSED', 'what is burned is not what the server gave');
+}
+
+/** Else nobody could open the debug port for a repair, or somebody else could. */
+async function isOwnSecret(ctx: Context, { uid }: LivingDevice, { secretOtpSha256 }: Receipt): Promise<boolean> {
+  return secretOtpSha256 === undefined || equalBytes(secretOtpSha256, sha256(await unlockPasswordHash(ctx, uid)));
 }
 
 /** Coordinates of the key must have been read back; anchors when they are reported. */
