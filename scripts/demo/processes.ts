@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 const command = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 /** Time limits that end a process that hangs, also on a busy machine. */
-const readyTimeoutMs = 60_000;
-export const stopTimeoutMs = 30_000;
+const readyTimeoutMs = 180_000;
+export const stopTimeoutMs = 90_000;
 const commandTimeoutMs = 120_000;
 const maxKeptLines = 2_000;
 
