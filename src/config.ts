@@ -36,6 +36,17 @@ const mqttLimits = z.strictObject({
   controlPacketBurst: z.exactOptional(count),
 });
 
+const bytesPerSecond = z
+  .number()
+  .int()
+  .min(64 * 1024)
+  .max(2 ** 40);
+/** Firmware that goes out, over the defaults of `src/services/firmware/byteBudget.ts`. */
+const otaLimits = z.strictObject({
+  deviceBytesPerSecond: z.exactOptional(bytesPerSecond),
+  totalBytesPerSecond: z.exactOptional(bytesPerSecond),
+});
+
 /** Plain HTTP only on this machine: everybody else could answer as the provider. */
 const isTrustworthy = (url: string): boolean => /^(https:\/\/|http:\/\/(localhost|127\.0\.0\.1|\[::1\])[:/])/.test(url);
 const openId = z.strictObject({
@@ -79,6 +90,7 @@ const settingsSchema = z.strictObject({
   httpsTls12: z.stringbool().or(z.boolean()).default(false),
   mqttTls12: z.stringbool().or(z.boolean()).default(false),
   mqttLimits: z.preprocess(jsonIn, mqttLimits).default({}),
+  otaLimits: z.preprocess(jsonIn, otaLimits).default({}),
   /** Folder of the sockets at which a TLS terminator of this machine hands MQTT connections on (docs/mqtt.md). Without it there is none. */
   mqttProxyFolder: z.string().min(1).optional(),
   /** TCP connections to the HTTPS port, and to that of CRLs and OCSP; beyond it those of the fullest address are ended. */
@@ -160,6 +172,7 @@ const environment = {
   httpsTls12: 'NUSEC_HTTPS_TLS12',
   mqttTls12: 'NUSEC_MQTT_TLS12',
   mqttLimits: 'NUSEC_MQTT_LIMITS',
+  otaLimits: 'NUSEC_OTA_LIMITS',
   mqttProxyFolder: 'NUSEC_MQTT_PROXY_FOLDER',
   httpsConnections: 'NUSEC_HTTPS_CONNECTIONS',
   sharePorts: 'NUSEC_SHARE_PORTS',

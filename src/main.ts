@@ -118,7 +118,10 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const peers = createPeers<PeerAnswers>(peerQuestions, randomUUID());
   const attestations = own('log of attestations', openAttestationLog(attestationsFile(dataDir)));
   const sharing = sealed && own('shared attestations', shareAttestations({ ctx, alarms, attestations, objects: sealed, peers }, dataDir));
-  const field = own('field', await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations }));
+  const field = own(
+    'field',
+    await startField({ ctx, alarms, revocations, trust, channel: channel.channel, peers, attestations, otaLimits: settings.otaLimits }),
+  );
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, peers, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, { allowTls12: settings.mqttTls12, limits: settings.mqttLimits }));
   shareWrongTokens({ ctx, alarms }, peers);

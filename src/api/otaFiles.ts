@@ -1,8 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createRoute, z } from '@hono/zod-openapi';
-import { concat, toHex } from '../bytes.ts';
+import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { sealedBlockAt, sealedFileBytes, sealedTogetherBytes } from '../ota/blocks.ts';
-import { blockCount, type OtaJob } from '../ota/otaJob.ts';
+import { sealedFileBytes } from '../ota/blocks.ts';
+import { type Span, sealedFile } from '../services/firmware/sealedFile.ts';
 import type { Resource } from './app.ts';
 import { bytesAnswer, idField } from './fields.ts';
 
@@ -13,7 +14,8 @@ import { bytesAnswer, idField } from './fields.ts';
 const maxPerDevice = 2;
 const maxAtOnce = 256;
 
-type Span = { readonly first: number; readonly last: number };
+/** Before a file that has waited for its turn for too long tries again. */
+const turnPauseMs = 1000;
 
 export const otaFilesResource: Resource = (api, { field }, auth) => {
   const sending = new Map<string, number>();
@@ -54,8 +56,14 @@ export const otaFilesResource: Resource = (api, { field }, auth) => {
     if (span === 'beyond') return c.body(null, 416, { ...headers, 'Content-Range': `bytes */${bytes}` });
     const { first, last } = span ?? { first: 0, last: bytes - 1 };
     const part = span === undefined ? {} : { 'Content-Range': `bytes ${first}-${last}/${bytes}` };
-    const seal = (index: number) => field.delivery.block(uid, otaJobId, index, job.blockBytes);
-    const body = blocksOf(job, { first, last }, seal, begin(uid));
+    const sealed = {
+      job,
+      turn: async (bytes: number) => {
+        while (!(await field.delivery.turn(uid, bytes))) await sleep(turnPauseMs);
+      },
+      seal: (index: number) => field.delivery.block(uid, otaJobId, index, job.blockBytes),
+    };
+    const body = sealedFile(sealed, { first, last }, begin(uid));
     return c.body(body, span === undefined ? 200 : 206, { ...headers, ...part, 'Content-Length': String(last - first + 1) });
   });
 };
@@ -68,39 +76,4 @@ function spanOf(header: string | undefined, bytes: number): Span | 'beyond' | un
   const last = from === '' || to === '' ? bytes - 1 : Math.min(Number(to), bytes - 1);
   if (to !== '' && from !== '' && Number(to) < first) return undefined;
   return first >= bytes || (from === '' && Number(to) === 0) ? 'beyond' : { first, last };
-}
-
-/** Blocks are sealed as the device takes them. @param ended called once, however it ends */
-function blocksOf(job: OtaJob, { first, last }: Span, seal: (index: number) => Uint8Array, ended: () => void): ReadableStream<Uint8Array> {
-  const [, sealedBytes] = sealedBlockAt(job, 0);
-  let index = Math.floor(first / sealedBytes);
-  let isOver = false;
-  const end = (): void => {
-    if (!isOver) ended();
-    isOver = true;
-  };
-  return new ReadableStream<Uint8Array>(
-    {
-      pull(controller) {
-        try {
-          const parts: Uint8Array[] = [];
-          for (let bytes = 0; bytes === 0 || bytes + sealedBytes <= sealedTogetherBytes; index += 1) {
-            const [start] = sealedBlockAt(job, index);
-            if (start > last || index >= blockCount(job)) break;
-            const part = seal(index).subarray(Math.max(0, first - start), last + 1 - start);
-            parts.push(part);
-            bytes += part.length;
-          }
-          if (parts.length > 0) return controller.enqueue(concat(...parts));
-          end();
-          controller.close();
-        } catch (error) {
-          end();
-          controller.error(error);
-        }
-      },
-      cancel: end,
-    },
-    { highWaterMark: 0 },
-  );
 }

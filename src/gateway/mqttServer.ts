@@ -108,7 +108,7 @@ function handlersFor({ ctx, alarms, field, channel, peers }: GatewayParts): Hand
     evidence: evidenceHandler(channel),
     order: orderHandler(channel, field.decommissions),
     job: jobHandler(ctx, field.delivery),
-    ota: otaHandler(field.delivery, now),
+    ota: otaHandler(field.delivery),
     trust: trustHandler(channel),
     csr: certificateHandler({ certify, now, peers }),
     lwt: acknowledge,

@@ -7,14 +7,15 @@ import type { Keystore } from './port.ts';
 export type SigningLimits = Readonly<Record<string, number>>;
 export type SigningAlarm = { readonly keyId: string; readonly signatures: number; readonly limitPerMinute: number };
 
-/** The root signs issuing CAs and trust bundles; an issuing CA keeps up with a factory; a boot key signs an image now and then. */
+/** The root signs issuing CAs and trust bundles; an issuing CA and grants keep up with a factory, OTA jobs with the start of a large rollout; a boot key
+ *  signs an image now and then. */
 export const defaultSigningLimits: SigningLimits = {
   'root/': 30,
   'ica/': 30_000,
   'package/': 1_200,
-  'grant/': 1_200,
+  'grant/': 6_000,
   'order/': 1_200,
-  'ota-job/': 1_200,
+  'ota-job/': 30_000,
   'report/': 1_200,
   'boot/': 60,
   '': 30_000,

@@ -1,25 +1,20 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fromHex } from '../../bytes.ts';
 import { decodeAs, encodeAs } from '../../cbor/schema.ts';
 import { NusecError } from '../../errors.ts';
 import { otaBlock, otaQuestion } from '../../mqttMessages.ts';
 import { sealedTogetherBytes } from '../../ota/blocks.ts';
 import type { OtaDelivery } from '../../services/firmware/otaDelivery.ts';
-import { type ByteLimits, createByteBudget, defaultByteLimits } from '../broker/byteBudget.ts';
 import type { Handler } from '../broker/handler.ts';
 import { decided } from './decided.ts';
 
 /** up/ota/{otaJobId}, QoS 0: a run of blocks is asked for; each goes out as one dn/ota, QoS 0. What is lost the device asks for again. Bytes are
  *  limited per device and in total: waiting here keeps the device's next question unread. Beyond the longest wait nothing is sent. */
-export const otaHandler = (delivery: Pick<OtaDelivery, 'block'>, now: () => number, limits: ByteLimits = defaultByteLimits): Handler => {
-  const budget = createByteBudget(limits);
-  return decided(async ({ uid, path, payload, reply }) => {
+export const otaHandler = (delivery: Pick<OtaDelivery, 'turn' | 'block'>): Handler =>
+  decided(async ({ uid, path, payload, reply }) => {
     const [offerId = ''] = path;
     if (!/^[0-9a-f]{32}$/.test(offerId)) throw new NusecError('BAD_REQUEST', 'an OTA job id is 32 hex digits');
     const { cid, first, count, blockBytes } = decodeAs(otaQuestion, payload);
-    const waitMs = budget.take(uid, count * blockBytes, now());
-    if (waitMs === undefined) return;
-    if (waitMs > 0) await sleep(waitMs);
+    if (!(await delivery.turn(uid, count * blockBytes))) return;
     const otaJobId = fromHex(offerId);
     const together = Math.max(1, Math.floor(sealedTogetherBytes / blockBytes));
     for (let next = first; next < first + count; next += together) {
@@ -33,4 +28,3 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'block'>, now: () => numb
       if (taken.includes(false)) return;
     }
   });
-};

@@ -28,6 +28,7 @@ import { devicePolicy } from '../field/attestationPolicy.ts';
 import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
 import { isOneOf } from '../field/evidenceGathering.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
+import { type ByteLimits, createByteBudget, defaultByteLimits } from './byteBudget.ts';
 import { lineIn } from './lines.ts';
 import type { OtaImages, PreparedJob } from './otaImage.ts';
 
@@ -43,6 +44,8 @@ export type OtaDelivery = {
   deliver(uid: string, cid?: number): Promise<void>;
   /** The device has connected again: its old block key is no longer there. */
   forget(uid: string): void;
+  /** Waits until so many bytes may go to the device, in whatever way they go. @returns false when that would be too long: nothing is taken then */
+  turn(uid: string, bytes: number): Promise<boolean>;
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST, PROJECTION_BEHIND (what would end the delivery is not seen) */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
   /** The outstanding job of a device, for the machine that has it on a wire. @throws NusecError as OtaImages.prepare */
@@ -63,6 +66,8 @@ export type OtaParts = {
   readonly chainJudge: ChainJudge;
   readonly queue: PerDeviceQueue;
   readonly images: OtaImages;
+  /** Over `defaultByteLimits`. */
+  readonly limits?: Partial<ByteLimits> | undefined;
 };
 
 type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel; readonly offer: Offer; readonly line: string };
@@ -73,6 +78,7 @@ const by = 'system:ota';
 export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   const { ctx, channel } = parts;
   const open = lru<OpenDelivery>(maxOpenDeliveries);
+  const budget = createByteBudget({ ...defaultByteLimits, ...parts.limits });
   const underway = new Map<string, { cid: number | undefined; done: Promise<void> }>();
   /** Rises with every event that ends deliveries: what was judged before it is judged again. */
   let endings = 0;
@@ -150,6 +156,11 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       return mine.done;
     },
     forget: uid => open.delete(uid),
+    async turn(uid, bytes) {
+      const waitMs = budget.take(uid, bytes, performance.now());
+      if (waitMs) await sleep(waitMs);
+      return waitMs !== undefined;
+    },
     block(uid, offerId, index, blockBytes) {
       const delivery = openOf(uid, offerId);
       const { job, delivery: image } = delivery.prepared;

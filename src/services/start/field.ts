@@ -17,6 +17,7 @@ import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundle
 import { createPresence, type Presence } from '../field/presence.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
 import { type Bridge, createBridge } from '../firmware/bridge.ts';
+import type { ByteLimits } from '../firmware/byteBudget.ts';
 import { startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
@@ -58,6 +59,8 @@ export type FieldParts = {
   readonly attestations: AttestationLog;
   /** SPDM exchanges in parallel; default: 64. */
   readonly spdmQueue?: QueueLimits;
+  /** Over the defaults. */
+  readonly otaLimits?: Partial<ByteLimits>;
 };
 
 /** SPDM exchanges in parallel with devices that answer; beyond it devices wait. */
@@ -98,7 +101,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const attestation = createClusterAttestation(ownAttestation, channel, peers);
   peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
   const images = createOtaImages(ctx, alarms);
-  const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images }));
+  const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images, limits: parts.otaLimits }));
   const decommissions = createDecommissions({ ctx, alarms, channel: cluster, revocations });
   const connected = createConnectedDevices(channel);
   const bundles = own('device bundles', startDeviceBundles({ ctx, alarms, channel, connected }));

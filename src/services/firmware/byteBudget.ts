@@ -1,6 +1,7 @@
 /** Bytes per second, for each device and for all together, with a burst of one second. Taking says how long to wait first. */
 export type ByteBudget = {
-  /** @returns milliseconds to wait before the bytes go out; undefined when that would be longer than `maxWaitMs`: then nothing is taken */
+  /** @param nowMs of a clock that never goes back
+   *  @returns milliseconds to wait before the bytes go out; undefined when that would be longer than `maxWaitMs`: then nothing is taken */
   take(uid: string, bytes: number, nowMs: number): number | undefined;
 };
 
