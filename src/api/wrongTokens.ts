@@ -3,6 +3,7 @@ import { NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 import type { Parts } from '../services/base/alarms.ts';
 import type { Context } from '../services/base/context.ts';
+import { areWithin } from '../times.ts';
 
 /** Wrong tokens are counted for each address, by all server processes together: from a limit on they are answered slowly, and somebody gets to
  *  know. A right token is never held back, so nobody locks out others who share an address. Tokens are 32 random bytes: this is for the log, not for the arithmetic. */
@@ -55,7 +56,7 @@ function watchWrongTokens({ ctx, alarms }: Parts): WrongTokens {
   let tell = (_: string): void => undefined;
   const note = (address: string): number => {
     const before = counts.get(address);
-    const isOpen = before !== undefined && now() - before.sinceMs < windowMs;
+    const isOpen = before !== undefined && areWithin(windowMs, now(), before.sinceMs);
     const next = isOpen ? { ...before, count: before.count + 1 } : { sinceMs: now(), count: 1 };
     counts.set(address, next);
     return next.count;

@@ -1,4 +1,4 @@
-import { minuteMs } from '../times.ts';
+import { areWithin, minuteMs } from '../times.ts';
 import type { IsoTime } from './actor.ts';
 import { type AllotmentEvent, type ExportedPackage, type LedgerSegment, ledgerGenesisHex, type Unit } from './allotmentEvents.ts';
 import { type BucketMap, emptyBucketMap, getEntry, withEntry, withoutEntry } from './bucketMap.ts';
@@ -147,10 +147,10 @@ export function remainingUnits(state: AllotmentState): number {
 
 /** What has been counted in the window that is open at `now`. */
 export const countIn = ({ sinceMs, count }: Window, now: IsoTime, windowMs: number): number =>
-  Date.parse(now) - sinceMs < windowMs ? count : 0;
+  areWithin(windowMs, Date.parse(now), sinceMs) ? count : 0;
 
 const counted = (window: Window, atMs: number, windowMs: number): Window =>
-  atMs - window.sinceMs < windowMs ? { ...window, count: window.count + 1 } : { sinceMs: atMs, count: 1 };
+  areWithin(windowMs, atMs, window.sinceMs) ? { ...window, count: window.count + 1 } : { sinceMs: atMs, count: 1 };
 
 export function evolveAllotment(state: AllotmentState, event: AllotmentEvent): AllotmentState {
   if (event.type === 'AllotmentOpened') return opened(event.data);

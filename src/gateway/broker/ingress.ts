@@ -37,12 +37,13 @@ export function createIngress(options: IngressOptions) {
   return {
     receive(session: Session, packet: Publish, acknowledge: () => void): void {
       const now = options.now();
-      const readyAt = now + Math.max(reserveMs(session.publishBucket, now), reserveMs(session.byteBucket, now, packet.payload.length));
+      const waitMs = Math.max(reserveMs(session.publishBucket, now), reserveMs(session.byteBucket, now, packet.payload.length));
       session.enqueue(
         laneOf(session, packet),
         async () => {
           await session.online.promise;
-          const delayMs = readyAt - options.now();
+          // Not longer than it was said, though the clock may be set back meanwhile.
+          const delayMs = Math.min(waitMs, now + waitMs - options.now());
           if (delayMs > 0) await sleep(delayMs);
           return session.ending === undefined ? process(options, session, packet) : 'drop';
         },

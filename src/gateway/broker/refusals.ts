@@ -1,4 +1,5 @@
 import { type ErrorCode, NusecError } from '../../errors.ts';
+import { areWithin } from '../../times.ts';
 
 /** What becomes of a message that is refused (docs/mqtt.md). A message that can never be accepted is acknowledged: a standard client sends what is
  *  not acknowledged again on every connection, for ever. */
@@ -52,7 +53,7 @@ export function createAnswered() {
     /** Whether to answer now. @param cause family, code and cid @param now Unix ms */
     isDue(cause: string, now: number): boolean {
       const before = last.get(cause);
-      if (before !== undefined && now - before < windowMs) return false;
+      if (before !== undefined && areWithin(windowMs, now, before)) return false;
       last.delete(cause);
       last.set(cause, now);
       if (last.size > maxCauses) last.delete(last.keys().next().value as string);

@@ -1,7 +1,7 @@
 import { chmodSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { lru } from '../../lru.ts';
-import { minuteMs } from '../../times.ts';
+import { areWithin, minuteMs } from '../../times.ts';
 
 /** When each token was used last, to the minute, so that forgotten ones are found. In a file of its own, for all server processes: a use is no event.
  *  It can be deleted. */
@@ -32,7 +32,7 @@ export function openTokenUse(file: string, now: () => number): TokenUse {
   return {
     used(tokenSha256) {
       const at = now();
-      if (at - (written.get(tokenSha256) ?? Number.NEGATIVE_INFINITY) < minuteMs) return;
+      if (areWithin(minuteMs, at, written.get(tokenSha256) ?? Number.NEGATIVE_INFINITY)) return;
       written.set(tokenSha256, at);
       write.run(tokenSha256, new Date(at).toISOString());
     },

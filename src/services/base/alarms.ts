@@ -3,7 +3,7 @@ import type { Trouble } from '../../eventstore/followers.ts';
 import type { ExpectedRevision } from '../../eventstore/port.ts';
 import { historyOf, newEvent } from '../../eventstore/recorded.ts';
 import { RevisionConflict } from '../../eventstore/revision.ts';
-import { dayMs } from '../../times.ts';
+import { areWithin, dayMs } from '../../times.ts';
 import type { Context } from './context.ts';
 import { nowIso } from './context.ts';
 
@@ -48,7 +48,7 @@ export function createAlarms(ctx: Context): Alarms {
   const raiseDaily = async (alarm: Alarm): Promise<void> => {
     const raised = await historyOf(ctx.store, streamOf(alarm.subject), 'AlarmRaised');
     const before = raised.findLast(({ data }) => data.code === alarm.code);
-    if (before !== undefined && ctx.clock().getTime() - Date.parse(before.at) < dayMs) return;
+    if (before !== undefined && areWithin(dayMs, ctx.clock().getTime(), Date.parse(before.at))) return;
     await append(alarm, raised.at(-1)?.revision ?? 'none').catch(error => {
       if (!(error instanceof RevisionConflict)) throw error;
     });
@@ -59,7 +59,7 @@ export function createAlarms(ctx: Context): Alarms {
       const { code, subject } = alarm;
       const name = `${code} ${subject}`;
       const now = ctx.clock().getTime();
-      if (pause !== 'always' && now - (last.get(name) ?? Number.NEGATIVE_INFINITY) < pauseMs) return;
+      if (pause !== 'always' && areWithin(pauseMs, now, last.get(name) ?? Number.NEGATIVE_INFINITY)) return;
       last.delete(name);
       last.set(name, now);
       if (last.size > maxRemembered) last.delete(last.keys().next().value as string);

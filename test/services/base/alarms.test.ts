@@ -43,6 +43,19 @@ it('raises a daily alarm once a day for all processes together, also after a res
   expect(await codes()).toEqual([alarm.code, alarm.code]);
 });
 
+it('pauses no longer when the clock is set back', async () => {
+  const alarms = createAlarms(ctx);
+  aheadMs = 30 * dayMs;
+  await alarms.raise(alarm);
+  await alarms.raise(alarm, 'daily');
+  aheadMs = 0;
+  await alarms.raise(alarm);
+  expect(await codes()).toEqual([alarm.code, alarm.code]);
+  await alarms.raise(alarm);
+  await alarms.raise(alarm, 'daily');
+  expect(await codes()).toEqual([alarm.code, alarm.code]);
+});
+
 it('raises a daily alarm whatever else is raised about the same subject', async () => {
   const alarms = createAlarms(ctx);
   await alarms.raise({ ...alarm, code: 'OTHER' });
