@@ -43,8 +43,8 @@ export function openOrderChannel(context: StageContext, client: OrderClient, now
 
 /** Until the server has it durably (PUBACK), over as many connections as it takes. */
 async function deliver(client: OrderClient, reply: Uint8Array): Promise<void> {
-  const deadline = Date.now() + receiptDeliveryMs;
-  while (Date.now() < deadline) {
+  const deadline = performance.now() + receiptDeliveryMs;
+  while (performance.now() < deadline) {
     const sent = await client.publish('order', reply).then(
       () => true,
       () => false,
