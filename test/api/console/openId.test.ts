@@ -48,6 +48,9 @@ const call = (token: string, method: string, path: string, body?: object) =>
     ...(body && { body: JSON.stringify(body) }),
   });
 
+const fleetAs = (cookie: string) =>
+  exchange(`${server.url}/console/fleet`, { ca: server.rootPem, headers: { Cookie: `__Host-nusec=${cookie}` } });
+
 /** At the provider's own pages. */
 async function throughProvider(page: Page, sub: string): Promise<void> {
   await page.fill('input[name=login]', sub);
@@ -76,9 +79,13 @@ describe('a person of the provider', () => {
     await atHome(again);
     const { operators } = (await call(server.alice, 'GET', '/v1/operators')).json as { operators: { name: string; roles: string[] }[] };
     expect(operators.filter(({ name }) => name.startsWith('aldo'))).toMatchObject([{ name: 'aldo', roles: ['auditor'] }]);
+    const cookie = (await again.context().cookies()).find(({ name }) => name === '__Host-nusec')?.value ?? '';
+    expect((await fleetAs(cookie)).status).toBe(200);
     expect((await call(server.alice, 'DELETE', '/v1/operators/aldo')).status).toBe(204);
-    await again.goto(`${server.url}/console/fleet`);
-    expect(again.url()).toContain('/console/sign-in');
+    // The page hears of the change by itself, and may be there before this.
+    await again.goto(`${server.url}/console/fleet`).catch(() => undefined);
+    await again.waitForURL('**/console/sign-in');
+    expect((await fleetAs(cookie)).headers.location).toContain('/console/sign-in');
     expect(await refusal(await arrive('aldo-1'))).toContain('removed');
   });
 
