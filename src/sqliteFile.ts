@@ -1,3 +1,5 @@
+import { close, fdatasync, openSync } from 'node:fs';
+import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 
 /** What every room that keeps a SQLite file does with it. */
@@ -34,4 +36,22 @@ export function reading<Result>(file: string, read: (db: Database) => Result): R
   } finally {
     db.close();
   }
+}
+
+const fdatasyncLater = promisify(fdatasync);
+const closeLater = promisify(close);
+
+/** The write-ahead log of a file that is open in WAL mode, to be synchronised outside of the event loop. */
+export function openLog(file: string) {
+  // SQLite's locks are on other files: closing this one drops none.
+  const log = openSync(`${file}-wal`, 'r+');
+  let closing: Promise<void> | undefined;
+  return {
+    /** Resolves when everything committed before the call is on the disk. @throws as fdatasync: what was not confirmed may be lost, also after another try */
+    sync: (): Promise<void> => fdatasyncLater(log),
+    close(): Promise<void> {
+      closing ??= closeLater(log);
+      return closing;
+    },
+  };
 }

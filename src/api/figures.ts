@@ -133,6 +133,7 @@ const ofFleet = ({ ctx }: Services): readonly Figure[] => [
 function ofAttestation({ ctx, attestations }: Services): readonly Figure[] {
   const lagNow = createAttestationLag(ctx, attestations);
   const schedulesNow = createScheduleView(ctx, attestations);
+  const scheduledNow = async () => (await schedulesNow()).filter(({ everyHours }) => everyHours !== undefined);
   return [
     {
       name: 'nusec_devices_attested',
@@ -151,19 +152,13 @@ function ofAttestation({ ctx, attestations }: Services): readonly Figure[] {
       name: 'nusec_attestation_schedule_lag_devices',
       help: 'Devices in service whose attestation is due by the schedule of their line; counted once a minute',
       labels: ['line'],
-      async read() {
-        const scheduled = (await schedulesNow()).filter(({ everyHours }) => everyHours !== undefined);
-        return scheduled.map(({ line, left }) => [{ line }, left] as const);
-      },
+      read: async () => (await scheduledNow()).map(({ line, left }) => [{ line }, left] as const),
     },
     {
       name: 'nusec_attestation_overdue_devices',
       help: 'Devices in service that were not attested within two periods of the schedule of their line; counted once a minute',
       labels: ['line'],
-      async read() {
-        const scheduled = (await schedulesNow()).filter(({ everyHours }) => everyHours !== undefined);
-        return scheduled.map(({ line, overdueDevices }) => [{ line }, overdueDevices] as const);
-      },
+      read: async () => (await scheduledNow()).map(({ line, overdueDevices }) => [{ line }, overdueDevices] as const),
     },
   ];
 }

@@ -4,11 +4,10 @@ import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { transaction } from '../sqliteFile.ts';
-import { decodeEvent } from './envelope.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import type { EventStore, RecordedEvent } from './port.ts';
-import { createChecked, rowCheck, rowText, rowTextCheck, splitRowText } from './rowCheck.ts';
+import { createChecked, rowCheck, rowText } from './rowCheck.ts';
 import { createSealer } from './seal.ts';
 import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
@@ -17,7 +16,7 @@ import { treeRows } from './sqliteTree.ts';
 import type { Committer, Storage, StoredId } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
-import { streamRows, type WholeRow } from './streamRows.ts';
+import { eventIn, isIntact, streamRows, type WholeRow } from './streamRows.ts';
 import { startUpkeep, type Upkeep } from './upkeep.ts';
 import { openWal } from './wal.ts';
 
@@ -141,16 +140,16 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     checked.add(position);
   };
   /** As `check`. */
-  const decodeWhole = ([position, revision, prev, crc, text]: WholeRow): RecordedEvent => {
+  const decodeWhole = (row: WholeRow): RecordedEvent => {
+    const [position, revision, , , text] = row;
     if (!checked.has(position)) {
-      if (rowTextCheck(position, revision, prev, text) !== crc)
+      if (!isIntact(row))
         throw damaged(
           `the event at position ${position} (stream ${text.slice(0, text.indexOf(' '))}, revision ${revision}) is not what was stored`,
         );
       checked.add(position);
     }
-    const { stream, id, hash, body } = splitRowText(text);
-    return decodeEvent(position, stream, revision, id, hash, body);
+    return eventIn(row);
   };
   // A write lock that another process holds is waited for in commitQueue.ts, not here.
   const waitForNobody = db.prepare('PRAGMA busy_timeout = 0');

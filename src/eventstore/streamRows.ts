@@ -1,10 +1,21 @@
 import type Database from 'better-sqlite3';
-import { rowText } from './rowCheck.ts';
+import { decodeEvent } from './envelope.ts';
+import type { RecordedEvent } from './port.ts';
+import { rowText, rowTextCheck, splitRowText } from './rowCheck.ts';
 
 /** The events of a stream as the store's file has them. */
 
 /** `text` as `rowText` puts it together. */
 export type WholeRow = [position: number, revision: number, prev: number, crc: number, text: string];
+
+/** Whether a row is as it was stored. */
+export const isIntact = ([position, revision, prev, crc, text]: WholeRow): boolean => rowTextCheck(position, revision, prev, text) === crc;
+
+/** @throws NusecError STORE_DAMAGED when the text is no longer an event */
+export function eventIn([position, revision, , , text]: WholeRow): RecordedEvent {
+  const { stream, id, hash, body } = splitRowText(text);
+  return decodeEvent(position, stream, revision, id, hash, body);
+}
 
 /** @returns reads from the event at a position back to a revision of the same stream, newest first */
 export function streamRows(db: Database): (position: number, fromRevision: number) => readonly WholeRow[] {

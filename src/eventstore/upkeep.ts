@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { moduleBeside } from '../entry.ts';
+import { endWorker, moduleBeside } from '../entry.ts';
 
 /** Work on the store's file that takes long and waits for the disk: in a thread of its own, which begins with the first of it. */
 export type Upkeep = {
@@ -38,11 +37,9 @@ export function startUpkeep(data: UpkeepData): Upkeep {
     },
     async close() {
       if (worker === undefined) return;
-      const ended = once(worker, 'exit');
-      worker.ref();
-      worker.postMessage('close' satisfies UpkeepTask);
+      const ending = worker;
       worker = undefined;
-      await ended;
+      await endWorker(ending);
     },
   };
 }

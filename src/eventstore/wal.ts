@@ -1,5 +1,4 @@
-import { close, fdatasync, openSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { openLog } from '../sqliteFile.ts';
 import type { Upkeep } from './upkeep.ts';
 
 /** The write-ahead log of the store's file, beside SQLite: synchronising it outside the event loop, and having it moved into the main file before
@@ -9,9 +8,6 @@ import type { Upkeep } from './upkeep.ts';
 const checkpointBytes = 4 * 1024 * 1024;
 /** A page of a commit is at least this, whatever the event. */
 const commitBytes = 8192;
-
-const fdatasyncLater = promisify(fdatasync);
-const closeLater = promisify(close);
 
 export type Wal = {
   /** Resolves when everything committed before the call is on the disk. */
@@ -23,17 +19,15 @@ export type Wal = {
 
 /** @param file of the store, open and in WAL mode */
 export function openWal(file: string, upkeep: Upkeep): Wal {
-  // SQLite's locks are on other files: closing this one drops none.
-  const log = openSync(`${file}-wal`, 'r+');
+  const log = openLog(file);
   let written = 0;
   return {
-    sync: () => fdatasyncLater(log),
+    ...log,
     committed(bytes) {
       written += bytes + commitBytes;
       if (written < checkpointBytes) return;
       written = 0;
       upkeep.run('checkpoint');
     },
-    close: () => closeLater(log),
   };
 }

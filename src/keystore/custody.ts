@@ -1,8 +1,7 @@
-import { close, closeSync, fdatasync, openSync } from 'node:fs';
-import { promisify } from 'node:util';
+import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
-import { transaction } from '../sqliteFile.ts';
+import { openLog, transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
@@ -84,7 +83,7 @@ export function openCustody(file: string): Custody {
   const perKek = database.prepare<{ kek_id: string; keys: number }>(
     'SELECT kek_id, count(*) AS keys FROM custody_key WHERE wrapped IS NOT NULL GROUP BY kek_id',
   );
-  const log = openLog(file);
+  const log = openOwnLog(file);
   const batcher = createBatcher(createCommit(database, log.sync));
 
   return {
@@ -138,27 +137,20 @@ export function openCustody(file: string): Custody {
 
 type Change = { readonly erases: boolean; run(): CustodyKey | NusecError };
 
-const fdatasyncLater = promisify(fdatasync);
-const closeLater = promisify(close);
-
-/** SQLite's write-ahead log, synchronised outside of the event loop. SQLite's locks are on other files: closing this one drops none. */
-function openLog(file: string) {
-  const log = openSync(`${file}-wal`, 'r+');
+/** The log of the custody. After one failure nothing is confirmed any more. */
+function openOwnLog(file: string) {
+  const log = openLog(file);
   let failure: NusecError | undefined;
-  let closing: Promise<void> | undefined;
   return {
+    ...log,
     /** Resolves when everything that is committed is on the disk. @throws NusecError STORE_UNAVAILABLE, until the file is opened again */
     async sync(): Promise<void> {
       if (failure !== undefined) throw failure;
-      await fdatasyncLater(log).catch(cause => {
+      await log.sync().catch(cause => {
         // The system may have dropped the pages: trying again would prove nothing.
         failure = new NusecError('STORE_UNAVAILABLE', 'the disk did not confirm the newest boot keys; open the custody again', { cause });
         throw failure;
       });
-    },
-    close(): Promise<void> {
-      closing ??= closeLater(log);
-      return closing;
     },
   };
 }
@@ -190,7 +182,7 @@ function openDatabase(file: string): Database {
   const database = new Database(file, { timeout: busyTimeoutMs });
   try {
     database.pragma('journal_mode = WAL');
-    // A commit writes the log and does not wait for the disk: openLog does.
+    // A commit writes the log and does not wait for the disk: openOwnLog does.
     database.pragma('synchronous = NORMAL');
     database.pragma('secure_delete = ON');
     database.exec(schema);

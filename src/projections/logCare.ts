@@ -1,7 +1,6 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type Database from 'better-sqlite3';
-import { moduleBeside } from '../entry.ts';
+import { endWorker, moduleBeside } from '../entry.ts';
 
 /** Moves the write-ahead log of the read models into their file in a thread of its own: that waits for the disk, and would hold up everybody else. It
  *  happens seldom, since a page that changes again and again is written to the file once. */
@@ -48,11 +47,9 @@ export function careForLog(db: Database): LogCare {
     },
     async close() {
       if (worker === undefined) return;
-      const ended = once(worker, 'exit');
-      worker.ref();
-      worker.postMessage('close');
+      const ending = worker;
       worker = undefined;
-      await ended;
+      await endWorker(ending);
     },
   };
 }

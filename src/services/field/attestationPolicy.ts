@@ -6,10 +6,10 @@ import { instanceIdOfKey } from '../../eat/psaClaims.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import type { TokenPolicy } from '../../evidence/psaAppraisal.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import { spdmVersionName, spdmVersions } from '../../spdm/constants.ts';
 import { demandedCapabilities, type SpdmPolicy } from '../../spdm/policy.ts';
 import { type Context, reader } from '../base/context.ts';
+import { storedCertificate } from '../identity/storedCertificate.ts';
 
 /** What the line of a device asks of it, in the numbers of SPDM. */
 export type DevicePolicy = {
@@ -57,5 +57,5 @@ function spdmOf(policy: AttestationPolicy): SpdmPolicy {
 async function knownKey(ctx: Context, state: LivingDevice): Promise<Uint8Array | undefined> {
   if (state.attestationKey !== undefined) return fromBase64url(state.attestationKey.publicKey);
   const certificate = currentCertificate(state);
-  return certificate && parseCertificate(await ctx.blobs.get(certificate.certificateSha256)).spki;
+  return certificate && (await storedCertificate(ctx, certificate.certificateSha256)).spki;
 }

@@ -2,7 +2,6 @@ import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { decommissionQueries } from '../../projections/decommissions.ts';
@@ -11,6 +10,7 @@ import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
+import { storedCertificate } from '../identity/storedCertificate.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import type { DeviceChannel } from './deviceChannel.ts';
@@ -143,7 +143,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
 async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Array, receipt: Uint8Array): Promise<string> {
   const known = currentCertificate(state);
   if (known === undefined) throw new NusecError('RECEIPT_REFUSED', 'the device has no certificate');
-  const { spki } = parseCertificate(await ctx.blobs.get(known.certificateSha256));
+  const { spki } = await storedCertificate(ctx, known.certificateSha256);
   const ids = idBytesOf(state);
   const { nonce } = await verifyOrder(order, { operation: 'wipe', ...ids }, ownKeysFor(await authorityOf(ctx), 'order'));
   const value = await verifyReceipt(receipt, { publicKey: spki, ...ids, nonce });

@@ -1,7 +1,7 @@
 import { keyIdOf } from '../../cose/publicKey.ts';
 import { NusecError } from '../../errors.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import type { Context } from '../base/context.ts';
+import { storedCertificate } from '../identity/storedCertificate.ts';
 import { gatewayOf } from './gateways.ts';
 
 /** Who signs a gateway's verdicts. */
@@ -18,6 +18,6 @@ export async function gatewayKey(ctx: Context, gatewayId: string): Promise<Gatew
   const { status, certificates, trustBundleVersion } = await gatewayOf(ctx, gatewayId);
   const newest = certificates.at(-1);
   if (status !== 'ACTIVE' || newest === undefined) throw new NusecError('CERTIFICATE_REVOKED', `gateway ${gatewayId} is ${status}`);
-  const { spki } = parseCertificate(await ctx.blobs.get(newest.certificateSha256));
+  const { spki } = await storedCertificate(ctx, newest.certificateSha256);
   return { kid: keyIdOf(spki), spki, trustBundleVersion };
 }

@@ -1,12 +1,12 @@
 import { NusecError } from '../../errors.ts';
 import { readCsr } from '../../pki/csr.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import { buildCertsOnly } from '../../pki/pkcs7.ts';
 import { authorityOf, trustedAuthorities } from '../authority/authority.ts';
 import type { Condition, Context } from '../base/context.ts';
 import { certifyGateway, certifyProgrammer } from './enrolment.ts';
 import type { Machine } from './machines.ts';
 import { certifyOperational } from './operational.ts';
+import { storedCertificate } from './storedCertificate.ts';
 
 /** Enrolment over secure transport (EST, RFC 7030). Labels: `gateway` and `programmer` for their own certificates, `ldevid` for a device's
  *  operational certificate, which it gets with its IDevID and renews with either. Without a label (RFC 7030 §3.2.2) it is that of the asking machine. */
@@ -48,7 +48,7 @@ export async function reenrol(ctx: Context, label: EstLabel | undefined, csr: Ui
   const { certificateSha256 } = machine;
   if (machine.kind === 'device') return (await certifyOperational(ctx, { uid: machine.id, certificateSha256 }, csr)).certificate;
   const by = `${machine.kind}:${machine.id}`;
-  const expected = parseCertificate(await ctx.blobs.get(certificateSha256)).subject;
+  const expected = (await storedCertificate(ctx, certificateSha256)).subject;
   const certify = machine.kind === 'gateway' ? certifyGateway : certifyProgrammer;
   return (await certify(ctx, machine.id, csr, by, expected)).certificate;
 }

@@ -4,13 +4,13 @@ import { requireCertifiable } from '../../domain/deviceIdentity.ts';
 import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import { ldevidUnit } from '../../pki/profiles.ts';
 import { authorityOf, ocspUrlOf } from '../authority/authority.ts';
 import { type Context, executeIf, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { certificatesOf, currentOf } from './enrolment.ts';
 import { certificationIntents, type Enrolment, issueLeaf } from './issuance.ts';
+import { storedCertificate } from './storedCertificate.ts';
 
 /** The operational certificate of a device (LDevID, IEEE 802.1AR): short-lived, for a key of its own, asked for with the certificate it has, over
  *  EST or MQTT. The certificate of its production (IDevID) stays what it falls back to. */
@@ -24,7 +24,7 @@ export type CertifiedDevice = { readonly uid: string; readonly certificateSha256
  *  @throws NusecError DEVICE_STATE (not in use), WEAK_OR_CLONED_KEY, CA_NOT_ACTIVE, and as judgeCsr */
 export async function certifyOperational(ctx: Context, { uid, certificateSha256 }: CertifiedDevice, csr: Uint8Array): Promise<Enrolment> {
   const by = `device:${uid}`;
-  const present: NameFields = parseCertificate(await ctx.blobs.get(certificateSha256)).subject;
+  const present: NameFields = (await storedCertificate(ctx, certificateSha256)).subject;
   const state = await livingDevice(ctx, uid);
   requireCertifiable(state);
   const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });

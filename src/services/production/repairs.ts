@@ -24,6 +24,7 @@ import { type Condition, type Context, execute, executeIf, newHexId } from '../b
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
 import type { Enrolment } from '../identity/issuance.ts';
+import { storedCertificate } from '../identity/storedCertificate.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import { encryptionKeyIn, requireLocked } from './unitSteps.ts';
@@ -215,7 +216,7 @@ export async function returnToService(
   const state = await given(ctx, programmer, uid);
   const next = requireNextGeneration(state);
   const { certificateSha256 } = requireCertificate(next.certificate);
-  const certificate = parseCertificate(await ctx.blobs.get(certificateSha256));
+  const certificate = await storedCertificate(ctx, certificateSha256);
   const ids = idBytesOf({ uid, objId: next.objId });
   const expected = { publicKey: certificate.spki, ...ids, nonce: returnReceiptNonce(ids.objId) };
   const receipt = await verifyReceipt(proof.receipt, expected);

@@ -1,6 +1,5 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { moduleBeside } from '../../entry.ts';
+import { endWorker, moduleBeside } from '../../entry.ts';
 import type { Reached } from './headMapRows.ts';
 
 /** The thread that brings the map of stream heads up. */
@@ -53,11 +52,6 @@ export function startHeadMapThread(file: string, onEnd: () => void): HeadMapThre
       const answer = await ask('write');
       return answer === 'lost' ? undefined : answer;
     },
-    async close() {
-      const ended = once(worker, 'exit');
-      worker.ref();
-      worker.postMessage('close' satisfies HeadMapTask);
-      await ended;
-    },
+    close: () => endWorker(worker),
   };
 }

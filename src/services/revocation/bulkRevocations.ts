@@ -95,8 +95,7 @@ type Command = Parameters<typeof bulkRevocations.decide>[0];
 const streamOf = (ctx: Context): string => bulkRevocationsStream(ctx.project);
 const stateNow = (ctx: Context) => stateOf(ctx, bulkRevocations, streamOf(ctx));
 
-/** Works through what is approved, one after the other. */
-/** @param eventsFile of the store: the devices are read ahead from it */
+/** Works through what is approved, one after the other. @param eventsFile of the store: the devices are read ahead from it */
 export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, eventsFile: string): Promise<{ close(): Promise<void> }> {
   const ahead = readStatesAhead(ctx, eventsFile);
   const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);

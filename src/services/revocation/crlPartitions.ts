@@ -1,6 +1,7 @@
 import { certificatesPerList, listIdOf } from '../../domain/crlList.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
 import type { ReadModels } from '../../projections/readModels.ts';
+import { areWithin } from '../../times.ts';
 import { type Authorities, parsedAuthority } from '../authority/authority.ts';
 import type { Context } from '../base/context.ts';
 
@@ -18,7 +19,7 @@ export async function openPartition(ctx: Context, icaId: string): Promise<number
   looks.set(ctx.reads, known);
   const atMs = ctx.clock().getTime();
   const last = known.get(icaId);
-  if (last !== undefined && last.left > 0 && Math.abs(atMs - last.atMs) < maxLookAgeMs) {
+  if (last !== undefined && last.left > 0 && areWithin(maxLookAgeMs, atMs, last.atMs)) {
     last.left -= 1;
     return last.partition;
   }

@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceState } from '../../domain/deviceState.ts';
-import { moduleBeside } from '../../entry.ts';
+import { endWorker, moduleBeside } from '../../entry.ts';
 import { type Loaded, remember } from '../../eventstore/stateCache.ts';
 import type { Context } from '../base/context.ts';
 
@@ -50,11 +49,9 @@ export function readStatesAhead({ store, storedLog }: Context, file: string): St
     },
     async close() {
       if (worker === undefined) return;
-      const ended = once(worker, 'exit');
-      worker.ref();
-      worker.postMessage('close');
+      const ending = worker;
       worker = undefined;
-      await ended;
+      await endWorker(ending);
     },
   };
 }

@@ -4,9 +4,7 @@ import { fold } from '../../domain/decider.ts';
 import { device } from '../../domain/device.ts';
 import type { DeviceEvent } from '../../domain/deviceEvents.ts';
 import { upcast } from '../../domain/upcasters.ts';
-import { decodeEvent } from '../../eventstore/envelope.ts';
-import { rowTextCheck, splitRowText } from '../../eventstore/rowCheck.ts';
-import { streamRows, type WholeRow } from '../../eventstore/streamRows.ts';
+import { eventIn, isIntact, streamRows } from '../../eventstore/streamRows.ts';
 import type { StatesRead, StreamEnd } from './statesAhead.ts';
 
 /** The thread behind statesAhead.ts. */
@@ -26,18 +24,15 @@ parentPort?.on('message', (ends: readonly StreamEnd[] | 'close') => {
 /** @returns undefined for a stream without events, and for one that is not read as it was stored */
 function stateAt([stream, position]: StreamEnd): StatesRead[number] {
   const rows = rowsOf(position, 0).toReversed();
-  if (rows.length === 0 || !rows.every(isWhole) || rows.some(([, , , , text]) => text.includes(pseudonymMark))) return undefined;
+  if (
+    rows.length === 0 ||
+    !rows.every((row, i) => row[1] === i && isIntact(row)) ||
+    rows.some(([, , , , text]) => text.includes(pseudonymMark))
+  )
+    return undefined;
   const events = rows.map(eventIn);
   if (!events.every(event => event.stream === stream)) return undefined;
   // What was stored came out of the same decider, or of an older version of it.
   const state = fold(device, events.map(upcast) as unknown as readonly DeviceEvent[]);
   return { revision: rows.length - 1, position, hash: events.at(-1)?.hash ?? '', state };
-}
-
-const isWhole = ([position, revision, prev, crc, text]: WholeRow, i: number): boolean =>
-  revision === i && rowTextCheck(position, revision, prev, text) === crc;
-
-function eventIn([position, revision, , , text]: WholeRow) {
-  const { stream, id, hash, body } = splitRowText(text);
-  return decodeEvent(position, stream, revision, id, hash, body);
 }
