@@ -2,7 +2,7 @@ import { generateKeyPairSync, randomBytes, sign, verify } from 'node:crypto';
 import type { Unit } from '../test/gateway/fieldKit.ts';
 import { build } from '../test/gateway/fieldKit.ts';
 import { type FieldBench, openField } from '../test/services/field/fieldBench.ts';
-import { interleave, type Report } from './measure.ts';
+import { interleave, type Report } from './parts/measure.ts';
 
 /** The attestation service on a real store, log of attestations and keystore, with devices in the same process: each is an SPDM responder behind the
  *  channel, so that its work counts too. Beside the signatures in it: two that the device makes, two that the server verifies.

@@ -26,11 +26,11 @@ import { tlsFile } from '../src/services/identity/tlsFile.ts';
 import { startRevocations } from '../src/services/revocation/revocations.ts';
 import type { Services } from '../src/services/start/services.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
-import { makePair, requestOf } from './authority.ts';
-import { type Cfssl, cfsslMissing, startCfssl } from './cfssl.ts';
-import type { CertificateServer } from './estClient.ts';
-import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
-import { makeSoftHsm, type SoftHsm, softHsmMissing } from './softHsm.ts';
+import { makePair, requestOf } from './parts/authority.ts';
+import { type Cfssl, cfsslMissing, startCfssl } from './parts/cfssl.ts';
+import type { CertificateServer } from './parts/estClient.ts';
+import { inTemporaryFolder, interleave, perSecond, type Report } from './parts/measure.ts';
+import { makeSoftHsm, type SoftHsm, softHsmMissing } from './parts/softHsm.ts';
 
 /** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
  *  token beside the same server with its keys in software; and the whole server as a process beside cfssl. */
@@ -62,7 +62,7 @@ async function besideToken(report: Report, folder: string, software: Server): Pr
 
 /** The whole server as a process of its own, beside cfssl with a record in SQLite: both over HTTPS, each certificate on the disk. */
 async function besideCfssl(report: Report, folder: string): Promise<void> {
-  const figure = 'certificates over HTTPS, durable ÷ cfssl';
+  const figure = 'certificates over HTTPS, durable, cfssl';
   mkdirSync(folder);
   const cfssl = await startCfssl(folder, await freePort());
   if (cfssl === undefined) return report({ figure, notMeasured: cfsslMissing });
@@ -114,7 +114,7 @@ const pemRequest = (name: string): string =>
   JSON.stringify({ certificate_request: toPem('CERTIFICATE REQUEST', requestOf(makePair(), { commonName: name })) });
 
 const bodyOf = ({ csr }: GatewayRequest): string => Buffer.from(csr).toString('base64');
-const clientOf = (workerData: CertificateServer): Worker => new Worker(new URL('./estClient.ts', import.meta.url), { workerData });
+const clientOf = (workerData: CertificateServer): Worker => new Worker(new URL('./parts/estClient.ts', import.meta.url), { workerData });
 async function asked(worker: Worker, work: readonly string[]): Promise<number> {
   worker.postMessage(work);
   const [answer] = await once(worker, 'message');

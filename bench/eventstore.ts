@@ -6,11 +6,11 @@ import Database from 'better-sqlite3';
 import type { EventStore } from '../src/eventstore/port.ts';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { tileWidth } from '../src/merkle/edge.ts';
-import { startEmmett } from './emmett.ts';
-import { appendFor, certified, type Load } from './eventstoreLoad.ts';
-import { appendRates } from './eventstoreProcesses.ts';
-import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
-import { percentile, timeSyncs } from './syncs.ts';
+import { startEmmett } from './parts/emmett.ts';
+import { appendFor, certified, type Load } from './parts/eventstoreLoad.ts';
+import { appendRates } from './parts/eventstoreProcesses.ts';
+import { inTemporaryFolder, interleave, median, perSecond, type Report } from './parts/measure.ts';
+import { percentile, timeSyncs } from './parts/syncs.ts';
 
 /** Durable appends with the hash chain, by one process and by several, and loads of a stream. */
 

@@ -7,7 +7,7 @@ import { livingDevice } from '../src/services/base/livingDevice.ts';
 import { createOtaImages } from '../src/services/firmware/otaImage.ts';
 import { planRollout } from '../src/services/firmware/rolloutPlan.ts';
 import { openField } from '../test/services/field/fieldBench.ts';
-import { interleave, type Report } from './measure.ts';
+import { interleave, type Report } from './parts/measure.ts';
 
 /** Images for devices, on one core: 512 KiB from scratch beside a bare hash and signature, a shared body with a trailer for each device beside the same
  *  signature, and what the server does for one offer beside two signatures (trailer and job). Times are CPU times of the process, as they are in a

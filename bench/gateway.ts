@@ -10,9 +10,9 @@ import { toPem } from '../src/pki/pem.ts';
 import type { Context } from '../src/services/base/context.ts';
 import { build, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
-import type { Device, Measured, Say, Target, Work } from './gatewayClient.ts';
-import { type Rival, startAedes, startMosquitto } from './gatewayRivals.ts';
-import { inTemporaryFolder, median, type Report } from './measure.ts';
+import type { Device, Measured, Say, Target, Work } from './parts/gatewayClient.ts';
+import { type Rival, startAedes, startMosquitto } from './parts/gatewayRivals.ts';
+import { inTemporaryFolder, median, type Report } from './parts/measure.ts';
 
 /** The MQTT gateway of a whole server process beside Mosquitto and stock Aedes, over mTLS with the same client certificates: the load comes from a
  *  process of its own. `NUSEC_BENCH_DEVICES=5000` measures more connections. */
@@ -115,7 +115,7 @@ async function measureConnects(report: Report, load: Load, brokers: readonly Bro
         bound: of(`${kind} ${name}`),
         boundWhat: name,
       });
-      const cpu = { value: of(`${kind} CPU nusec`), unit: 'ms', bound: of(`${kind} CPU ${name}`) };
+      const cpu = { value: of(`${kind} CPU nusec`), unit: 'ms', bound: of(`${kind} CPU ${name}`) } as const;
       report({ figure: `processor time of a ${kind} connect, ${name}`, ...cpu, boundWhat: name });
     }
   }
@@ -266,7 +266,7 @@ async function measureHello(report: Report, load: Load, { target, pid }: Broker,
   const say = helloOf(units);
   const before = residentKiB(pid);
   const { seconds, ms, failed } = await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false, say });
-  const memory = { value: (residentKiB(pid) - before) / devices, unit: 'KiB', bound: 80 };
+  const memory = { value: (residentKiB(pid) - before) / devices, unit: 'KiB', bound: 80 } as const;
   const plain = await load.ask({ do: 'end' }).then(() => load.ask({ do: 'connect', target, count: devices, keep: true, resume: false }));
   const boundWhat = 'the same without a hello';
   report({ figure: 'connects with a durable hello', value: devices / seconds, unit: '1/s', bound: devices / plain.seconds, boundWhat });
@@ -304,7 +304,7 @@ async function measureStrangers(report: Report, load: Load, server: ServerProces
 }
 
 function startLoad() {
-  const child: ChildProcess = fork(moduleBeside(import.meta.url, 'gatewayClient'));
+  const child: ChildProcess = fork(moduleBeside(import.meta.url, 'parts/gatewayClient'));
   return {
     async ask(work: Work): Promise<Measured> {
       child.send(work);

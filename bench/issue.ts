@@ -1,8 +1,8 @@
 import { randomBytes, sign, verify } from 'node:crypto';
 import { pointOf } from '../src/ecKey.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../src/pki/csr.ts';
-import { issueOne, makeAuthority, makePair, serialBytes, subject } from './authority.ts';
-import { interleave, perSecond, type Report } from './measure.ts';
+import { issueOne, makeAuthority, makePair, serialBytes, subject } from './parts/authority.ts';
+import { interleave, perSecond, type Report } from './parts/measure.ts';
 
 /** Certificates from requests, in process: judging the request and signing, against the bare verification and signature in it. */
 

@@ -3,8 +3,8 @@ import { performance } from 'node:perf_hooks';
 import { openPkcs11Keystore } from '../src/keystore/pkcs11.ts';
 import type { Keystore } from '../src/keystore/port.ts';
 import { openSoftwareKeystore } from '../src/keystore/software.ts';
-import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
-import { makeSoftHsm, softHsmMissing } from './softHsm.ts';
+import { inTemporaryFolder, interleave, perSecond, type Report, type Unit } from './parts/measure.ts';
+import { makeSoftHsm, softHsmMissing } from './parts/softHsm.ts';
 
 /** Signing in a SoftHSM token beside the software keystore, both behind the port, with as many parallel callers as a busy server has. */
 
@@ -37,19 +37,19 @@ async function figures(report: Report, token: Keystore, software: Keystore): Pro
       await Promise.all(Array.from({ length: atOnce }, caller));
       return perSecond(count, startMs);
     };
-  const compare = async (figure: string, unit: string, work: (keystore: Keystore) => Promise<unknown>, count?: number, atOnce?: number) => {
+  const compare = async (figure: string, unit: Unit, work: (keystore: Keystore) => Promise<unknown>, count?: number, atOnce?: number) => {
     const measured = await interleave(rounds, rate(token, work, count, atOnce), rate(software, work, count, atOnce));
     report({ figure, unit, boundWhat: 'software keystore', ...measured });
   };
 
   const wrapped = new Map<Keystore, Uint8Array>();
   for (const keystore of [token, software]) wrapped.set(keystore, (await keystore.generateWrapped('kek/boot/1', 'boot/a')).wrapped);
-  await compare('ICA signs in SoftHSM', '/s', keystore => keystore.sign('ica/1', message));
-  await compare('ICA signs in SoftHSM, one caller', '/s', keystore => keystore.sign('ica/1', message), 1000, 1);
-  await compare('boot key unwraps and signs in SoftHSM', '/s', keystore =>
+  await compare('ICA signs in SoftHSM', '1/s', keystore => keystore.sign('ica/1', message));
+  await compare('ICA signs in SoftHSM, one caller', '1/s', keystore => keystore.sign('ica/1', message), 1000, 1);
+  await compare('boot key unwraps and signs in SoftHSM', '1/s', keystore =>
     keystore.signWrapped('kek/boot/1', 'boot/a', wrapped.get(keystore) as Uint8Array, message),
   );
-  await compare('boot key made and wrapped in SoftHSM', '/s', keystore => keystore.generateWrapped('kek/boot/1', 'boot/b'), 500);
+  await compare('boot key made and wrapped in SoftHSM', '1/s', keystore => keystore.generateWrapped('kek/boot/1', 'boot/b'), 500);
   await report({ figure: 'longest pause of the event loop', unit: 'ms', boundWhat: 'one tick', ...(await longestPause(token, message)) });
 }
 

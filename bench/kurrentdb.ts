@@ -6,9 +6,9 @@ import { openConnection } from '../src/eventstore/kurrentdb/connection.ts';
 import { openKurrentStore } from '../src/eventstore/kurrentdb.ts';
 import type { EventStore } from '../src/eventstore/port.ts';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
-import { appendFor } from './eventstoreLoad.ts';
-import { inTemporaryFolder, interleave, median, perSecond, type Report } from './measure.ts';
-import { percentile, timeSyncs } from './syncs.ts';
+import { appendFor } from './parts/eventstoreLoad.ts';
+import { inTemporaryFolder, interleave, median, perSecond, type Report } from './parts/measure.ts';
+import { percentile, timeSyncs } from './parts/syncs.ts';
 
 /** Appends to a log in KurrentDB and catching up with it, beside SQLite in the same run: through the protocol double in a process of its own, and,
  *  with KURRENTDB_URL, on that server. */

@@ -14,7 +14,7 @@ import { signingKeysOf, verifyTrustBundle } from '../src/production/trustBundle.
 import { approveRelease, publishRelease, uploadRelease } from '../src/services/firmware/releases.ts';
 import { connectDevice, type FieldDevice, type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
-import type { Report } from './measure.ts';
+import type { Report } from './parts/measure.ts';
 
 /** One release to many devices at once, the server in a process of its own: over MQTT in sealed blocks and over HTTPS as one file, beside raw TLS with the
  *  same bytes to as many sockets in the same run (server and clients in one process); and by how much the server grows for each delivery that is open. `NUSEC_BENCH_DEVICES`: how many; 20. */

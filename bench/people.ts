@@ -7,7 +7,7 @@ import { deviceStream } from '../src/domain/device.ts';
 import type { Context } from '../src/services/base/context.ts';
 import { exchange } from '../test/support/http.ts';
 import { startTestServer } from '../test/support/server.ts';
-import { interleave, median, type Report } from './measure.ts';
+import { interleave, median, type Report } from './parts/measure.ts';
 
 /** What people wait for: the help of a command, and the page of a large fleet. */
 

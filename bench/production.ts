@@ -3,8 +3,8 @@ import { generateKeyPairSync, sign, verify } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
-import { median, type Report } from './measure.ts';
-import type { LineResult, LineWish } from './productionLine.ts';
+import { median, type Report } from './parts/measure.ts';
+import type { LineResult, LineWish } from './parts/productionLine.ts';
 
 /** Production: one server process, programmers in other processes, every unit with its real CSR, receipts, SPDM evidence and signed ledger over
  *  mutual TLS. Processor time depends less on what else this machine does than units per second do, in which the programmers have their part. */
@@ -28,15 +28,9 @@ export async function run(report: Report): Promise<void> {
       bound: goals.unitsPerSecond,
       boundWhat: 'the goal',
     });
-    const cryptoMs = cryptoPerUnitMs();
-    report({
-      figure: 'crypto of a unit ÷ server CPU per unit',
-      value: cryptoMs,
-      unit: 'ms',
-      bound: cpuMs / units,
-      boundWhat: 'server CPU per unit',
-    });
-    report({ figure: 'server CPU per unit', value: cpuMs / units, unit: 'ms', bound: goals.cpuMs, boundWhat: 'the goal' });
+    const cpu = { value: cpuMs / units, unit: 'ms' } as const;
+    report({ figure: 'server CPU per unit', ...cpu, bound: cryptoPerUnitMs(), boundWhat: 'crypto of the unit' });
+    report({ figure: 'server CPU per unit, goal', ...cpu, bound: goals.cpuMs, boundWhat: 'the goal' });
     report({
       figure: "programmers' CPU per unit",
       value: lineCpuMs / units,
@@ -58,7 +52,7 @@ async function build(server: ServerProcess) {
   const { url, rootPem: ca, alice, bob } = server;
   const children = Array.from({ length: lines }, (_, index) => {
     const wish: LineWish = { url, line: `line-${index}`, ca, alice, bob, programmers: programmersEach, unitsEach };
-    return fork(new URL('./productionLine.ts', import.meta.url), [JSON.stringify(wish)]);
+    return fork(new URL('./parts/productionLine.ts', import.meta.url), [JSON.stringify(wish)]);
   });
   await Promise.all(children.map(answerOf));
   const before = cpuMsOf(server.pid);

@@ -6,7 +6,7 @@ import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { openReadModelWriter } from '../src/projections/database.ts';
 import { on, type Projection } from '../src/projections/projection.ts';
 import { startProjections } from '../src/projections/runner.ts';
-import { inTemporaryFolder, interleave, perSecond, type Report } from './measure.ts';
+import { inTemporaryFolder, interleave, perSecond, type Report } from './parts/measure.ts';
 
 /** Rebuild of a read model from a million stored events. */
 

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectDevice, type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
-import { measureBulkRevocation } from './bulkRevocation.ts';
-import { median, type Report } from './measure.ts';
+import { measureBulkRevocation } from './parts/bulkRevocation.ts';
+import { median, type Report } from './parts/measure.ts';
 
 /** How soon a revocation ends a live MQTT connection, in the server process that gets the command and in another, compared with the answer to the command itself;
  *  and the revocation of a whole fleet. */

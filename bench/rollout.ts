@@ -5,7 +5,7 @@ import { newEvent } from '../src/eventstore/recorded.ts';
 import { type Context, execute, nowIso } from '../src/services/base/context.ts';
 import { offerIdOf, planRollout, rolloutOf } from '../src/services/firmware/rolloutPlan.ts';
 import { type FieldBench, openField } from '../test/services/field/fieldBench.ts';
-import type { Report } from './measure.ts';
+import type { Report } from './parts/measure.ts';
 
 /** Rollouts with simulated devices: how long the start takes (every device has its offer), beside the bare appends of as many events; and the CPU time of
  *  one FirmwareUpgraded of the rollout, beside the same commands for devices that no rollout follows. The groups have 100 devices, 1 000, and 10 000 where

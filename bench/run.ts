@@ -1,31 +1,15 @@
 import { readdirSync } from 'node:fs';
-import type { Figure, NotMeasured, Report } from './measure.ts';
+import { type Figure, type NotMeasured, type Report, ratioOf } from './parts/measure.ts';
 
-/** `npm run bench -- NAME [--json]` runs bench/NAME.ts, which exports `run(report)`; without a name it says which there are.
+/** `npm run bench -- NAME [--json]` runs bench/NAME.ts, which exports `run(report)`; without a name it says which there are. What several of them
+ *  use, and programs that they start, is in bench/parts.
  *
  *  Each figure is one JSON line `{bench, figure, value, unit, bound, boundWhat, ratio}` with --json, a line of a table otherwise.
  *  What cannot be measured on this machine is a line `{bench, figure, notMeasured}`, or says NOT MEASURED.
- *  `ratio` is value / bound: for rates the larger the better, for times the smaller. */
-
-const notBenches = [
-  'run.ts',
-  'measure.ts',
-  'authority.ts',
-  'bulkRevocation.ts',
-  'estClient.ts',
-  'cfssl.ts',
-  'eventstoreLoad.ts',
-  'eventstoreProcesses.ts',
-  'gatewayAedes.ts',
-  'gatewayClient.ts',
-  'gatewayRivals.ts',
-  'softHsm.ts',
-  'syncs.ts',
-  'productionLine.ts',
-];
+ *  `ratio` says how good the figure is beside its bound: value ÷ bound of rates, bound ÷ value of times and other costs. */
 
 const benches = readdirSync(import.meta.dirname)
-  .filter(file => file.endsWith('.ts') && !notBenches.includes(file))
+  .filter(file => file.endsWith('.ts') && file !== 'run.ts')
   .map(file => file.slice(0, -3));
 
 const json = process.argv.includes('--json');
@@ -42,13 +26,13 @@ if (name === undefined || !benches.includes(name)) {
 function line(bench: string, figure: Figure | NotMeasured): object {
   if ('notMeasured' in figure) return { bench, ...figure };
   const { value, bound } = figure;
-  return { bench, ...figure, value: round(value), bound: round(bound), ratio: round(value / bound) };
+  return { bench, ...figure, value: round(value), bound: round(bound), ratio: round(ratioOf(figure)) };
 }
 
 function row(given: Figure | NotMeasured): string {
   if ('notMeasured' in given) return `${given.figure.padEnd(44)}  NOT MEASURED: ${given.notMeasured}`;
   const { figure, value, unit, bound, boundWhat } = given;
-  return `${figure.padEnd(44)} ${text(value)} ${unit.padEnd(9)} ${text(bound)} ${boundWhat}  ×${round(value / bound)}`;
+  return `${figure.padEnd(44)} ${text(value)} ${unit.padEnd(9)} ${text(bound)} ${boundWhat}  ×${round(ratioOf(given))}`;
 }
 
 /** Four digits that count. */

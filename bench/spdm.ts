@@ -19,7 +19,7 @@ import { continueAttestation, startAttestation } from '../src/spdm/requester/att
 import { runSessionSetup } from '../src/spdm/requester/run.ts';
 import { createResponder, type Responder } from '../src/spdm/responder/responder.ts';
 import type { LeafKey, VerifyPlace } from '../src/spdm/signature.ts';
-import { interleave, median, perSecond, type Report } from './measure.ts';
+import { interleave, median, perSecond, type Report } from './parts/measure.ts';
 
 /** Attestations and sessions: what a verifier, a responder and a requester do with one device, beside the bare signatures in it.
  *  On one core (the process pins itself; signatures are verified in the calling thread, as in the bound) and over two through the thread pool.

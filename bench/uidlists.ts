@@ -8,7 +8,7 @@ import { blobFile, openBlobStore } from '../src/eventstore/blobs.ts';
 import { writeLeafHash } from '../src/uidlists/tree.ts';
 import { openTreeFile } from '../src/uidlists/treeFile.ts';
 import { openUidLists } from '../src/uidlists/uidLists.ts';
-import { inTemporaryFolder, median, type Report } from './measure.ts';
+import { inTemporaryFolder, median, type Report } from './parts/measure.ts';
 
 /** UID lists: how long one takes to come in and how long other work waits meanwhile, and what one proof costs. */
 

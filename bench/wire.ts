@@ -13,7 +13,7 @@ import {
   startDevAuth,
   transferOf,
 } from '../test/gateway-device/programmer/factory.ts';
-import type { Report } from './measure.ts';
+import type { Report } from './parts/measure.ts';
 
 /** The wire to a chip: how much of what a UART can carry (8N1: ten bits for a byte) is image, with frames, escapes, records and the answers that are
  *  waited for. Counted at a virtual chip, so it depends on no clock. */
@@ -33,7 +33,7 @@ export async function run(report: Report): Promise<void> {
     const { sent, received, carried } = await transfer(unitBytes);
     const share = carried / (sent + received);
     const figure = `image in sealed frames of ${unitBytes} bytes`;
-    report({ figure: `${figure}: share of 8N1`, value: share, unit: '', bound, boundWhat });
+    report({ figure: `${figure}: share of 8N1`, value: share, unit: 'of all', bound, boundWhat });
     const seconds = ((sent + received) * bitsPerByte) / baudRate;
     report({
       figure: `${figure}: time at ${baudRate} baud`,

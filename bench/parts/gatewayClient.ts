@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, createSecureContext, type SecureContext, type TLSSocket } from 'node:tls';
-import { connectPacket, disconnectPacket, publishPacket } from '../test/gateway/broker/wire.ts';
+import { connectPacket, disconnectPacket, publishPacket } from '../../test/gateway/broker/wire.ts';
 
 /** Child process of gateway.ts: the clients of a broker. It is told what to do, one thing after the other, and answers with what it measured. */
 

@@ -1,5 +1,5 @@
-import { createIdSource } from '../src/eventstore/ids.ts';
-import type { EventStore, EventToAppend } from '../src/eventstore/port.ts';
+import { createIdSource } from '../../src/eventstore/ids.ts';
+import type { EventStore, EventToAppend } from '../../src/eventstore/port.ts';
 import { perSecond } from './measure.ts';
 
 /** The load of the event-store bench: writers that append one event after the other to random streams. */

@@ -1,8 +1,8 @@
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
-import { pointOf } from '../src/ecKey.ts';
-import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
-import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../src/pki/csr.ts';
-import { type Certificate, parseCertificate } from '../src/pki/parse.ts';
+import { pointOf } from '../../src/ecKey.ts';
+import { issueCertificate, type Signer } from '../../src/pki/certificate.ts';
+import { assembleCsr, buildCertificationRequestInfo, judgeCsr } from '../../src/pki/csr.ts';
+import { type Certificate, parseCertificate } from '../../src/pki/parse.ts';
 
 /** Keys, requests and an authority that several benchmarks of certificates use. */
 

@@ -4,11 +4,28 @@ import { join } from 'node:path';
 
 /** What every bench needs: medians of rounds in which the subject and its bound take turns, so that both see the same machine. */
 
-/** One measured figure beside the bound that physics or the raw library sets on the same machine in the same run. */
+const rateUnits = [
+  '1/s',
+  '1/s CPU',
+  'events/s',
+  'images/s',
+  'keys/s',
+  'offers/s',
+  'trailers/s',
+  'proofs/s',
+  'MiB/s',
+  'of all',
+  'of 1',
+] as const;
+const costUnits = ['ms', 'ms CPU', 'µs', 's', 'bytes', 'KiB'] as const;
+/** Of rates and shares, the larger the better, and of times, sizes and other costs, the smaller the better. */
+export type Unit = (typeof rateUnits)[number] | (typeof costUnits)[number];
+
+/** One measured figure beside the bound that physics, the raw library or a peer sets on the same machine in the same run, or beside a goal. */
 export type Figure = {
   readonly figure: string;
   readonly value: number;
-  readonly unit: string;
+  readonly unit: Unit;
   readonly bound: number;
   /** What the bound is, for people. */
   readonly boundWhat: string;
@@ -18,6 +35,10 @@ export type Figure = {
 export type NotMeasured = { readonly figure: string; readonly notMeasured: string };
 
 export type Report = (figure: Figure | NotMeasured) => void;
+
+/** The larger, the better; 1 is as good as the bound: value ÷ bound of a rate, bound ÷ value of a cost. */
+export const ratioOf = ({ value, bound, unit }: Figure): number =>
+  (costUnits as readonly Unit[]).includes(unit) ? bound / value : value / bound;
 
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);

@@ -1,9 +1,9 @@
-import { createHttpClient, type HttpClient } from '../gateway-device/link/httpClient.ts';
-import { utf8 } from '../src/bytes.ts';
-import { toPem } from '../src/pki/pem.ts';
-import { agreeKek, lockedProgrammer, newUid, type PreparedProgrammer } from '../test/services/parties.ts';
-import { Chip, defineProduct, releasedJob, TestProgrammer } from '../test/services/production/factory.ts';
-import { asking, type Call, type Site } from '../test/services/production/plant.ts';
+import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
+import { utf8 } from '../../src/bytes.ts';
+import { toPem } from '../../src/pki/pem.ts';
+import { agreeKek, lockedProgrammer, newUid, type PreparedProgrammer } from '../../test/services/parties.ts';
+import { Chip, defineProduct, releasedJob, TestProgrammer } from '../../test/services/production/factory.ts';
+import { asking, type Call, type Site } from '../../test/services/production/plant.ts';
 
 /** A process of programmers for bench/production.ts: prepares them, waits for `go`, and builds units as fast as the server lets them. */
 

@@ -2,13 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { Agent, get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { toHex } from '../src/bytes.ts';
-import { deviceStream } from '../src/domain/device.ts';
-import type { DeviceEvent } from '../src/domain/deviceEvents.ts';
-import { establishIssuingCa } from '../src/services/authority/issuingCa.ts';
-import type { Context } from '../src/services/base/context.ts';
-import { people } from '../test/gateway/fieldKit.ts';
-import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
+import { toHex } from '../../src/bytes.ts';
+import { deviceStream } from '../../src/domain/device.ts';
+import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
+import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
+import type { Context } from '../../src/services/base/context.ts';
+import { people } from '../../test/gateway/fieldKit.ts';
+import { type ServerProcess, startServerProcesses } from '../../test/support/server.ts';
 import type { Report } from './measure.ts';
 
 /** Revokes a whole fleet through the API of a server process: how fast, what it writes for each device, and how long others wait meanwhile. */
@@ -47,7 +47,7 @@ export async function measureBulkRevocation(report: Report): Promise<void> {
       { figure: 'written for each device', value: written / devices, unit: 'bytes', bound: goal.bytesPerDevice },
       { figure: 'longest wait of others, proposal', value: proposalMs, unit: 'ms', bound: goal.blockMs },
       { figure: 'longest wait of others, revocation', value: waitMs, unit: 'ms', bound: goal.blockMs },
-    ];
+    ] as const;
     for (const figure of figures) report({ ...figure, boundWhat: `the goal for a large fleet (here ${devices} devices)` });
   } finally {
     health.close();

@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { join } from 'node:path';
-import { openSqliteStore } from '../src/eventstore/sqlite.ts';
+import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { appendFor, type Load } from './eventstoreLoad.ts';
 import { inTemporaryFolder } from './measure.ts';
 

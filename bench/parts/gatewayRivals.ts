@@ -4,8 +4,8 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { reservePorts } from '../scripts/demo/ports.ts';
-import { moduleBeside } from '../src/entry.ts';
+import { reservePorts } from '../../scripts/demo/ports.ts';
+import { moduleBeside } from '../../src/entry.ts';
 import type { Target } from './gatewayClient.ts';
 
 /** The brokers beside which the gateway is measured, with a server certificate of the same kind: a P-256 leaf under an intermediate CA. */
