@@ -3,7 +3,7 @@ import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
-import { givenUpByTwo, type LivingDevice, timedOut } from './deviceState.ts';
+import { givenUpByTwo, type LivingDevice, mayDestroyKeys, timedOut } from './deviceState.ts';
 import { cancellation } from './deviceUpgrade.ts';
 import { refuse } from './rules.ts';
 
@@ -35,7 +35,7 @@ function proofOf(command: Of<DeviceCommand, 'CompleteDecommission'>) {
 export function destroyCustody({ keyIds, byTwoPeople }: Of<DeviceCommand, 'DestroyCustody'>, state: LivingDevice): Events {
   if (state.custodyDestroyed) return [];
   requireStatus(state, ['DECOMMISSIONED', 'SCRAPPED'], 'destroying the keys', 'DEVICE_STATE');
-  if (state.status === 'DECOMMISSIONED' && !state.mayDestroyKeys && !byTwoPeople)
+  if (state.status === 'DECOMMISSIONED' && !mayDestroyKeys(state) && !byTwoPeople)
     refuse('FOUR_EYES_REQUIRED', 'nothing proves the wipe: two people destroy the keys');
   return [{ type: 'KeyCustodyDestroyed', data: { keyIds } }];
 }

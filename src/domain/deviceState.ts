@@ -87,11 +87,15 @@ export type LivingDevice = DeviceStanding & {
   readonly repair?: Repair;
   readonly decommissionOrderSha256?: string;
   readonly custodyDestroyed: boolean;
-  /** The wipe is proven, or two people have given the device up. */
-  readonly mayDestroyKeys?: boolean;
+  /** How it was decommissioned. */
+  readonly end?: DataOf<'DeviceDecommissioned'>;
 };
 
 export type DeviceState = { readonly status: 'NONE' } | LivingDevice;
+
+/** Whether the wipe is proven, or two people have given the device up. */
+export const mayDestroyKeys = ({ end }: Pick<LivingDevice, 'end'>): boolean =>
+  end !== undefined && (end.wipeReceiptSha256 !== undefined || end.withoutReceipt === givenUpByTwo);
 
 /** The certificate the device uses now. */
 export function currentCertificate(state: DeviceState): DeviceCertificate | undefined {
@@ -216,7 +220,7 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
     case 'DeviceDecommissionOrdered':
       return { ...state, decommissionOrderSha256: event.data.orderSha256 };
     case 'DeviceDecommissioned':
-      return { ...state, mayDestroyKeys: event.data.wipeReceiptSha256 !== undefined || event.data.withoutReceipt === givenUpByTwo };
+      return { ...state, end: event.data };
     case 'KeyCustodyDestroyed':
       return { ...state, custodyDestroyed: true };
     default:

@@ -118,16 +118,18 @@ it('decommissions by a signed order and the device’s signed receipt; the keys 
   covers('R96', 'RULE-17');
   const unit = nextUnit();
   const device = await online(unit);
-  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'replaced' })).toEqual({
-    status: 'DECOMMISSIONED',
-    receipt: 'received',
-  });
+  const order = () => http.json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'replaced' });
+  expect(await order()).toEqual({ status: 'DECOMMISSIONED', receipt: 'received' });
   expect((await typesOf(http, unit.uid)).slice(-4)).toEqual([
     'DeviceDecommissionOrdered',
     'CertificateRevoked',
     'DeviceDecommissioned',
     'KeyCustodyDestroyed',
   ]);
+  const before = await typesOf(http, unit.uid);
+  // Whoever has not got the answer asks again.
+  expect(await order()).toEqual({ status: 'DECOMMISSIONED', receipt: 'received' });
+  expect(await typesOf(http, unit.uid)).toEqual(before);
   await eventually(() => !device.client.isConnected());
   await eventually(async () => (await alarms()).some(({ code, subject }) => code === 'REVOKED_CONNECT' && subject === unit.uid));
 });

@@ -1,6 +1,6 @@
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
-import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { currentCertificate, type LivingDevice, mayDestroyKeys } from '../../domain/deviceState.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
@@ -95,16 +95,17 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
 
   return {
     async decommission(uid, reason, who, withoutReceipt = false) {
-      await order(await livingDevice(ctx, uid), reason, who);
-      const reached = !withoutReceipt && (await wipe(uid));
-      const state = await livingDevice(ctx, uid);
-      if (reached) await destroyKeys(ctx, uid);
-      else if (withoutReceipt) await giveUp(parts, uid, { byTwoPeople: true });
-      else if (state.status !== 'DECOMMISSIONED') {
-        if (!cannotBringReceipt(state)) return { status: state.status, receipt: 'awaited' };
-        throw new NusecError('FOUR_EYES_REQUIRED', 'the device is revoked and can bring no receipt: give it up with a second person');
+      const before = await livingDevice(ctx, uid);
+      if (before.status === 'DECOMMISSIONED' && !withoutReceipt) return ended(parts, before);
+      await order(before, reason, who);
+      if (withoutReceipt) await giveUp(parts, uid, { byTwoPeople: true });
+      else if (!(await wipe(uid))) {
+        const { status, certificates } = await livingDevice(ctx, uid);
+        if (cannotBringReceipt({ status, certificates }))
+          throw new NusecError('FOUR_EYES_REQUIRED', 'the device is revoked and can bring no receipt: give it up with a second person');
+        if (status !== 'DECOMMISSIONED') return { status, receipt: 'awaited' };
       }
-      return { status: 'DECOMMISSIONED', receipt: reached ? 'received' : 'none' };
+      return ended(parts, await livingDevice(ctx, uid));
     },
     resume: wipe,
     async orderFor(uid, nonce) {
@@ -159,9 +160,15 @@ async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, erro
   if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
 }
 
+/** Whoever asks again for an end that has come hears how it came; what was cut off behind it is finished. */
+async function ended(parts: DecommissionParts, state: LivingDevice): Promise<DecommissionStatus> {
+  if (mayDestroyKeys(state)) await settle(parts, state.uid);
+  return { status: state.status, receipt: state.end?.wipeReceiptSha256 === undefined ? 'none' : 'received' };
+}
+
 /** A revoked device cannot connect any more: nobody would ever bring its receipt. */
-export const cannotBringReceipt = ({ certificates }: Pick<LivingDevice, 'certificates'>): boolean =>
-  certificates.every(({ status }) => status === 'revoked');
+export const cannotBringReceipt = ({ status, certificates }: Pick<LivingDevice, 'status' | 'certificates'>): boolean =>
+  status !== 'DECOMMISSIONED' && certificates.every(({ status }) => status === 'revoked');
 
 /** The end without a receipt. The keys go with it only when two people agreed. */
 async function giveUp(
