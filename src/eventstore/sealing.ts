@@ -30,10 +30,11 @@ function sealNow(storage: Storage, sealer: Sealer, edge: Edge): void {
   storage.commit();
 }
 
-/** Checks that what was taken in from another process is sealed.
+/** Checks that what was taken in from another process is sealed. Nothing is sealed before the first event.
  *  @param known events that were known before @throws NusecError STORE_DAMAGED */
 export function requireSeal({ sealer }: Sealing, edge: Edge, seal: Seal | undefined, known: number): void {
-  if (seal === undefined || !sealer.holds(seal, edge)) throw notSealed(known + 1);
+  const isSealed = seal === undefined ? edge.size() === 0 : sealer.holds(seal, edge);
+  if (!isSealed) throw notSealed(known + 1);
 }
 
 /** A process that cannot seal must not write into a store that others seal. @throws NusecError STORE_UNAVAILABLE */

@@ -1,5 +1,5 @@
 import { NusecError } from '../errors.ts';
-import type { Edge } from '../merkle/edge.ts';
+import type { Edge, EdgeMark } from '../merkle/edge.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
 import { TurnOver } from './committer/turnOver.ts';
 import type { Progress } from './durability.ts';
@@ -128,7 +128,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     let nextHash = '';
     let changed = false;
     let presentTurn: number | undefined;
-    let mark = edge.mark();
+    let mark: EdgeMark | undefined;
     const insert = ({ stream, events }: AppendRequest): AppendResult => {
       let head = heads.of(stream);
       for (const { id, body } of events) {
@@ -189,7 +189,8 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     } catch (error) {
       for (const step of undo.reverse()) step();
       storage.rollback();
-      edge.restore(mark);
+      // What others have written stays taken in.
+      if (mark !== undefined) edge.restore(mark);
       throw storeError(error, 'the events could not be stored');
     }
   };

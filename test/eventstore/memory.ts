@@ -1,5 +1,6 @@
 import { decodeEvent } from '../../src/eventstore/envelope.ts';
 import type { EventStore, RecordedEvent } from '../../src/eventstore/port.ts';
+import type { Seal } from '../../src/eventstore/seal.ts';
 import type { Row, Storage } from '../../src/eventstore/storage.ts';
 import { createStore } from '../../src/eventstore/store.ts';
 import type { Hash } from '../../src/merkle/hashing.ts';
@@ -9,34 +10,50 @@ export function openMemoryStore(): EventStore {
   return createStore(memoryStorage());
 }
 
-function memoryStorage(): Storage {
-  const rows: Row[] = [];
-  const tiles = new Map<string, readonly Hash[]>();
-  let begun = 0;
+/** What several processes have open. */
+export type SharedRows = { readonly rows: Row[]; readonly tiles: Map<string, readonly Hash[]>; seal?: Seal };
+
+export function memoryStorage(shared: SharedRows = { rows: [], tiles: new Map() }): Storage {
+  const { rows, tiles } = shared;
+  /** Rows before the open transaction. */
+  let begun: number | undefined;
+  let seen = 0;
   let epoch = 0;
   const blobs = new Map<string, Uint8Array>();
   const at = (position: number) => rows[position - 1];
   return {
-    scan() {},
+    scan: (after, visit) => {
+      for (const { stream, revision, position, id, hash } of rows.slice(after)) visit(stream, revision, position, id, hash);
+    },
     indexedUpTo: () => 0,
     indexedHead: () => undefined,
     indexedEnd: () => undefined,
     extendIndex() {},
-    changedElsewhere: () => false,
+    changedElsewhere() {
+      const changed = rows.length !== seen;
+      seen = rows.length;
+      return changed;
+    },
     begin() {
       begun = rows.length;
       return true;
     },
     insert: row => void rows.push(row),
-    commit() {},
-    rollback: () => {
-      rows.length = begun;
+    commit() {
+      begun = undefined;
+      seen = rows.length;
+    },
+    rollback() {
+      rows.length = begun ?? rows.length;
+      begun = undefined;
     },
     tile: (level, number) => tiles.get(`${level}/${number}`),
     insertTile: ({ level, number, hashes }) => void tiles.set(`${level}/${number}`, hashes),
     hashes: (after, limit) => rows.slice(after, after + limit).map(row => row.hash),
-    seal: () => undefined,
-    setSeal() {},
+    seal: () => shared.seal,
+    setSeal(seal) {
+      shared.seal = seal;
+    },
     back(position, fromRevision) {
       const events: RecordedEvent[] = [];
       for (let row = at(position); row && row.revision >= fromRevision; row = at(row.prev)) events.push(decode(row));

@@ -2,11 +2,15 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
+import { encodeAppend } from '../../src/eventstore/envelope.ts';
 import { chainHash } from '../../src/eventstore/hashchain.ts';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { rowCheck } from '../../src/eventstore/rowCheck.ts';
+import { createSealer } from '../../src/eventstore/seal.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { createWriter } from '../../src/eventstore/writer.ts';
 import { covers } from '../support/covers.ts';
+import { memoryStorage, type SharedRows } from './memory.ts';
 import { event, temporaryFolder } from './support.ts';
 
 const key = new Uint8Array(32).fill(7);
@@ -121,6 +125,38 @@ describe('the seal of the log (T18)', () => {
     expect(await Promise.all(stores.map(store => store.head()))).toEqual([65, 65]);
     await Promise.all(stores.map(store => store.close()));
     await (await openSqliteStore({ file, seal })).close();
+  });
+
+  it('is not asked for before there is an event', async () => {
+    const file = newFile();
+    const [one, other] = [await openSqliteStore({ file, seal }), await openSqliteStore({ file, seal })];
+    await one.takeEpoch(0);
+    expect(await other.readStream('s')).toEqual([]);
+    await one.append('s', 'none', [event('A')]);
+    expect(await other.readStream('s')).toHaveLength(1);
+    await Promise.all([one.close(), other.close()]);
+  });
+
+  it('holds for what came from another process just before a commit that could not begin', async () => {
+    const shared: SharedRows = { rows: [], tiles: new Map() };
+    const sealing = { sealer: createSealer(key), isNew: true };
+    const request = (name: string) => ({
+      appends: [{ stream: name, expected: 'any' as const, events: encodeAppend(name, [event('A')]) }],
+      basis: [],
+    });
+    let isFull = true;
+    const storage = memoryStorage(shared);
+    const begin = () => {
+      if (isFull) throw new Error('no space');
+      return storage.begin();
+    };
+    const one = createWriter({ ...storage, begin }, sealing);
+    const other = createWriter(memoryStorage(shared), sealing);
+    other.write([request('a')]);
+    expect(() => one.write([request('b')])).toThrow(expect.objectContaining({ code: 'STORE_UNAVAILABLE' }));
+    isFull = false;
+    other.write([request('a')]);
+    expect(one.write([request('b')])).toMatchObject([[{ revision: 0, position: 3 }]]);
   });
 
   it('keeps whoever has no key from writing, not from reading', async () => {

@@ -1,11 +1,12 @@
 import { writeSync } from 'node:fs';
 import { setTimeout } from 'node:timers/promises';
+import { NusecError } from '../../../src/errors.ts';
 import { createIdSource } from '../../../src/eventstore/ids.ts';
 import { RevisionConflict } from '../../../src/eventstore/revision.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
 
 /** Child process of race.test.ts: appends to streams that others append to as well, under every kind of condition, until it is killed. Before an append it
- *  says what it will ask, afterwards what was answered. */
+ *  says what it will ask, afterwards what was answered; `unknown` when another process stood still in the middle of a commit. */
 
 const [, , file, key, name] = process.argv as [string, string, string, string, string];
 const store = await openSqliteStore({ file, seal: { key: Buffer.from(key, 'hex'), isNew: true }, lockWaitMs: 20_000 });
@@ -34,7 +35,8 @@ async function write(writer: number): Promise<void> {
       }
     } catch (error) {
       if (!(error instanceof RevisionConflict)) {
-        say('failed', id, (error as Error).message);
+        const isLocked = error instanceof NusecError && error.code === 'STORE_UNAVAILABLE';
+        say(isLocked ? 'unknown' : 'failed', id, (error as Error).message);
         continue;
       }
       if (error.expected !== expected) say('WRONG', id, 'conflict of another append');
