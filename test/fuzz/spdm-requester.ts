@@ -8,7 +8,7 @@ import { loadCorpus } from './engine.ts';
 /** The input is `place | response`: it replaces that response of a good attestation. Either a defined error comes of it, or the evidence is the good one. */
 
 const goodRun = loadCorpus('spdm-requester').map(input => input.slice(1));
-const defined = /^SPDM_(MALFORMED|UNEXPECTED|UNSUPPORTED|SIGNATURE)$/;
+const defined = /^SPDM_(MALFORMED|UNEXPECTED|UNSUPPORTED|SIGNATURE|BUSY)$/;
 const trust = () => trustLeaf(realSlot().certificates);
 
 export const target = {

@@ -37,6 +37,9 @@ describe.each([
   const folder = (index: number): string => `${world.dir}/mcu${index + 1}`;
   const serial = (running: Running | undefined): string => `127.0.0.1:${running?.ready.serialPort}`;
   const of = (type: string, stream: string) => (event: { type: string; stream: string }) => event.type === type && event.stream === stream;
+  /** What the log says of a unit and this release. */
+  const told = (type: string, index: number, releaseId: string) =>
+    world.event(e => of(type, `device-${unit(index).uid}`)(e) && e.data.releaseId === releaseId, `${type} of unit ${index}`);
   const upload = async (version: string): Promise<string> => {
     const file = world.file(`app-${version}-${wired.length}.bin`, payload(version));
     const named = ['--line', life.line, '--image', 'app', '--version', version, '--counter', '2'];
@@ -55,10 +58,9 @@ describe.each([
     const { rolloutId } = await world.alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', { releaseId, devices });
     await world.bob.json('POST', `/v1/rollouts/${rolloutId}/approve`, {});
     await world.alice.json('POST', `/v1/rollouts/${rolloutId}/start`, {});
-    await Promise.all(life.units.map(({ uid }) => world.event(of('FirmwareOffered', `device-${uid}`), 'an offer')));
+    await Promise.all(life.units.map((_, index) => told('FirmwareOffered', index, releaseId)));
   };
-  const upgraded = (index: number, releaseId: string) =>
-    world.event(e => of('FirmwareUpgraded', `device-${unit(index).uid}`)(e) && e.data.releaseId === releaseId, `unit ${index} upgraded`);
+  const upgraded = (index: number, releaseId: string) => told('FirmwareUpgraded', index, releaseId);
   /** Image in the second slot of a chip whose power is off, and what the chip decrypts with. */
   const inSecondSlot = (index: number) => {
     const chip = openChipFolder(folder(index));
