@@ -21,7 +21,7 @@ export type Rival = {
 const servername = 'localhost';
 
 /** A server certificate, made by openssl. @returns the paths, and its root as PEM */
-export function makeServerCertificate(folder: string): { readonly key: string; readonly cert: string; readonly root: string } {
+function makeServerCertificate(folder: string): { readonly key: string; readonly cert: string; readonly root: string } {
   mkdirSync(folder, { recursive: true });
   const path = (name: string): string => join(folder, name);
   const openssl = (...args: string[]): void => void execFileSync('openssl', args, { cwd: folder, stdio: 'pipe' });
