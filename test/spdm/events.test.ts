@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import { capability, type SpdmVersion, type Wire } from '../../src/spdm/constants.ts';
+import { createEventInbox } from '../../src/spdm/eventInbox.ts';
 import {
   type DmtfEvent,
   decodeDmtfEvent,
@@ -17,7 +18,7 @@ import {
   type SpdmEvent,
 } from '../../src/spdm/messages/events.ts';
 import { sessionAsk } from '../../src/spdm/requester/delivery.ts';
-import { createEventInbox, getSupportedEventTypes, subscribeToEvents } from '../../src/spdm/requester/events.ts';
+import { createEventNotifier, getSupportedEventTypes, sendEvents, subscribeToEvents } from '../../src/spdm/requester/events.ts';
 import { requesterFlags } from '../../src/spdm/requester/identify.ts';
 import { answerQuestions } from '../../src/spdm/requester/requests.ts';
 import { runPskSetup, runSessionSetup } from '../../src/spdm/requester/run.ts';
@@ -70,7 +71,7 @@ async function inSession({ version = 0x13, options, policy = 0, transferBytes = 
   const asking = { ask: sessionAsk(session, link), connection };
   const seen: SpdmEvent[] = [];
   const inbox = createEventInbox(one => seen.push(one));
-  const look = () => answerQuestions(asking, session, inbox);
+  const look = () => answerQuestions(asking, session, { inbox });
   return { responder, session, asking, link, seen, inbox, look, faults };
 }
 
@@ -196,11 +197,7 @@ describe('a subscription', () => {
     const { session, connection } = await runPskSetup({ ...given, randomBytes: countingRandom() }, link);
     responder.notify(changedSlot(1));
     const seen: SpdmEvent[] = [];
-    await answerQuestions(
-      { ask: sessionAsk(session, link), connection },
-      session,
-      createEventInbox(one => seen.push(one)),
-    );
+    await answerQuestions({ ask: sessionAsk(session, link), connection }, session, { inbox: createEventInbox(one => seen.push(one)) });
     expect(inWords(seen)).toEqual([changedSlot(1)]);
   });
 
@@ -253,6 +250,131 @@ describe('a subscription', () => {
     expect(seen).toEqual([]);
     expect(await look()).toBe(1);
     expect(seen).toHaveLength(1);
+  });
+});
+
+/** A session of a requester that tells of events: `peerFlags` are what it says of itself. */
+async function telling(
+  given: { readonly options?: Partial<ResponderOptions>; readonly peerFlags?: number; readonly onEvent?: (event: SpdmEvent) => void } = {},
+) {
+  const faults: unknown[] = [];
+  const heard: SpdmEvent[] = [];
+  const responder = realResponder({
+    versions: [0x13],
+    capabilities: { ...sizes, flags: deviceFlags | event | encapsulated },
+    onPeerEvent: given.onEvent ?? (one => heard.push(one)),
+    onFault: error => faults.push(error),
+    ...given.options,
+  });
+  const link = linkTo(responder);
+  const flags = requesterFlags | encapsulated | (given.peerFlags ?? event);
+  const asked = { versions: [0x13], capabilities: { ...sizes, flags }, nonce: someNonce, trust: trustLeaf } as const;
+  const { session, connection } = await runSessionSetup({ ...asked, randomBytes: countingRandom() }, link);
+  const asking = { ask: sessionAsk(session, link), connection };
+  const notifier = createEventNotifier(eventTypes);
+  const look = () => answerQuestions(asking, session, { notifier });
+  return { responder, session, link, asking, notifier, look, heard, faults };
+}
+
+describe('a requester that tells of events', () => {
+  it('is asked what it has, and what happens then reaches the responder in order', async () => {
+    const { asking, notifier, look, heard } = await telling();
+    expect(notifier.notify(changedSlot(0))).toBe(false);
+    expect(await look()).toBe(2);
+    expect(notifier.notify(changedSlot(1))).toBe(true);
+    expect(notifier.notify(changed(2, 3))).toBe(true);
+    expect(notifier.notify({ kind: 'measurementPreUpdate', indices: [1] })).toBe(false);
+    expect(await sendEvents(asking, notifier)).toBe(2);
+    expect(inWords(heard)).toEqual([changedSlot(1), changed(2, 3)]);
+    expect(await sendEvents(asking, notifier)).toBe(0);
+    expect(await look()).toBe(0);
+  });
+
+  it('says what was lost, and sends no more at once than the responder takes in', async () => {
+    const capabilities = { ctExponent: 0, dataTransferBytes: 320, maxMessageBytes: 320, flags: deviceFlags | event | encapsulated };
+    const { asking, notifier, look, heard } = await telling({ options: { capabilities } });
+    await look();
+    let room = 0;
+    while (notifier.notify(changedSlot(0))) room += 1;
+    expect(await sendEvents(asking, notifier)).toBe(room + 1);
+    expect(inWords(heard).at(-1)).toEqual({ kind: 'eventLost', lastAcknowledged: room - 1, lastLost: room });
+  });
+
+  it('sends again what was not acknowledged, and it counts once', async () => {
+    let broken = true;
+    const heard: SpdmEvent[] = [];
+    const onEvent = (one: SpdmEvent) => {
+      if (broken && one.id === 1) throw new Error('no room for it');
+      heard.push(one);
+    };
+    const { asking, notifier, look, faults } = await telling({ onEvent });
+    await look();
+    for (const slot of [0, 1, 2]) notifier.notify(changedSlot(slot));
+    await expect(sendEvents(asking, notifier)).rejects.toEqual(code('SPDM_BUSY'));
+    expect(faults).toHaveLength(1);
+    broken = false;
+    expect(await sendEvents(asking, notifier)).toBe(3);
+    expect(inWords(heard)).toEqual([changedSlot(0), changedSlot(1), changedSlot(2)]);
+  });
+
+  it('and a responder that tells too: both in one round of questions', async () => {
+    const { responder, asking, session, notifier } = await telling({ options: { eventTypes } });
+    await subscribeToEvents(asking, [dmtf([])]);
+    responder.notify(changed(7));
+    const seen: SpdmEvent[] = [];
+    const inbox = createEventInbox(one => seen.push(one));
+    expect(await answerQuestions(asking, session, { inbox, notifier })).toBe(3);
+    expect(inWords(seen)).toEqual([changed(7)]);
+    expect(notifier.notify(changedSlot(0))).toBe(true);
+  });
+
+  it('is not asked when it does not say so, or nobody wants to know', async () => {
+    const silent = await telling({ peerFlags: 0 });
+    expect(await silent.look()).toBe(0);
+    expect(silent.notifier.notify(changedSlot(0))).toBe(false);
+    const deaf = await telling({ options: { onPeerEvent: undefined as never } });
+    expect(await deaf.look()).toBe(0);
+  });
+
+  it.each([
+    ['before the responder has subscribed', {}, '137f0400'],
+    ['to a responder that wants none', { options: { onPeerEvent: undefined as never } }, '137f07f1'],
+    ['without the capability', { peerFlags: 0 }, '137f07f1'],
+  ] as const)('is refused %s', async (_, given, answer) => {
+    const { asking, heard } = await telling(given);
+    const one = { id: 0, registry: 0, vendorId: new Uint8Array(), ...encodeDmtfEvent(changedSlot(0)) };
+    expect(toHex(await asking.ask(encodeSendEvent(0x13, [one])))).toBe(answer);
+    expect(heard).toEqual([]);
+  });
+
+  it('in the clear is refused', async () => {
+    const { link } = await telling();
+    expect(toHex((await link({ kind: 'clear', message: fromHex('13f10000') })).message)).toBe('137f0b00');
+  });
+
+  it('whatever is wrong with SEND_EVENT: the session goes on, without a fault', async () => {
+    const { asking, session, link, look, heard, faults } = await telling();
+    await look();
+    const one = { id: 0, registry: 0, vendorId: new Uint8Array(), ...encodeDmtfEvent(changedSlot(0)) };
+    for (const changed of mutationsOf(encodeSendEvent(0x13, [one]))) {
+      const answer = await link({ kind: 'secured', message: session.sealSpdm(changed) });
+      expect([0x71, 0x7f]).toContain(session.openSpdm(answer.message)[1]);
+    }
+    expect(faults).toEqual([]);
+    const before = heard.length;
+    const last = { ...one, id: 0xffff_ffff };
+    expect(toHex(await asking.ask(encodeSendEvent(0x13, [last])))).toBe('13710000');
+    expect(heard.slice(before)).toEqual([last]);
+  });
+
+  it('a responder that subscribes to what there is not is told so, and nothing changes', async () => {
+    const { notifier, look } = await telling();
+    await look();
+    expect(notifier.subscribe([dmtf([3])])).toBe(false);
+    expect(notifier.subscribe([dmtf([1], { version: 2 })])).toBe(false);
+    expect(notifier.notify(changedSlot(0))).toBe(true);
+    expect(notifier.subscribe([])).toBe(true);
+    expect(notifier.notify(changedSlot(0))).toBe(false);
   });
 });
 

@@ -110,6 +110,27 @@ describe('the SPDM tools', () => {
     expect(results[3]).toMatchObject({ events: [{ kind: 'certificateChanged', slots: [1] }] });
   });
 
+  it('1.3: a requester that tells of events is asked for them, and the responder says what it has heard', async () => {
+    const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
+    const caps = capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,ENCAP');
+    const options = { ...common, ...algorithms, versions: [0x13] as const, caps };
+    const plain = { measurements: 2, mutAuth: 'none', basicMutAuth: false, heartbeatSeconds: 0, stay: false } as const;
+    const told: string[] = [];
+    const server = serveResponder({ ...options, ...plain }, await openIdentities(options, 'responder'), event => told.push(event));
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { link, close } = await openLink({ ...options, port });
+    const results: object[] = [];
+    const own = capabilitiesOf('CERT,CHAL,ENCRYPT,MAC,KEY_EX,ENCAP,EVENT');
+    const requester = { ...options, caps: own, port, steps: ['SESSION', 'NOTIFY', 'END'], slot: 0, portionBytes: 1024, hint: '' };
+    await runSteps(requester, await openIdentities(options, 'requester'), link, result => void results.push(result));
+    await close();
+    expect(results[1]).toMatchObject({ isWanted: true, sent: 1 });
+    expect(told.filter(event => !event.startsWith('listening'))).toEqual([
+      'event 0 of the requester: {"kind":"certificateChanged","slots":[0]}',
+    ]);
+  });
+
   it('says what is missing when steps are out of order', () => {
     expect(disorderIn(steps)).toBeUndefined();
     expect(disorderIn(['ATTEST', 'MEASURE'])).toBe('MEASURE needs a session: put SESSION or PSK before it');

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
 import { decodeCertificateChain } from '../../spdm/certChain.ts';
 import { capability, spdmVersionName } from '../../spdm/constants.ts';
+import { createEventInbox } from '../../spdm/eventInbox.ts';
 import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { type DmtfEvent, decodeDmtfEvent } from '../../spdm/messages/events.ts';
 import type { KeyPairInfoResponse } from '../../spdm/messages/keyPairInfo.ts';
@@ -10,7 +11,7 @@ import { keyUpdateOperation } from '../../spdm/messages/keyUpdate.ts';
 import type { Connection } from '../../spdm/requester/connection.ts';
 import type { Link } from '../../spdm/requester/delivery.ts';
 import { sessionAsk } from '../../spdm/requester/delivery.ts';
-import { createEventInbox, getSupportedEventTypes, subscribeToEvents } from '../../spdm/requester/events.ts';
+import { createEventNotifier, getSupportedEventTypes, sendEvents, subscribeToEvents } from '../../spdm/requester/events.ts';
 import { getDeviceClasses, getKeyPairInfo, getMeasurementLog, setKeyPairInfo } from '../../spdm/requester/inventory.ts';
 import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/keyUpdate.ts';
 import { answerQuestions, getCsr, measureInSession, setCertificate, vendorRequest } from '../../spdm/requester/requests.ts';
@@ -44,6 +45,7 @@ export const stepNames = [
   'ENDPOINT',
   'MEL',
   'EVENTS',
+  'NOTIFY',
   'CSR',
   'SET_CERT',
   'VENDOR',
@@ -215,8 +217,17 @@ async function events(run: Run): Promise<Result> {
   await subscribeToEvents(ask, groups);
   const seen: (DmtfEvent | undefined)[] = [];
   const inbox = createEventInbox(event => seen.push(decodeDmtfEvent(event)));
-  await answerQuestions(ask, opened(run).session, inbox);
+  await answerQuestions(ask, opened(run).session, { inbox });
   return { types: groups.flatMap(({ types }) => types), events: seen };
+}
+
+/** Lets the responder subscribe to our events, and tells it one. */
+async function notify(run: Run): Promise<Result> {
+  const ask = asking(run);
+  const notifier = createEventNotifier(['certificateChanged']);
+  await answerQuestions(ask, opened(run).session, { notifier });
+  const isWanted = notifier.notify({ kind: 'certificateChanged', slots: [0] });
+  return { isWanted, sent: await sendEvents(ask, notifier) };
 }
 
 function leafOf({ version, algorithms }: Connection, { chain }: Evidence) {
@@ -236,6 +247,7 @@ const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<R
   ENDPOINT: endpoint,
   MEL: async run => ({ entries: (await getMeasurementLog(asking(run))).length }),
   EVENTS: events,
+  NOTIFY: notify,
   CSR: async run => ({ csrBytes: (await getCsr(asking(run))).length }),
   SET_CERT: installCertificates,
   VENDOR: askVendor,

@@ -3,6 +3,7 @@ import { fromHex, utf8 } from '../../bytes.ts';
 import { pooledRandom } from '../../random.ts';
 import type { CertSlot, CertSlots } from '../../spdm/certSlot.ts';
 import { capability } from '../../spdm/constants.ts';
+import { decodeDmtfEvent } from '../../spdm/messages/events.ts';
 import { createResponder, type Responder } from '../../spdm/responder/responder.ts';
 import { type Algorithms, noSignature, type SignatureAlgorithm } from '../../spdm/suite.ts';
 import {
@@ -71,6 +72,7 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
       return 'done';
     },
     eventTypes: ['certificateChanged'],
+    onPeerEvent: event => tell(`event ${event.id} of the requester: ${JSON.stringify(decodeDmtfEvent(event))}`),
     keyPairs: keyPairs.pairs,
     onSetKeyPairInfo: keyPairs.set,
     endpointInfo: deviceClasses(),

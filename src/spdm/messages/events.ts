@@ -23,6 +23,7 @@ export type SpdmEvent = Owner & {
 };
 
 export const dmtfRegistry = 0;
+export const dmtfGroupVersion = 1;
 /** Events of DMTF, and the length of their details. */
 export const dmtfEvent = { eventLost: 1, measurementChanged: 2, measurementPreUpdate: 3, certificateChanged: 4 } as const;
 const kinds = ['eventLost', 'measurementChanged', 'measurementPreUpdate', 'certificateChanged'] as const;

@@ -4,22 +4,29 @@ import { capability, headerBytes, maxMessageBytes, requestCode, spdmError } from
 import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
 import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
 import { encodeError } from '../messages/error.ts';
-import { decodeSendEvent, encodeEventAck } from '../messages/events.ts';
+import {
+  decodeSendEvent,
+  decodeSubscribeEventTypes,
+  encodeEventAck,
+  encodeSubscribeEventTypesAck,
+  encodeSupportedEventTypes,
+} from '../messages/events.ts';
 import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/keyUpdate.ts';
+import { decodeHeadOnly } from '../messages/sessionControl.ts';
 import type { SpdmSession } from '../session.ts';
 import { algorithmsOf, bothHave, type Connection } from './connection.ts';
-import type { EventInbox } from './events.ts';
+import type { EventEnds, EventNotifier } from './events.ts';
 
-/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys, or tell it
- *  what has happened. */
+/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys, tell it
+ *  what has happened, or subscribe to what it tells. */
 
 export type EncapsulatedContext = {
   readonly connection: Connection;
   readonly slots: CertSlots;
   /** The session they came in; KEY_UPDATE needs one. */
   readonly session?: SpdmSession;
-  /** For SEND_EVENT in it. */
-  readonly events?: EventInbox | undefined;
+  /** For events in it. */
+  readonly events?: EventEnds | undefined;
 };
 
 /** @returns the encapsulated response; what is not understood is answered with ERROR */
@@ -42,6 +49,8 @@ const handlers: Readonly<Record<number, (context: EncapsulatedContext, request: 
   [requestCode.getCertificate]: answerCertificate,
   [requestCode.keyUpdate]: answerKeyUpdate,
   [requestCode.sendEvent]: answerEvents,
+  [requestCode.getSupportedEventTypes]: answerEventTypes,
+  [requestCode.subscribeEventTypes]: answerSubscription,
 };
 
 function answerDigests({ connection, slots }: EncapsulatedContext, request: Uint8Array): Uint8Array {
@@ -74,10 +83,33 @@ function answerKeyUpdate({ connection: { version }, session }: EncapsulatedConte
 }
 
 function answerEvents({ connection: { version, peer }, session, events }: EncapsulatedContext, request: Uint8Array): Uint8Array {
-  if (!session || !events || version < 0x13 || ((peer?.flags ?? 0) & capability.event) === 0)
+  const inbox = session && events?.inbox;
+  if (!inbox || version < 0x13 || ((peer?.flags ?? 0) & capability.event) === 0)
     return encodeError(version, spdmError.unsupportedRequest, requestCode.sendEvent);
-  events.take(decodeSendEvent(request));
+  inbox.take(decodeSendEvent(request));
   return encodeEventAck(version);
+}
+
+function answerEventTypes(context: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  const { version } = context.connection;
+  const notifier = notifierOf(context);
+  if (!notifier) return encodeError(version, spdmError.unsupportedRequest, requestCode.getSupportedEventTypes);
+  decodeHeadOnly(request, requestCode.getSupportedEventTypes, 'GET_SUPPORTED_EVENT_TYPES');
+  return encodeSupportedEventTypes(version, notifier.groups);
+}
+
+function answerSubscription(context: EncapsulatedContext, request: Uint8Array): Uint8Array {
+  const { version } = context.connection;
+  const notifier = notifierOf(context);
+  if (!notifier) return encodeError(version, spdmError.unsupportedRequest, requestCode.subscribeEventTypes);
+  const isKnown = notifier.subscribe(decodeSubscribeEventTypes(request));
+  return isKnown ? encodeSubscribeEventTypesAck(version) : encodeError(version, spdmError.invalidRequest);
+}
+
+/** What we tell of, in a session and where our capabilities say so. */
+function notifierOf({ connection, session, events }: EncapsulatedContext): EventNotifier | undefined {
+  const tells = session && connection.version >= 0x13 && has(connection, capability.event);
+  return tells ? events?.notifier : undefined;
 }
 
 const has = ({ own }: Connection, flag: number): boolean => (own.flags & flag) !== 0;

@@ -18,7 +18,7 @@ import type { SpdmSession } from '../session.ts';
 import { acceptMeasurements, algorithmsOf, type Connection, checkHead, requirePeer, takeMeasurements, unexpected } from './connection.ts';
 import { type Ask, deliver, type Wait } from './delivery.ts';
 import { answerEncapsulated } from './encapsulated.ts';
-import type { EventInbox } from './events.ts';
+import type { EventEnds } from './events.ts';
 
 /** Single requests of a requester, in a session or, where the responder allows it, in the clear. */
 
@@ -97,8 +97,8 @@ export async function vendorRequest(asking: Asking, message: VendorDefined): Pro
 const maxQuestions = 64;
 
 /** Asks whether the responder wants something, and answers it: new keys of its own, events (DSP0274 §10.18).
- *  @param events without it events are not taken @returns how many requests it had */
-export async function answerQuestions(asking: Asking, session: SpdmSession, events?: EventInbox): Promise<number> {
+ *  @param events without an inbox events are not taken, without a notifier none are told @returns how many requests it had */
+export async function answerQuestions(asking: Asking, session: SpdmSession, events?: EventEnds): Promise<number> {
   const { connection } = asking;
   const { version } = connection;
   const first = await deliver(asking.ask, connection, encodeGetEncapsulatedRequest(version), asking.wait);

@@ -1,4 +1,5 @@
 import { capability, headerBytes, nonceBytes, requestCode, responseCode, spdmError } from '../constants.ts';
+import { acknowledged } from '../eventQueue.ts';
 import { certificateHeadBytes, encodeGetCertificate } from '../messages/certificate.ts';
 import { encodeChallenge } from '../messages/challenge.ts';
 import { encodeGetDigests } from '../messages/digests.ts';
@@ -9,10 +10,10 @@ import {
   encodeEncapsulatedAck,
   encodeEncapsulatedRequest,
 } from '../messages/encapsulated.ts';
-import { encodeSendEvent } from '../messages/events.ts';
+import { encodeGetSupportedEventTypes, encodeSendEvent, encodeSubscribeEventTypes } from '../messages/events.ts';
 import { decodeKeyUpdateAck, encodeKeyUpdate, keyUpdateOperation } from '../messages/keyUpdate.ts';
 import { decodeHeadOnly } from '../messages/sessionControl.ts';
-import { acknowledged, eventsToSend } from './events.ts';
+import { eventsToSend, hearsOf, openInbox, wantedEvents } from './events.ts';
 import { acceptCertificate, acceptChallengeAuth, acceptDigests } from './requesterProof.ts';
 import {
   bothHave,
@@ -27,7 +28,7 @@ import {
 } from './state.ts';
 
 /** ENCAPSULATED_REQUEST and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10.18): the responder asks the requester who it is (before FINISH, or in 1.1 after
- *  CHALLENGE_AUTH), or announces a new sending key or events in a session. */
+ *  CHALLENGE_AUTH), or in a session announces a new sending key, subscribes to the requester's events, or tells its own. */
 
 /** After a CHALLENGE_AUTH that asks for basic mutual authentication (1.1): all of it in the clear. */
 export function openBasicQuestions(slot: number): Questions {
@@ -40,22 +41,26 @@ export function openQuestions(slot: number, implied: boolean): Questions {
   return { purpose: 'identity', ...first, requestId: 0, slot, tag: 0, chain: new Uint8Array() };
 }
 
-/** What there is to ask or tell in an established session: new keys for what the responder sends, then events. */
+/** What there is to ask or tell in an established session: new keys for what the responder sends, which events the requester has, then our events. */
 function openInSession(exchange: Exchange, session: LiveSession): Questions | undefined {
   const tag = session.newKeyTag;
   session.newKeyTag = undefined;
   const blank = { requestId: 0, slot: 0, tag: tag ?? 0, chain: new Uint8Array() };
   if (tag !== undefined) return { purpose: 'keyUpdate', ...blank };
+  if (!session.isAskedForEvents && hearsOf(exchange)) return { purpose: 'subscription', ...blank };
   return hasEvents(exchange, session) ? { purpose: 'events', ...blank } : undefined;
 }
 
 const hasEvents = (exchange: Exchange, { events }: LiveSession): boolean =>
   events !== undefined && eventsToSend(exchange, events).length > 0;
 
-const firstQuestion = { identity: 'digests', challenge: 'digests', keyUpdate: 'newKey', events: 'events' } as const satisfies Record<
-  Questions['purpose'],
-  Questions['asked']
->;
+const firstQuestion = {
+  identity: 'digests',
+  challenge: 'digests',
+  keyUpdate: 'newKey',
+  subscription: 'eventTypes',
+  events: 'events',
+} as const satisfies Record<Questions['purpose'], Questions['asked']>;
 
 export function handleGetEncapsulatedRequest(exchange: Exchange): Reply {
   decodeHeadOnly(exchange.request, requestCode.getEncapsulatedRequest, 'GET_ENCAPSULATED_REQUEST');
@@ -131,6 +136,11 @@ function questionOf(exchange: Exchange, questions: Questions, what: NonNullable<
       return encodeKeyUpdate(version, { operation: keyUpdateOperation.updateKey, tag });
     case 'newKeyProof':
       return encodeKeyUpdate(version, { operation: keyUpdateOperation.verifyNewKey, tag });
+    case 'eventTypes':
+      session!.isAskedForEvents = true;
+      return encodeGetSupportedEventTypes(version);
+    case 'subscription':
+      return encodeSubscribeEventTypes(version, questions.wanted!);
     case 'events':
       questions.sent = eventsToSend(exchange, session!.events!);
       return encodeSendEvent(version, questions.sent);
@@ -185,12 +195,21 @@ function acceptInSession(exchange: Exchange, session: LiveSession, questions: Qu
       return { next: ask(exchange, questions, 'newKeyProof') };
     case 'newKeyProof':
       acceptKeyUpdate(questions, keyUpdateOperation.verifyNewKey, response);
+      close(exchange);
+      return {};
+    case 'eventTypes':
+      questions.wanted = wantedEvents(response);
+      if (questions.wanted.length > 0) return { next: ask(exchange, questions, 'subscription') };
+      break;
+    case 'subscription':
+      decodeHeadOnly(response, responseCode.subscribeEventTypesAck, 'SUBSCRIBE_EVENT_TYPES_ACK');
+      openInbox(exchange, session);
       break;
     default:
       decodeHeadOnly(response, responseCode.eventAck, 'EVENT_ACK');
       session.events = acknowledged(session.events!, questions.sent!);
-      if (hasEvents(exchange, session)) return { next: ask(exchange, questions, 'events') };
   }
+  if (hasEvents(exchange, session)) return { next: ask(exchange, questions, 'events') };
   close(exchange);
   return {};
 }

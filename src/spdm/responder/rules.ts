@@ -3,7 +3,7 @@ import { handleGetCsr, handleSetCertificate } from './certificate.ts';
 import { handleChunkGet } from './chunks.ts';
 import { handleGetCapabilities, handleGetVersion, handleNegotiateAlgorithms } from './connection.ts';
 import { handleDeliverEncapsulatedResponse, handleGetEncapsulatedRequest } from './encapsulated.ts';
-import { handleGetSupportedEventTypes, handleSubscribeEventTypes } from './events.ts';
+import { handleGetSupportedEventTypes, handleSendEvent, handleSubscribeEventTypes } from './events.ts';
 import { handleChallenge, handleGetCertificate, handleGetDigests } from './identity.ts';
 import { handleGetEndpointInfo, handleGetKeyPairInfo, handleGetMeasurementLog, handleSetKeyPairInfo } from './inventory.ts';
 import { handleGetMeasurements } from './measurements.ts';
@@ -67,5 +67,6 @@ export const rules: Readonly<Record<number, Rule>> = {
   [requestCode.getMeasurementExtensionLog]: rule('negotiated', measurementExtensionLog, 'either', handleGetMeasurementLog, { since: 0x13 }),
   [requestCode.getSupportedEventTypes]: rule('negotiated', event, 'session', handleGetSupportedEventTypes, { since: 0x13 }),
   [requestCode.subscribeEventTypes]: rule('negotiated', event, 'session', handleSubscribeEventTypes, { since: 0x13 }),
+  [requestCode.sendEvent]: rule('negotiated', 0, 'session', handleSendEvent, { since: 0x13 }),
   [requestCode.vendorDefined]: rule('negotiated', 0, 'either', handleVendorDefined),
 };

@@ -3,12 +3,14 @@ import type { KemProvider } from '../agreement.ts';
 import type { CertSlot, SlotSource } from '../certSlot.ts';
 import { capability, maxMessageBytes, type SpdmErrorCode, type SpdmVersion, spdmError } from '../constants.ts';
 import type { EcdhProvider, RandomSource } from '../ecdh.ts';
+import type { EventInbox } from '../eventInbox.ts';
+import type { Subscription } from '../eventQueue.ts';
 import type { HandshakeSecrets } from '../keySchedule.ts';
 import type { MeasurementSource } from '../measurement.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor } from '../messages/capabilities.ts';
 import type { GetCsr } from '../messages/csr.ts';
-import type { DmtfEvent, SpdmEvent } from '../messages/events.ts';
+import type { DmtfEvent, EventGroup, SpdmEvent } from '../messages/events.ts';
 import type { KeyPair, SetKeyPairInfo } from '../messages/keyPairInfo.ts';
 import type { SetCertificate } from '../messages/setCertificate.ts';
 import type { VendorDefined } from '../messages/vendorDefined.ts';
@@ -58,6 +60,9 @@ export type ResponderSettings = {
   readonly measurementLog?: () => Uint8Array | Promise<Uint8Array>;
   /** Events that `notify` may be called with. Absent: EVENT is not supported. */
   readonly eventTypes?: readonly DmtfEvent['kind'][];
+  /** Called with each event of a requester that tells of events, which is then asked for all of DMTF that it has. What it throws is answered with
+   *  ERROR, and the event may come again. Absent: no requester is asked for events. */
+  readonly onPeerEvent?: (event: SpdmEvent) => void;
   /** Whether a request is worked on longer than the peer should wait: it is answered with ResponseNotReady and fetched by RESPOND_IF_READY. */
   readonly defers?: (code: number) => boolean;
   /** RDTExponent of ResponseNotReady: ask again after 2^n µs. */
@@ -97,9 +102,9 @@ export type InstalledCertificates = Pick<SetCertificate, 'slot' | 'keyPairId' | 
 /** What is asked of the requester in encapsulated requests, and what is known of it so far. */
 export type Questions = {
   /** `challenge`: basic mutual authentication of 1.1. */
-  readonly purpose: 'identity' | 'challenge' | 'keyUpdate' | 'events';
+  readonly purpose: 'identity' | 'challenge' | 'keyUpdate' | 'subscription' | 'events';
   /** What the next encapsulated response answers. */
-  asked?: 'digests' | 'certificate' | 'challenge' | 'newKey' | 'newKeyProof' | 'events';
+  asked?: 'digests' | 'certificate' | 'challenge' | 'newKey' | 'newKeyProof' | 'eventTypes' | 'subscription' | 'events';
   requestId: number;
   readonly slot: number;
   /** Distinguishes this update of keys from others. */
@@ -109,6 +114,8 @@ export type Questions = {
   digests?: Uint8Array;
   /** On their way to the requester. */
   sent?: readonly SpdmEvent[];
+  /** What we want to know of the requester. */
+  wanted?: readonly EventGroup[];
   /** What a later signature is over, and whose it must be. */
   readonly messages?: Uint8Array[];
   peer?: Peer;
@@ -121,17 +128,6 @@ export type Peer = {
   readonly chainDigest: Uint8Array;
   /** Its encapsulated DIGESTS, part of the transcript on multi-key connections. */
   readonly digests?: Uint8Array;
-};
-
-/** What a session is told of. */
-export type Subscription = {
-  readonly types: ReadonlySet<number>;
-  /** Happened, and not acknowledged. */
-  readonly queue: readonly SpdmEvent[];
-  readonly nextId: number;
-  readonly lastAcknowledged?: number;
-  /** The last one for which there was no room. */
-  readonly lastLost?: number;
 };
 
 export type LiveSession = {
@@ -150,6 +146,9 @@ export type LiveSession = {
   newKeyTag?: number | undefined;
   /** What the requester wants to be told of. */
   events?: Subscription;
+  /** Whether the requester was asked which events it has; where its events arrive, once it knows that they are wanted. */
+  isAskedForEvents?: boolean;
+  inbox?: EventInbox;
   /** TH so far: up to and with KEY_EXCHANGE_RSP or PSK_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
   measurements: readonly Uint8Array[];
