@@ -21,10 +21,13 @@ export type Attachments = {
 
 export async function startAttachments(ctx: Context): Promise<Attachments> {
   const served = new Map<string, ReadonlySet<string>>();
+  const serving = new Map<string, Set<string>>();
   const start = await ctx.store.head();
   const read = async (gatewayId: string): Promise<void> => {
     const state = await stateOf(ctx, gateway, gatewayStream(gatewayId));
     const devices = state.status === 'NONE' ? [] : [...state.devices].filter(uid => mayServe(state, uid));
+    for (const uid of served.get(gatewayId) ?? []) serving.get(uid)?.delete(gatewayId);
+    for (const uid of devices) serving.set(uid, (serving.get(uid) ?? new Set()).add(gatewayId));
     served.set(gatewayId, new Set(devices));
   };
   const begin = async (): Promise<void> => {
@@ -43,7 +46,7 @@ export async function startAttachments(ctx: Context): Promise<Attachments> {
     },
     isAttached: (gatewayId, uid) => served.get(gatewayId)?.has(uid) === true,
     devicesOf: gatewayId => [...(served.get(gatewayId) ?? [])],
-    gatewaysOf: uid => [...served].flatMap(([gatewayId, devices]) => (devices.has(uid) ? [gatewayId] : [])),
+    gatewaysOf: uid => [...(serving.get(uid) ?? [])],
     caughtUp: follower.caughtUp,
     close: () => follower.close(),
   };

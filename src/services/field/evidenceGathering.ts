@@ -48,6 +48,11 @@ export type Gathered = {
   readonly verdict?: { readonly signed: Uint8Array; readonly value?: GatewayVerdict };
 } & ({ readonly evidence: DeviceEvidence } | { readonly refusal: Refusal });
 
+export type WayParts = {
+  readonly channel: Pick<DeviceChannel, 'isConnected' | 'isGatewayConnected'>;
+  readonly attachments: Pick<Attachments, 'gatewaysOf'>;
+};
+
 /** Gateways that are asked for one attestation. */
 const maxGateways = 3;
 const verdictNonceBytes = 16;
@@ -56,7 +61,7 @@ const noSequence = -1;
 
 /** The ways to ask a device, the first one first.
  *  @param wish `mqtt`: no gateway is asked. `gateway`: the own connection comes last */
-export function waysTo({ channel, attachments }: GatheringParts, uid: string, wish: Via | undefined): readonly AskedWay[] {
+export function waysTo({ channel, attachments }: WayParts, uid: string, wish?: Via): readonly AskedWay[] {
   const own: readonly AskedWay[] = channel.isConnected(uid) ? [{ via: 'mqtt' }] : [];
   if (wish === 'mqtt') return own;
   const connected = attachments.gatewaysOf(uid).filter(channel.isGatewayConnected).slice(0, maxGateways);

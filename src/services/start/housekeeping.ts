@@ -33,7 +33,7 @@ type HousekeepingParts = {
   readonly dataDir: string;
   readonly attestations: AttestationLog;
   readonly sharing: AttestationSharing | undefined;
-  readonly field: Pick<Field, 'attestation' | 'channel'>;
+  readonly field: Pick<Field, 'attestation' | 'attachments' | 'channel'>;
   readonly scrubbed: ScrubPlaces;
   readonly addressDays: number;
   readonly webhookParts: Omit<DeliveryParts, 'ctx' | 'alarms'>;
