@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey } from 'node:crypto';
+import { hash as digest } from 'node:crypto';
 import { concat, utf8 } from '../bytes.ts';
 import { u16 } from './codec.ts';
 import { hashOf } from './signature.ts';
@@ -101,7 +101,18 @@ function expand(hash: HashAlgorithm, secret: Uint8Array, info: Uint8Array, lengt
   return concat(...blocks).subarray(0, lengthBytes);
 }
 
-/** By way of a key object: for a key given as bytes, Node 24 first finds out by exceptions that it is none, at ten times the cost. */
-function hmac(hash: HashAlgorithm, key: Uint8Array, data: Uint8Array): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(createHmac(hash.name, createSecretKey(key)).update(data).digest());
+const innerPad = 0x36;
+const outerPad = 0x5c;
+
+/** HMAC (RFC 2104) out of two digests, at a third of what `createHmac` costs for inputs as short as these. @param key no longer than a block of the hash */
+function hmac({ name, hashBytes, blockBytes }: HashAlgorithm, key: Uint8Array, data: Uint8Array): Uint8Array<ArrayBuffer> {
+  const inner = new Uint8Array(blockBytes + data.length).fill(innerPad, 0, blockBytes);
+  const outer = new Uint8Array(blockBytes + hashBytes).fill(outerPad, 0, blockBytes);
+  for (let i = 0; i < key.length; i += 1) {
+    inner[i]! ^= key[i]!;
+    outer[i]! ^= key[i]!;
+  }
+  inner.set(data, blockBytes);
+  outer.set(digest(name, inner, 'buffer'), blockBytes);
+  return new Uint8Array(digest(name, outer, 'buffer'));
 }

@@ -4,6 +4,8 @@ export type HashAlgorithm = {
   readonly bit: number;
   readonly name: 'sha256' | 'sha384';
   readonly hashBytes: number;
+  /** Of its compression function. */
+  readonly blockBytes: number;
   readonly measurementBit: number;
 };
 export type EcdsaAlgorithm = { readonly bit: number; readonly curve: 'P-256' | 'P-384'; readonly signatureBytes: number };
@@ -37,8 +39,8 @@ export type Aead = {
 
 /** BaseHashAlgo; `measurementBit` is the same hash in MeasurementHashAlgo, where bit 0 means raw only. */
 export const hashAlgorithms: readonly HashAlgorithm[] = [
-  { bit: 0x1, name: 'sha256', hashBytes: 32, measurementBit: 0x2 },
-  { bit: 0x2, name: 'sha384', hashBytes: 48, measurementBit: 0x4 },
+  { bit: 0x1, name: 'sha256', hashBytes: 32, blockBytes: 64, measurementBit: 0x2 },
+  { bit: 0x2, name: 'sha384', hashBytes: 48, blockBytes: 128, measurementBit: 0x4 },
 ];
 /** BaseAsymAlgo and ReqBaseAsymAlg. */
 export const signatureAlgorithms: readonly EcdsaAlgorithm[] = [

@@ -1,3 +1,6 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Running } from '../../scripts/demo/processes.ts';
 import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
@@ -10,6 +13,7 @@ import { limitOfProcesses } from '../support/limits.ts';
  *  wire of a gateway process. What the server kept is verified by the command, without the server. */
 
 const limitMs = 240_000;
+const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const gatewayId = 'hall-5';
 let life: Life;
 let world: World;
@@ -84,6 +88,21 @@ it(
     // Each question has a nonce of its own, so that each answer is another token.
     expect((await attest(1)).evidenceSha256).not.toBe(first.evidenceSha256);
     expect(await verifiedFile(1)).toMatchObject({ result: 'passed', token: { lifeCycle: 'secured' } });
+  },
+  limitMs,
+);
+
+it(
+  '`nusec attest --line --watch` has both asked once more, and shows how far that is until none is left',
+  async () => {
+    const { status } = await world.alice.json<{ status: string }>('GET', `/v1/devices/${unit(1).uid}`);
+    expect(status).toBe('IN_SERVICE');
+    const watched = [main, 'attest', '--line', life.line, '--watch'];
+    const { stdout } = await promisify(execFile)(process.execPath, watched, { env: world.env, timeout: limitMs });
+    const shown = stdout.trim().split('\n');
+    expect(shown[0]).toBe('0/2 attested, 2 left · 0 passed, 0 failed, 0 unsupported, 0 unproven');
+    expect(shown.at(-1)).toBe('2/2 attested, 0 left · 2 passed, 0 failed, 0 unsupported, 0 unproven');
+    expect(await must('attest', '--line', life.line, '--no-start')).toMatchObject({ inService: 2, attested: 2, left: 0, overdue: false });
   },
   limitMs,
 );

@@ -96,9 +96,10 @@ describe('KEY_PAIR_INFO (DSP0274 §10.26)', () => {
     ['to erase a key with certificates', { capabilities: 0x02 }, { operation: 'erase' }, 0x44],
     ['a key without an algorithm', { capabilities: 0x01, algorithm: 0, slotMask: 0 }, { operation: 'generate' }, 0x44],
     ['what is against the policy', { capabilities: 0x08 }, { usage: 1 }, 0x11],
+    ['by its policy alone a slot that a key of another algorithm has', { capabilities: 0x04 }, { slotMask: 4 }, 0x11],
   ])('refuses %s', async (_what, changed, asked, code) => {
     const { ask } = await inSession(0x13, capability.keyPairInfo | capability.setKeyPairInfo, {
-      keyPairs: () => [pair(1, changed), pair(2)],
+      keyPairs: () => [pair(1, changed), pair(2), pair(3, { algorithm: 0x10 })],
       onSetKeyPairInfo: async () => 'policy',
     });
     const answer = await ask(encodeSetKeyPairInfo(0x13, wish(asked)));

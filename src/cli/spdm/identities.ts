@@ -13,8 +13,10 @@ export type Identities = {
   forSignature(signature: SignatureAlgorithm): LoadedSlots;
 };
 
+const mlDsaKinds = { 'ml-dsa-44': 'mldsa44', 'ml-dsa-65': 'mldsa65', 'ml-dsa-87': 'mldsa87' } as const;
+
 function kindOf(signature: SignatureAlgorithm): Kind {
-  if ('mlDsa' in signature) return 'mldsa65';
+  if ('mlDsa' in signature) return mlDsaKinds[signature.mlDsa];
   return 'curve' in signature && signature.curve === 'P-384' ? 'ecp384' : 'ecp256';
 }
 

@@ -15,7 +15,10 @@ const allUses = 0x0f;
 /** Offset and length of the AlgorithmIdentifier in a SubjectPublicKeyInfo of such a curve. */
 const algorithmAt = 2;
 
-/** Key pairs that a requester may give other uses and slots; they last as long as the process. */
+const changeable = keyPairCapability.usage | keyPairCapability.association | keyPairCapability.erasable | keyPairCapability.generate;
+
+/** Key pairs that a requester may give other uses and slots, erase and have made again; they last as long as the process. What signs is the key of the
+ *  folder all the time. */
 export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly CertSlot[]) {
   const changed = new Map<number, Partial<KeyPair>>();
   const pairOf = (keyPairId: number, slot: number): KeyPair => {
@@ -24,7 +27,7 @@ export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly Ce
     const algorithm = curve === undefined ? 0 : asymBits[curve];
     return {
       keyPairId,
-      capabilities: keyPairCapability.usage | keyPairCapability.association,
+      capabilities: changeable,
       usageCapabilities: allUses,
       usage: allUses,
       algorithms: algorithm,
@@ -38,12 +41,19 @@ export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly Ce
   };
   return {
     pairs: (): readonly KeyPair[] => slots().map((_, slot) => pairOf(slot + 1, slot)),
-    async set({ keyPairId, usage, slotMask }: SetKeyPairInfo): Promise<'done'> {
-      changed.set(keyPairId, { ...changed.get(keyPairId), ...(usage !== 0 && { usage }), slotMask });
+    async set({ operation, keyPairId, usage, slotMask }: SetKeyPairInfo): Promise<'done'> {
+      const wished = { ...changed.get(keyPairId), ...(usage !== 0 && { usage }), slotMask };
+      if (operation !== 'generate') changed.set(keyPairId, operation === 'erase' ? { ...wished, ...erased } : wished);
+      else {
+        const { algorithm: _, publicKeyInfo: __, ...made } = wished;
+        changed.set(keyPairId, made);
+      }
       return 'done';
     },
   };
 }
+
+const erased: Pick<KeyPair, 'algorithm' | 'publicKeyInfo'> = { algorithm: 0, publicKeyInfo: new Uint8Array() };
 
 /** Registry IANA, the enterprise number for examples (RFC 5612). */
 const ianaRegistry = 4;

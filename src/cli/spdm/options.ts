@@ -63,7 +63,10 @@ export function spdmCommand(name: string, description: string, defaultCapabiliti
     .addOption(bits('--pqc-asym <list>', 'post-quantum signatures of the responder (1.4)', pqcAsym, 'NONE'))
     .addOption(bits('--req-pqc-asym <list>', 'post-quantum signatures of the requester (1.4)', pqcAsym, 'NONE'))
     .addOption(bits('--kem <list>', 'post-quantum key exchange (1.4)', kem, 'NONE'))
-    .option('--certificates <folder>', 'folder with ecp256/, ecp384/, mldsa65/ (default: certificates made for this run, P-256)')
+    .option(
+      '--certificates <folder>',
+      'folder with ecp256/, ecp384/, mldsa44/, mldsa65/, mldsa87/ (default: certificates made for this run, P-256)',
+    )
     .option('--slots <number>', 'how many certificate slots are filled', wholeNumber, 3)
     .option('--transfer-bytes <number>', 'DataTransferSize', wholeNumber, defaultTransferBytes)
     .option('--message-bytes <number>', 'MaxSPDMmsgSize', wholeNumber, defaultMessageBytes)
@@ -81,7 +84,7 @@ export function algorithmsFrom(options: CommonOptions): AlgorithmBits {
     otherParams: opaqueFormat1 | multiKeyConnection,
     baseAsym: options.asym,
     baseHash: options.hash,
-    mel: 0,
+    mel: dmtfMeasurementSpecification,
     dhe: options.dhe,
     aead: options.aead,
     requesterAsym: options.reqAsym,

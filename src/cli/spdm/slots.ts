@@ -14,7 +14,7 @@ import type { HashAlgorithm } from '../../spdm/suite.ts';
 export type Role = 'responder' | 'requester';
 
 /** Sub-folder of each kind of key. */
-export type Kind = 'ecp256' | 'ecp384' | 'mldsa65';
+export type Kind = 'ecp256' | 'ecp384' | 'mldsa44' | 'mldsa65' | 'mldsa87';
 
 /** Certificate slots with one key; ECDSA signs over the hash of the connection. */
 export type LoadedSlots = { readonly slots: (hash: HashAlgorithm) => readonly CertSlot[]; readonly key: KeyObject };

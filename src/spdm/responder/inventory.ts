@@ -73,8 +73,15 @@ function requireChangeable(pair: KeyPair, asked: SetKeyPairInfo, pairs: readonly
   if (!fits) throw invalidRequest();
   if (asked.operation !== 'change' && pair.slotMask !== 0) throw new Refusal(spdmError.operationFailed);
   if (asked.operation === 'generate' && !isMade && !isNewAlgorithm) throw new Refusal(spdmError.operationFailed);
-  const isTaken = pairs.some(other => other.keyPairId !== pair.keyPairId && (other.slotMask & asked.slotMask) !== 0);
-  if (isTaken) throw new Refusal(spdmError.operationFailed);
+  if (pairs.some(other => other.keyPairId !== pair.keyPairId && takesSlotOf(other, pair, asked)))
+    throw new Refusal(spdmError.operationFailed);
+}
+
+/** A slot is of one key pair for each algorithm: a connection has one algorithm, and DIGESTS name one key pair for a slot. */
+function takesSlotOf(other: KeyPair, pair: KeyPair, asked: SetKeyPairInfo): boolean {
+  const algorithm = asked.algorithm === 0 && asked.pqcAlgorithm === 0 ? pair : asked;
+  const isSame = other.algorithm === algorithm.algorithm && other.pqcAlgorithm === algorithm.pqcAlgorithm;
+  return isSame && (other.slotMask & asked.slotMask) !== 0;
 }
 
 const isSameAlgorithm = (pair: KeyPair, asked: SetKeyPairInfo): boolean =>
