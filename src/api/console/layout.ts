@@ -32,11 +32,13 @@ const navigation: readonly (readonly [string, readonly Link[]])[] = [
     [
       { path: '/console/jobs', name: 'Production', icon: 'production' },
       { path: '/console/programmers', name: 'Programmers', icon: 'programmers' },
+      { path: '/console/series', name: 'Series', icon: 'series' },
     ],
   ],
   [
     'Firmware',
     [
+      { path: '/console/lines', name: 'Lines', icon: 'lines' },
       { path: '/console/releases', name: 'Releases', icon: 'releases' },
       { path: '/console/rollouts', name: 'Rollouts', icon: 'rollouts' },
       { path: '/console/vulnerabilities', name: 'Vulnerabilities', icon: 'vulnerabilities' },
@@ -55,8 +57,10 @@ const navigation: readonly (readonly [string, readonly Link[]])[] = [
     [
       { path: '/console/alarms', name: 'Alarms', icon: 'alarms' },
       { path: '/console/audit', name: 'Audit', icon: 'audit' },
+      { path: '/console/log', name: 'Log', icon: 'log' },
       { path: '/console/webhooks', name: 'Webhooks', icon: 'webhooks' },
       { path: '/console/people', name: 'People', icon: 'people' },
+      { path: '/console/subjects', name: 'People in the log', icon: 'subjects' },
     ],
   ],
 ];
@@ -104,7 +108,7 @@ ${
 }
 <form class="who" method="post" action="/console/sign-out"><a href="/console/people/me">${person.name}</a><button>Sign out</button></form>
 </header>
-<nav id="navigation" aria-label="Main">${navigation.map(([group, links]) => html`${group === '' ? '' : html`<h2>${group}</h2>`}<ul>${links.map(link => entry(link, path))}</ul>`)}</nav>`;
+<nav id="navigation" class="sidebar" aria-label="Main">${navigation.map(([group, links]) => html`${group === '' ? '' : html`<h2>${group}</h2>`}<ul>${links.map(link => entry(link, path))}</ul>`)}</nav>`;
 }
 
 const entry = (link: Link, path: string): Html => {
