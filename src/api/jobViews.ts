@@ -83,16 +83,10 @@ export const rowSchema = z.object({
   voided: z.number(),
   scrapped: z.number(),
 });
-export const yieldSchema = z
-  .object({
-    outcomes: z.array(z.object({ status: z.string(), reason: z.string().nullable(), count: z.number() })),
-    minutes: z.array(z.object({ minute: z.string(), committed: z.number(), lost: z.number() })),
-  })
-  .openapi('JobYield');
 export const detailSchema = jobSchema.extend({ board: z.array(boardSchema) });
 export type JobRowAnswer = z.infer<typeof rowSchema>;
 export type JobAnswer = z.infer<typeof detailSchema>;
-export type JobYieldAnswer = z.infer<typeof yieldSchema>;
+export type JobStatusAnswer = z.infer<typeof statusSchema>;
 export type UnitAnswer = z.infer<typeof unitSchema>;
 const progressSchema = z.object({
   committed: z.number(),
@@ -103,11 +97,14 @@ const progressSchema = z.object({
   unitsPerHour: z.number().nullable(),
   firstAt: z.string().nullable(),
   lastAt: z.string().nullable(),
-  reasons: z.array(z.object({ reason: z.string(), units: z.number() })),
+  reasons: z.array(z.object({ status: z.enum(['VOIDED', 'SCRAPPED']), reason: z.string(), units: z.number() })),
 });
 export const statusSchema = rowSchema.extend(progressSchema.shape).extend({
   bl2Version: z.string().optional(),
   byProgrammer: z.array(progressSchema.extend({ programmer: z.string() })),
+  minutes: z
+    .array(z.object({ minute: z.string(), committed: z.number(), lost: z.number() }))
+    .describe('units that ended in each of the last 60 minutes; minutes without any are left out'),
 });
 export const unitSchema = z.object({
   uid: z.string(),

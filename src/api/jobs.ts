@@ -14,7 +14,6 @@ import {
   jobBoard,
   jobOf,
   jobTotals,
-  jobYield,
   listJobs,
   releaseJob,
   resumeJob,
@@ -38,7 +37,6 @@ import {
   unitDataSchema,
   unitSchema,
   unitView,
-  yieldSchema,
 } from './jobViews.ts';
 import { requirePlace, within } from './scopes.ts';
 
@@ -124,7 +122,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
   const status = createRoute({
     method: 'get',
     path: '/v1/jobs/{id}/status',
-    summary: 'How a job goes on: counts, yield, rate, reasons, firmware versions',
+    summary: 'How a job goes on: counts, yield, rate, reasons, units per minute, firmware versions',
     middleware: reader,
     request: { params },
     responses: { 200: jsonAnswer(statusSchema, 'the status') },
@@ -145,15 +143,6 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     request: { params },
     responses: { 200: jsonAnswer(signedReportSchema, 'report and signature') },
   });
-  const yields = createRoute({
-    method: 'get',
-    path: '/v1/jobs/{id}/yield',
-    summary: 'How the units of a job ended and why, and how many in each of the last 60 minutes',
-    middleware: reader,
-    request: { params },
-    responses: { 200: jsonAnswer(yieldSchema, 'the yield') },
-  });
-  api.openapi(yields, async c => c.json(await jobYield(ctx, c.req.valid('param').id), 200));
   const reason = z.strictObject({ reason: reasonField });
   const nothing = z.strictObject({});
 
@@ -207,12 +196,13 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     c.json(jobView(await closeJob({ ctx, alarms }, c.req.valid('param').id, c.req.valid('json').withoutReceipt, actor(c))), 200),
   );
   api.openapi(status, async c => {
-    const { row, total, byProgrammer } = await jobStatus(ctx, c.req.valid('param').id);
+    const { row, total, byProgrammer, minutes } = await jobStatus(ctx, c.req.valid('param').id);
     return c.json(
       {
         ...rowView(row, isOfOem(c.var.person), { ...total, reserved: total.committed + total.voided + total.open }),
         ...(row.bl2_version !== null && { bl2Version: row.bl2_version }),
         ...progressView(total),
+        minutes: [...minutes],
         byProgrammer: byProgrammer.map(({ programmer, ...of }) => ({ programmer, ...progressView(of) })),
       },
       200,

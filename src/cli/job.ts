@@ -219,7 +219,7 @@ type Progress = {
   readonly open: number;
   readonly yield: number | null;
   readonly unitsPerHour: number | null;
-  readonly reasons: readonly { readonly reason: string; readonly units: number }[];
+  readonly reasons: readonly { readonly status: string; readonly reason: string; readonly units: number }[];
 };
 type Status = Progress & {
   readonly status: string;
@@ -264,7 +264,7 @@ async function status(id: string, { out, ...options }: ServerOptions & { out?: s
       'units per hour': of.unitsPerHour,
     }),
     record({ bootloader: of.bl2Version ?? '–', application: of.appVersion ?? '–' }),
-    ...of.reasons.map(({ reason, units: count }) => `${count} × ${reason}`),
+    ...of.reasons.map(({ status: lost, reason, units: count }) => `${count} × ${lost.toLowerCase()}: ${reason}`),
     '',
     table(['PROGRAMMER', 'COMMITTED', 'VOIDED', 'SCRAPPED', 'OPEN', 'YIELD', 'UNITS/H'], shares),
     '',

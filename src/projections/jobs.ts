@@ -242,15 +242,6 @@ export const jobQueries = (db: Kysely<JobTables>) => ({
       .where('job_id', 'in', jobIds)
       .groupBy('job_id')
       .execute(),
-  /** How the units of a job that have ended did so, and why; the most frequent first. */
-  outcomes: (jobId: string) =>
-    db
-      .selectFrom('units')
-      .select(({ fn }) => ['status', 'reason', fn.countAll<number>().as('count')])
-      .where('job_id', '=', jobId)
-      .groupBy(['status', 'reason'])
-      .orderBy('count', 'desc')
-      .execute(),
   /** Units of a job that ended in each minute from then on. @param since ISO time */
   perMinute: (jobId: string, since: string) =>
     db

@@ -103,12 +103,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('PUT', ['/v1/series/{name}/list'], planner, 'all'),
   ...several('POST', ['/v1/jobs'], planner, 'place'),
   ...several('GET', ['/v1/jobs'], reading, 'lists'),
-  ...several(
-    'GET',
-    ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status', 'units', 'status.csv', 'yield', 'reconciliation')],
-    reading,
-    'job',
-  ),
+  ...several('GET', ['/v1/jobs/{id}', ...steps('/v1/jobs/{id}', 'status', 'units', 'status.csv', 'reconciliation')], reading, 'job'),
   ...several('POST', steps('/v1/jobs/{id}', 'firmware', 'release', 'cancel', 'close', 'allotments'), planner, 'job'),
   ...several('PUT', ['/v1/jobs/{id}/uids'], planner, 'job'),
   ...several('POST', steps('/v1/jobs/{id}', 'suspend', 'resume'), driver, 'job'),

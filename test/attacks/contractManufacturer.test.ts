@@ -195,7 +195,7 @@ it('shows a line operator nothing of the OEM in any answer of any route, and not
       if (status < 400) answered.push(`${method} ${path}`);
       for (const word of [...ofOem, ...foreign]) expect(text.includes(word), `${method} ${path} shows ${word}`).toBe(false);
     }
-  const views = ['', '/status', '/units', '/status.csv', '/yield', '/reconciliation'].map(view => `GET /v1/jobs/{id}${view}`);
+  const views = ['', '/status', '/units', '/status.csv', '/reconciliation'].map(view => `GET /v1/jobs/{id}${view}`);
   expect(answered).toEqual(expect.arrayContaining(['GET /v1/jobs', ...views]));
   expect((await get(lino, `/v1/jobs/${job[0]}/units`)).json.units).toMatchObject([{ uid: chip[0], values: { serial: 'meter-0001' } }]);
   expect((await get(lino, `/v1/jobs/${job[0]}/status.csv`)).text).toContain('meter-0001');

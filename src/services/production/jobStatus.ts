@@ -1,10 +1,10 @@
 import { NusecError } from '../../errors.ts';
 import { type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { hourMs } from '../../times.ts';
+import { hourMs, minuteMs } from '../../times.ts';
 import type { Context } from '../base/context.ts';
 import { jobBoard } from './jobs.ts';
 
-/** The progress of a job, for its planner: counts, yield, rate, why units were voided, and the firmware of each unit (R83). */
+/** The progress of a job, for its planner: counts, yield, rate, why units were lost, what ended in each minute, and the firmware of each unit (R83). */
 
 export type Progress = {
   readonly committed: number;
@@ -17,14 +17,22 @@ export type Progress = {
   readonly unitsPerHour: number | null;
   readonly firstAt: string | null;
   readonly lastAt: string | null;
-  /** Why units were voided, the most frequent reason first. */
-  readonly reasons: readonly { readonly reason: string; readonly units: number }[];
+  /** Why units were lost, the most frequent reason first. */
+  readonly reasons: readonly Loss[];
 };
+/** Units that ended in one way for one reason: voided, or scrapped because the chip is used up. */
+export type Loss = { readonly status: 'VOIDED' | 'SCRAPPED'; readonly reason: string; readonly units: number };
+/** How many units ended in one minute. */
+export type MinuteCount = { readonly minute: string; readonly committed: number; readonly lost: number };
 export type JobStatus = {
   readonly row: JobRow;
   readonly total: Progress;
   readonly byProgrammer: readonly (Progress & { readonly programmer: string })[];
+  /** The last hour; minutes in which nothing ended are left out. */
+  readonly minutes: readonly MinuteCount[];
 };
+
+const shownMinutes = 60;
 
 type Sum = {
   readonly programmer: string;
@@ -38,12 +46,18 @@ type Sum = {
 /** @throws NusecError NOT_FOUND */
 export async function jobStatus(ctx: Context, jobId: string): Promise<JobStatus> {
   const { row, allotments } = await jobBoard(ctx, jobId);
-  const sums: readonly Sum[] = await jobQueries(ctx.reads.db).unitSums(jobId);
+  const queries = jobQueries(ctx.reads.db);
+  const since = new Date(ctx.clock().getTime() - shownMinutes * minuteMs).toISOString();
+  const [sums, counts]: [readonly Sum[], readonly MinuteCount[]] = await Promise.all([
+    queries.unitSums(jobId),
+    queries.perMinute(jobId, since),
+  ]);
+  const minutes = counts.map(({ minute, committed, lost }) => ({ minute: `${minute}:00.000Z`, committed, lost }));
   const byProgrammer = allotments.map(({ programmer }) => ({
     programmer,
     ...progressOf(sums.filter(sum => sum.programmer === programmer)),
   }));
-  return { row, total: progressOf(sums), byProgrammer };
+  return { row, total: progressOf(sums), byProgrammer, minutes };
 }
 
 function progressOf(sums: readonly Sum[]): Progress {
@@ -58,16 +72,22 @@ function progressOf(sums: readonly Sum[]): Progress {
       .toSorted()
       .at(-1) ?? null;
   const hours = firstAt !== null && lastAt !== null ? (Date.parse(lastAt) - Date.parse(firstAt)) / hourMs : 0;
-  const byReason = new Map<string, number>();
-  for (const { reason, units, status } of sums) {
-    if (status === 'VOIDED' || status === 'SCRAPPED') byReason.set(reason ?? 'unknown', (byReason.get(reason ?? 'unknown') ?? 0) + units);
-  }
   return {
     ...{ committed, voided, scrapped, open: count(() => true) - committed - voided, firstAt, lastAt },
     yield: committed + voided === 0 ? null : Number((committed / (committed + voided)).toFixed(4)),
     unitsPerHour: hours > 0 ? Number((committed / hours).toFixed(1)) : null,
-    reasons: [...byReason].map(([reason, units]) => ({ reason, units })).sort((a, b) => b.units - a.units),
+    reasons: lossesOf(sums),
   };
+}
+
+function lossesOf(sums: readonly Sum[]): readonly Loss[] {
+  const losses = new Map<string, Loss>();
+  for (const { status, reason, units } of sums) {
+    if (status !== 'VOIDED' && status !== 'SCRAPPED') continue;
+    const key = `${status} ${reason ?? 'unknown'}`;
+    losses.set(key, { status, reason: reason ?? 'unknown', units: units + (losses.get(key)?.units ?? 0) });
+  }
+  return [...losses.values()].sort((a, b) => b.units - a.units);
 }
 
 export type UnitPage = { readonly units: readonly UnitRow[]; readonly bl2Version: string | null; readonly next?: string };

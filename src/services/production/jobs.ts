@@ -8,7 +8,6 @@ import { release, releaseFacts, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
-import { minuteMs } from '../../times.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { requireEncryptedEnough } from '../firmware/encryptedFirmware.ts';
@@ -113,17 +112,6 @@ export async function jobBoard(ctx: Context, jobId: string): Promise<JobBoard> {
   const row = await queries.byId(jobId);
   if (row === undefined) throw new NusecError('NOT_FOUND', `there is no job ${jobId}`);
   return { row, allotments: await queries.allotments(jobId) };
-}
-
-const yieldMinutes = 60;
-
-/** How a job does: units by outcome with the reasons, and how many ended in each of the last 60 minutes. @throws NusecError NOT_FOUND */
-export async function jobYield(ctx: Context, jobId: string) {
-  await jobBoard(ctx, jobId);
-  const queries = jobQueries(ctx.reads.db);
-  const since = new Date(ctx.clock().getTime() - yieldMinutes * minuteMs).toISOString();
-  const [outcomes, minutes] = await Promise.all([queries.outcomes(jobId), queries.perMinute(jobId, since)]);
-  return { outcomes, minutes: minutes.map(({ minute, committed, lost }) => ({ minute: `${minute}:00.000Z`, committed, lost })) };
 }
 
 /** What the shares of each job add up to; a job without shares is not in it. */

@@ -61,9 +61,9 @@ async function change(ctx: Context, name: string, command: Parameters<typeof ser
   return seriesOf((await execute(ctx, series, seriesStream, command, by)).state, name);
 }
 
-export const allSeries = async (ctx: Context): Promise<readonly KnownSeries[]> => [
-  ...(await stateOf(ctx, series, seriesStream)).byName.values(),
-];
+/** By name. */
+export const allSeries = async (ctx: Context): Promise<readonly KnownSeries[]> =>
+  [...(await stateOf(ctx, series, seriesStream)).byName.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 
 /** @throws NusecError NOT_FOUND */
 export const requireSeries = async (ctx: Context, fields: readonly UnitDataField[]): Promise<void> => {

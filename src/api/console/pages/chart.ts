@@ -1,6 +1,6 @@
 import { html } from 'hono/html';
 import { minuteMs } from '../../../times.ts';
-import type { JobYieldAnswer } from '../../jobViews.ts';
+import type { JobStatusAnswer } from '../../jobViews.ts';
 import type { Html } from '../layout.ts';
 
 /** Units that ended in each of the last 60 minutes, as columns: built below, lost on top. */
@@ -10,7 +10,7 @@ const columnWidth = 10;
 const height = 100;
 
 /** @param now ISO time; for tests */
-export function perMinute(minutes: JobYieldAnswer['minutes'], now = new Date().toISOString()): Html {
+export function perMinute(minutes: JobStatusAnswer['minutes'], now = new Date().toISOString()): Html {
   if (minutes.length === 0) return html`<p class="none">No unit ended within the last hour.</p>`;
   const byMinute = new Map(minutes.map(row => [row.minute.slice(0, 16), row]));
   const most = Math.max(...minutes.map(({ committed, lost }) => committed + lost));

@@ -2,7 +2,7 @@ import { html } from 'hono/html';
 import { jobStatuses } from '../../../domain/jobState.ts';
 import { readers } from '../../../domain/roles.ts';
 import { formatConfigWord } from '../../../production/configWords.ts';
-import type { JobAnswer, JobRowAnswer, JobYieldAnswer, UnitAnswer } from '../../jobViews.ts';
+import type { JobAnswer, JobRowAnswer, JobStatusAnswer, UnitAnswer } from '../../jobViews.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, bar, type Cell, type Column, card, facts, filters, heading, id, link, pager, table, time } from '../parts.ts';
@@ -47,16 +47,16 @@ export const jobColumns: readonly Column<JobRowAnswer>[] = [
 const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(1)} %`;
 
 export async function jobPage(visit: Visit, { id: jobId = '' }: Readonly<Record<string, string>>): Promise<Page> {
-  const [job, yields, { units }] = await Promise.all([
+  const [job, progress, { units }] = await Promise.all([
     visit.get<JobAnswer>(`/v1/jobs/${jobId}`),
-    visit.get<JobYieldAnswer>(`/v1/jobs/${jobId}/yield`),
+    visit.get<JobStatusAnswer>(`/v1/jobs/${jobId}/status`),
     visit.get<{ readonly units: readonly UnitAnswer[] }>(`/v1/jobs/${jobId}/units?limit=${shownUnits}`),
   ]);
   const content = html`${heading(html`Job ${id(jobId)}`, html`${badge(job.status)} ${job.line}`, actionsFor(visit, job))}
 ${facts(factsOf(job))}
-${card('Live board', board(job, yields))}
+${card('Live board', board(job, progress))}
 ${card('Shares of the programmers', table('Shares', shareColumns(visit, jobId), job.board, 'No programmer has a share yet.'), [actionLink(visit, jobActions, 'allot', [jobId])])}
-${card('Units', table('Units', unitColumns, units, 'No unit is begun yet.'))}
+${card('Units', html`${table('Units', unitColumns, units, 'No unit is begun yet.')}${units.length < shownUnits ? '' : html`<p class="none">The first ${shownUnits}; all of them are in the file.</p>`}`, [html`<a class="button" href="/console/jobs/${jobId}/units" download>Units as CSV</a>`])}
 ${reconciled(job)}`;
   return { title: `Job ${jobId}`, content, isLive: true };
 }
@@ -104,36 +104,31 @@ function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
 }
 
 /** Units, yield, rate, and the reasons of what was lost. */
-function board(job: JobAnswer, { outcomes, minutes }: JobYieldAnswer): Html {
-  const sum = (pick: (row: JobAnswer['board'][number]) => number) => job.board.reduce((all, row) => all + pick(row), 0);
-  const [built, voided, scrapped] = [sum(row => row.committed), sum(row => row.voided), sum(row => row.scrapped)];
-  const open = sum(row => row.reserved) - built - voided;
-  const ended = built + voided;
-  const lost = outcomes.filter(({ status }) => status === 'VOIDED' || status === 'SCRAPPED');
+function board({ plannedCount }: JobAnswer, { committed, voided, scrapped, open, yield: share, minutes, reasons }: JobStatusAnswer): Html {
   return html`${bar('Units', [
-    ['built', built, 'good'],
+    ['built', committed, 'good'],
     ['under way', open, 'busy'],
     ['given up', voided - scrapped, 'quiet'],
     ['scrapped', scrapped, 'bad'],
-    ['to come', Math.max(0, job.plannedCount - built - open), 'quiet'],
+    ['to come', Math.max(0, plannedCount - committed - open), 'quiet'],
   ])}
 ${facts([
-  ['Yield', ended === 0 ? null : `${percent(built, ended)} of ${ended} units that ended`],
+  ['Yield', share === null ? null : `${percent(committed, committed + voided)} of ${committed + voided} units that ended`],
   ['Rate', rateOf(minutes)],
 ])}
 ${perMinute(minutes)}
-${lost.length === 0 ? '' : table('Reasons of lost units', reasonColumns, lost, '')}`;
+${reasons.length === 0 ? '' : table('Reasons of lost units', reasonColumns, reasons, '')}`;
 }
 
-const rateOf = (minutes: JobYieldAnswer['minutes']): string | null => {
+const rateOf = (minutes: JobStatusAnswer['minutes']): string | null => {
   const built = minutes.reduce((all, { committed }) => all + committed, 0);
   return built === 0 ? null : `${built} units in the last hour`;
 };
 
-const reasonColumns: readonly Column<JobYieldAnswer['outcomes'][number]>[] = [
+const reasonColumns: readonly Column<JobStatusAnswer['reasons'][number]>[] = [
   { name: 'Lost as', cell: ({ status }) => badge(status) },
   { name: 'Reason', cell: ({ reason }) => reason, kind: 'text' },
-  { name: 'Units', cell: ({ count }) => count, kind: 'number' },
+  { name: 'Units', cell: ({ units }) => units, kind: 'number' },
 ];
 
 /** The first ones; all are in the file. */
@@ -178,7 +173,6 @@ const shareColumns = (visit: Visit, jobId: string): readonly Column<JobAnswer['b
 
 function reconciled(job: JobAnswer): Html {
   const downloads = [
-    html`<a class="button" href="/console/jobs/${job.jobId}/units" download>Units as CSV</a>`,
     ...(job.verdict === undefined ? [] : [html`<a class="button" href="/console/jobs/${job.jobId}/report" download>Signed report</a>`]),
   ];
   const columns: readonly Column<JobAnswer['discrepancies'][number]>[] = [
