@@ -54,7 +54,7 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     path: '/v1/devices/{uid}/revoke',
     summary: 'Revokes the certificates of a device; its connection ends immediately',
     middleware: officer,
-    request: { params, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons).default('unspecified') })) },
+    request: { params, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons) })) },
     responses: { 200: jsonAnswer(z.object({ status: z.string(), revoked: z.array(z.string()) }), 'serials') },
   });
   api.openapi(revoke, async c => {
@@ -128,7 +128,7 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     middleware: officer,
     request: {
       params,
-      ...jsonBody(z.strictObject({ reason: reasonField.default('end of life'), withoutReceipt: z.boolean().default(false) })),
+      ...jsonBody(z.strictObject({ reason: reasonField, withoutReceipt: z.boolean().default(false) })),
     },
     responses: { 200: jsonAnswer(decommissionSchema, 'DECOMMISSIONED, or the present status while the device is awaited') },
   });

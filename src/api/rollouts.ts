@@ -13,6 +13,7 @@ import {
   jsonAnswer,
   jsonBody,
   lookBody,
+  maxPageRows,
   pageQuery,
   reasonField,
   seenIn,
@@ -21,6 +22,7 @@ import {
   tagField,
   uidField,
   versionField,
+  wholeNumber,
 } from './fields.ts';
 import { requireInScope, within } from './scopes.ts';
 
@@ -43,8 +45,12 @@ const rolloutSchema = z
 const progressSchema = rolloutSchema
   .extend({
     contentSha256: sha256Field,
+    plan: z
+      .record(z.string(), z.unknown())
+      .openapi({ description: 'the plan as it is approved: groups, thresholds and what else it says' }),
     counts: z.record(z.string(), z.number()),
     progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable(), group: z.number().optional() })),
+    next: z.string().optional(),
   })
   .openapi('RolloutProgress');
 
@@ -52,6 +58,11 @@ export type RolloutRowAnswer = z.infer<typeof rolloutSchema>;
 export type RolloutAnswer = z.infer<typeof progressSchema>;
 
 const params = z.object({ id: idField });
+/** Devices of one rollout, page by page: the cursor counts those before. */
+const devicesQuery = pageQuery.extend({
+  cursor: wholeNumber(0).optional(),
+  limit: wholeNumber(1, maxPageRows).default(maxPageRows),
+});
 const percent = z.number().min(0).max(100);
 const minutes = z.number().int().min(1).max(525_600);
 const words = <Word extends z.ZodType>(word: Word) => z.array(word).min(1).max(100);
@@ -106,7 +117,10 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
   const manager = auth.personWithin(inScope, 'releaseManager');
   const { rollouts } = field;
   const answer = { 200: jsonAnswer(progressSchema, 'the rollout') };
-  const show = async (id: string) => ({ ...(await showRollout(ctx, rollouts, id)), contentSha256: await planSha256(ctx, id) });
+  const show = async (id: string, from?: number, limit?: number) => ({
+    ...(await showRollout(ctx, rollouts, id, { from, limit })),
+    contentSha256: await planSha256(ctx, id),
+  });
 
   const plan = createRoute({
     method: 'post',
@@ -141,10 +155,13 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     path: '/v1/rollouts/{id}',
     summary: 'One rollout with its devices',
     middleware: auth.personWithin(inScope),
-    request: { params },
+    request: { params, query: devicesQuery },
     responses: answer,
   });
-  api.openapi(one, async c => c.json(await show(c.req.valid('param').id), 200));
+  api.openapi(one, async c => {
+    const { cursor, limit } = c.req.valid('query');
+    return c.json(await show(c.req.valid('param').id, cursor, limit), 200);
+  });
 
   const approve = createRoute({
     method: 'post',
@@ -189,7 +206,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
       path: `/v1/rollouts/{id}/${name}`,
       summary,
       middleware: manager,
-      request: { params, ...jsonBody(z.strictObject({ reason: reasonField.default('no reason given') })) },
+      request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
       responses: answer,
     });
     api.openapi(route, async c => {

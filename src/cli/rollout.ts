@@ -1,12 +1,14 @@
 import type { Command } from 'commander';
 import { upgradableStatuses } from '../domain/rolloutPlan.ts';
+import type { SelectorText, WindowText } from '../domain/rolloutText.ts';
 import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';
 import { print, record, styled, table } from './output.ts';
-import { type Selector, selectorOf, type Window, windowOf } from './rolloutParts.ts';
+import { selectorArgument, windowArgument } from './rolloutParts.ts';
 import { watchRollout } from './rolloutWatch.ts';
 
+type Progress = { readonly uid: string; readonly status: string; readonly reason: string | null };
 type Rollout = {
   readonly rolloutId: string;
   readonly releaseId: string;
@@ -15,18 +17,20 @@ type Rollout = {
   readonly groups: number;
   readonly passedGroups: number;
   readonly devices: number;
-  readonly progress?: readonly { readonly uid: string; readonly status: string; readonly reason: string | null }[];
+  readonly plan: Readonly<Record<string, unknown>>;
+  readonly progress: readonly Progress[];
+  readonly next?: string;
 };
 type Create = ServerOptions & {
   release: string;
   device?: readonly string[];
-  group?: readonly (number | Selector)[];
+  group?: readonly (number | SelectorText)[];
   tag?: readonly string[];
   site?: readonly string[];
   gateway?: readonly string[];
   runs?: readonly string[];
   state?: readonly string[];
-  window?: readonly Window[];
+  window?: readonly WindowText[];
   ramp?: number;
   rampDoubles?: number;
   retries?: number;
@@ -105,8 +109,8 @@ export function registerRollout(program: Command): void {
     );
   }
   command('pause <rollout>', 'hold back what is not delivered yet', `pause ${example} --reason "complaints"`)
-    .option('--reason <text>', 'why')
-    .action(async (id: string, { reason, ...options }: ServerOptions & { reason?: string }) =>
+    .requiredOption('--reason <text>', 'why')
+    .action(async (id: string, { reason, ...options }: ServerOptions & { reason: string }) =>
       change(options, 'POST', `/v1/rollouts/${id}/pause`, { reason }),
     );
   withConfirmation(
@@ -134,20 +138,18 @@ export function registerRollout(program: Command): void {
 
 const percent = wholeNumber(1, 100);
 const limitMinutes = wholeNumber(1, 525_600);
-const groups = (text: string, before: readonly (number | Selector)[] = []): readonly (number | Selector)[] => [
+const groups = (text: string, before: readonly (number | SelectorText)[] = []): readonly (number | SelectorText)[] => [
   ...before,
-  text.includes('=') ? selectorOf(text) : percent(text),
+  text.includes('=') ? selectorArgument(text) : percent(text),
 ];
-const windows = (text: string, before: readonly Window[] = []): readonly Window[] => [...before, windowOf(text)];
+const windows = (text: string, before: readonly WindowText[] = []): readonly WindowText[] => [...before, windowArgument(text)];
 
 async function create(wish: Create): Promise<void> {
-  const { json, server, ca, tokenFile } = wish;
   const { offered, downloading, written, testing, ramp, rampDoubles = 10, retries, retryAfter = 10 } = wish;
   const limits = { offered, downloading, written, testing };
   const selector = { tags: wish.tag, sites: wish.site, gateways: wish.gateway, versions: wish.runs, statuses: wish.state };
   const isGiven = (parts: object): boolean => Object.values(parts).some(part => part !== undefined);
-  const options: ServerOptions = { server, ...(ca && { ca }), ...(tokenFile && { tokenFile }), ...(json && { json }) };
-  await change(options, 'POST', '/v1/rollouts', {
+  await change(wish, 'POST', '/v1/rollouts', {
     releaseId: wish.release,
     devices: wish.device,
     groups: wish.group,
@@ -169,8 +171,18 @@ async function create(wish: Create): Promise<void> {
 }
 
 async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
-  const answer = await ask<Rollout>(options, method, path, body);
-  const { progress = [], ...facts } = answer;
+  const { next, ...answer } = await ask<Rollout>(options, method, path, body);
+  const progress = [...answer.progress, ...(await devicesFrom(options, answer.rolloutId, next))];
+  const { plan, progress: _, ...facts } = answer;
+  const { groups, ...planned } = plan;
   const rows = progress.map(({ uid: device, status, reason }) => [device, status, reason]);
-  print(options, answer, `${record(facts)}\n\n${styled('bold', 'devices')}\n${table(['UID', 'STATUS', 'REASON'], rows)}`);
+  const text = record({ ...facts, ...planned, plan: groups });
+  print(options, { ...answer, progress }, `${text}\n\n${styled('bold', 'devices')}\n${table(['UID', 'STATUS', 'REASON'], rows)}`);
+}
+
+/** The devices of the next pages. */
+async function devicesFrom(options: ServerOptions, id: string, cursor: string | undefined): Promise<readonly Progress[]> {
+  if (cursor === undefined) return [];
+  const { progress, next } = await ask<Rollout>(options, 'GET', `/v1/rollouts/${id}?cursor=${cursor}`);
+  return [...progress, ...(await devicesFrom(options, id, next))];
 }

@@ -98,7 +98,7 @@ it('rolls out to a share of the line and goes on when a person says so', async (
   await eventually(async () => (await alice.json<View>('GET', path)).counts.offered === 2);
   expect(await alice.json('POST', `${path}/pause`, { reason: 'wait' })).toMatchObject({ status: 'PAUSED', devices: 2 });
   expect(await alice.json('POST', `${path}/resume`, {})).toMatchObject({ status: 'RUNNING' });
-  expect(await alice.json('POST', `${path}/abort`, {})).toMatchObject({ status: 'ABORTED' });
+  expect(await alice.json('POST', `${path}/abort`, { reason: 'enough' })).toMatchObject({ status: 'ABORTED' });
   expect(await codeOf(() => alice.json('POST', `${path}/start`, {}))).toBe('STATE');
   const { rollouts } = await alice.json<{ rollouts: View[] }>('GET', '/v1/rollouts');
   expect(rollouts).toContainEqual(expect.objectContaining({ rolloutId: plan.rolloutId, status: 'ABORTED' }));

@@ -108,9 +108,9 @@ it('revokes a suspended device for good: it does not come back by being resumed 
 
 it('is done once: a second revocation finds nothing to revoke', async () => {
   const unit = nextUnit();
-  await http.json('POST', `/v1/devices/${unit.uid}/revoke`, {});
+  await http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' });
   const before = await typesOf(http, unit.uid);
-  expect(await http.json('POST', `/v1/devices/${unit.uid}/revoke`, {})).toMatchObject({ revoked: [] });
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/revoke`, { reason: 'keyCompromise' })).toMatchObject({ revoked: [] });
   expect(await typesOf(http, unit.uid)).toEqual(before);
 });
 
@@ -138,7 +138,10 @@ it.each(['refused', 'forged', 'unwiped'] as const)('does not end a device by a %
   const unit = nextUnit();
   const device = await online(unit);
   device.manners.receipts = receipts;
-  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, {})).toEqual({ status: 'IN_SERVICE', receipt: 'awaited' });
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'end of life' })).toEqual({
+    status: 'IN_SERVICE',
+    receipt: 'awaited',
+  });
   expect(await alarms()).toContainEqual(expect.objectContaining({ code: 'WIPE_REFUSED', subject: unit.uid }));
   device.manners.receipts = 'signed';
   await device.hello();
@@ -148,7 +151,10 @@ it.each(['refused', 'forged', 'unwiped'] as const)('does not end a device by a %
 it('sends a standing order as soon as the device connects (R96)', async () => {
   covers('R96');
   const unit = nextUnit();
-  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, {})).toEqual({ status: 'STOCK', receipt: 'awaited' });
+  expect(await http.json('POST', `/v1/devices/${unit.uid}/decommission`, { reason: 'end of life' })).toEqual({
+    status: 'STOCK',
+    receipt: 'awaited',
+  });
   const device = await connectDevice(server, unit);
   open.push(device);
   await device.hello();

@@ -1,4 +1,6 @@
+import { definedOf } from '../../defined.ts';
 import type { PlannedRollout } from '../../domain/rollout.ts';
+import type { RolloutPlan } from '../../domain/rolloutPlan.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { type RolloutDeviceRow, type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { areCurrent, type Context } from '../base/context.ts';
@@ -25,13 +27,20 @@ export async function listRollouts(ctx: Context, page: RolloutPage) {
   return (await rolloutQueries(ctx.reads.db).page(page)).map(toView);
 }
 
-/** Devices shown with a rollout; the counts are of all. */
-const maxShown = 500;
+/** Devices shown with a rollout when nothing else is asked for; the counts are of all. */
+const shownDevices = 500;
 
-/** Each device of the groups that have started: waiting, offered, started, upgraded (by evidence), retrying, failed or refused with the code. Before
+type DevicePage = { readonly from?: number | undefined; readonly limit?: number | undefined };
+
+/** The plan, and each device of the groups that have started: waiting, offered, started, upgraded (by evidence), retrying, failed or refused with the code. Before
  *  the start, each device that it would be for now: planned. Where the read models do not get on, the devices are those of before.
  *  @throws NusecError NOT_FOUND */
-export async function showRollout(ctx: Context, rollouts: Rollouts, rolloutId: string) {
+export async function showRollout(
+  ctx: Context,
+  rollouts: Rollouts,
+  rolloutId: string,
+  { from = 0, limit = shownDevices }: DevicePage = {},
+) {
   const state = await rolloutOf(ctx, rolloutId);
   await areCurrent(ctx, ['rollouts']);
   const queries = rolloutQueries(ctx.reads.db);
@@ -41,7 +50,17 @@ export async function showRollout(ctx: Context, rollouts: Rollouts, rolloutId: s
   const counts: Record<string, number> = {};
   for (const { status } of progress) counts[status] = (counts[status] ?? 0) + 1;
   const devices = isPlanned ? { devices: progress.length } : {};
-  return { ...ownView(state), ...devices, reason: row?.reason ?? null, counts, progress: progress.slice(0, maxShown) };
+  const end = from + limit;
+  const next = end < progress.length ? { next: String(end) } : {};
+  return {
+    ...ownView(state),
+    ...devices,
+    reason: row?.reason ?? null,
+    plan: planOf(state),
+    counts,
+    progress: progress.slice(from, end),
+    ...next,
+  };
 }
 
 type Shown = { readonly uid: string; readonly status: string; readonly reason: string | null; readonly group?: number };
@@ -81,3 +100,24 @@ const ownView = (state: PlannedRollout) => ({
   passedGroups: state.passed,
   devices: state.started.reduce((sum, { deviceCount }) => sum + deviceCount, 0),
 });
+
+const planFields = [
+  'groups',
+  'thresholds',
+  'selector',
+  'fromRelease',
+  'windows',
+  'ratePerMinute',
+  'ramp',
+  'retries',
+  'lateJoiners',
+  'deadline',
+  'timeLimits',
+  'securityUpdate',
+  'permitDowngrade',
+  'permitCounterJump',
+] as const satisfies readonly (keyof RolloutPlan)[];
+
+/** What was planned. */
+const planOf = (state: PlannedRollout): Record<string, unknown> =>
+  definedOf(Object.fromEntries(planFields.map(name => [name, state[name]])));

@@ -208,7 +208,9 @@ describe('a device with a virtual MCU', () => {
     covers('T23', 'RULE-16');
     const { told } = await run(mcus.revoked);
     await eventually(() => countOf(told, 'connected') === 2);
-    const { revoked } = await http.json<{ revoked: string[] }>('POST', `/v1/devices/${mcus.revoked.unit.uid}/revoke`, {});
+    const { revoked } = await http.json<{ revoked: string[] }>('POST', `/v1/devices/${mcus.revoked.unit.uid}/revoke`, {
+      reason: 'keyCompromise',
+    });
     await eventually(() => has(told, 'disconnected'));
     expect(revoked).toHaveLength(2);
     await new Promise(resolve => setTimeout(resolve, 500));

@@ -113,7 +113,7 @@ it('raises an alarm for a device that refuses the bundle, and for one that knows
   await hello(never);
   await eventually(async () => (await alarms()).includes('TRUST_BUNDLE_AHEAD'));
   expect((await show(http, stranger.uid)).trustBundleVersion).not.toBe(never);
-  await http.json('POST', `/v1/devices/${stranger.uid}/revoke`, {});
+  await http.json('POST', `/v1/devices/${stranger.uid}/revoke`, { reason: 'keyCompromise' });
 });
 
 /** A new root, the next generation of everything under it, and the end of the root before. @returns the version of the bundle then */
