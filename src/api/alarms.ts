@@ -9,7 +9,7 @@ import { dayMs, hourMs } from '../times.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { eventPage, filtered, next } from './events.ts';
-import { idField, jsonAnswer, jsonBody, maxPageRows, reasonField } from './fields.ts';
+import { idField, jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
 import { visibleTo } from './scopes.ts';
 
 /** Alarms as they were raised, and as cases that somebody takes on, puts off or closes. */
@@ -44,8 +44,8 @@ const caseQuery = z.strictObject({
   code: z.string().max(64).optional(),
   subject: z.string().max(128).optional(),
   assignedTo: z.string().max(64).optional(),
-  cursor: z.coerce.number().int().min(1).optional(),
-  limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+  cursor: wholeNumber(1).optional(),
+  limit: wholeNumber(1, maxPageRows).default(100),
 });
 const params = z.object({ id: idField });
 const maxSilentHours = (maxSilentDays * dayMs) / hourMs;

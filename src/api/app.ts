@@ -13,6 +13,7 @@ import { type Document, describeApi, noteRights } from './openapi/describe.ts';
 import { serveDocs } from './openapi/page.ts';
 import { problemResponse } from './problem.ts';
 import { requestLog } from './requestLog.ts';
+import { refuseStrayQueries } from './strayQueries.ts';
 import { traced } from './tracing.ts';
 
 /** The HTTPS API: one file per resource, all with the same authentication, limits and problem documents. */
@@ -31,7 +32,7 @@ const maxBodyBytes = 256 * 1024;
 /** Firmware, bills of materials, vulnerability notes and lists of values only. */
 const maxFirmwareBytes = 8 * 1024 * 1024;
 const largePath =
-  /^\/(v1\/(releases|releases\/[0-9a-f]{32}\/sbom|vulnerabilities|programmers\/[0-9a-f]{32}\/firmware|series\/[a-z][a-z0-9.-]{0,39}\/list)|console\/do\/(upload-release|open-vulnerability|attach-sbom\/[0-9a-f]{32}|attach-uids\/[0-9a-f]{32}))$/;
+  /^\/(v1\/(releases|releases\/[0-9a-f]{32}\/sbom|vulnerabilities|programmers\/[0-9a-f]{32}\/firmware|series\/[a-z][a-z0-9.-]{0,39}\/list)|console\/do\/(upload-release|open-vulnerability|attach-sbom\/[0-9a-f]{32}|attach-uids\/[0-9a-f]{32}|add-list\/[a-z][a-z0-9.-]{0,39}))$/;
 /** Read as it streams in, with limits of its own. */
 const streamedPath = /^\/v1\/jobs\/[0-9a-f]{32}\/uids$/;
 
@@ -75,6 +76,7 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     const missing = new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`);
     return isConsole(c) ? errorPage(c, missing) : problemResponse(c, missing);
   });
+  refuseStrayQueries(api);
   const rights = noteRights(api);
   for (const resource of [...resources, metricsResource(metrics)]) resource(api, services, auth);
   // Public, and as much work as 28 health checks: it is made once.

@@ -4,7 +4,7 @@ import { NusecError } from '../errors.ts';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
 import type { Context } from '../services/base/context.ts';
 import type { Resource } from './app.ts';
-import { jsonAnswer, maxPageRows, pageQuery } from './fields.ts';
+import { jsonAnswer, maxPageRows, pageQuery, wholeNumber } from './fields.ts';
 
 /** Certificates issued, expired and revoked (R86, RULE-16). */
 
@@ -54,7 +54,10 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
         status: z.enum(['issued', 'expired', 'revoked']).optional(),
         kind: z.enum(certificateKinds).optional(),
         subject: z.string().max(64).optional(),
-        endsBefore: z.union([z.iso.date(), z.iso.datetime()]).optional().openapi({ description: 'ends before this day or time, UTC' }),
+        endsBefore: z
+          .union([z.iso.date(), z.iso.datetime()], { error: 'a day or a time, such as 2027-01-31 or 2027-01-31T12:00:00Z' })
+          .optional()
+          .openapi({ description: 'ends before this day or time, UTC' }),
       }),
     },
     responses: { 200: jsonAnswer(z.object({ certificates: z.array(certificateSchema), next: z.string().optional() }), 'certificates') },
@@ -84,8 +87,8 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
     middleware: auth.person(),
     request: {
       query: z.strictObject({
-        since: z.coerce.number().int().min(0).default(0),
-        limit: z.coerce.number().int().min(1).max(maxPageRows).default(maxPageRows),
+        since: wholeNumber(0).default(0),
+        limit: wholeNumber(1, maxPageRows).default(maxPageRows),
       }),
     },
     responses: {

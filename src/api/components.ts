@@ -29,6 +29,8 @@ const whereSchema = z
   })
   .openapi('Where');
 
+export type WhereAnswer = z.infer<typeof whereSchema>;
+
 const query = pageQuery.extend({
   component: z.string().min(1).max(500).optional().openapi({ example: 'openssl@3.0.1' }),
   vulnerability: z.string().min(1).max(120).optional().openapi({ example: 'CVE-2023-0286' }),

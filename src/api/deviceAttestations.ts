@@ -4,7 +4,7 @@ import type { AttestationProof } from '../evidence/attestationProof.ts';
 import { attestationProof } from '../services/field/attestationProofs.ts';
 import { deviceEvidence, deviceRow } from '../services/field/devices.ts';
 import type { Resource } from './app.ts';
-import { bytesAnswer, jsonAnswer, maxPageRows, sha256Field, uidField } from './fields.ts';
+import { bytesAnswer, jsonAnswer, maxPageRows, sha256Field, uidField, wholeNumber } from './fields.ts';
 import { within } from './scopes.ts';
 
 /** Attestation of devices and the evidence of it: now, every one before, and one file that proves a device's history (R83–R86). */
@@ -140,8 +140,8 @@ export const deviceAttestationsResource: Resource = (api, { ctx, field, attestat
     request: {
       params,
       query: z.strictObject({
-        before: z.coerce.number().int().min(1).optional(),
-        limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+        before: wholeNumber(1).optional(),
+        limit: wholeNumber(1, maxPageRows).default(100),
       }),
     },
     responses: { 200: jsonAnswer(z.object({ attestations: z.array(attestedSchema), next: z.number().optional() }), 'attestations') },
@@ -161,7 +161,7 @@ export const deviceAttestationsResource: Resource = (api, { ctx, field, attestat
     path: '/v1/devices/{uid}/attestations/{id}',
     summary: 'One attestation as a file that a holder of the root certificate verifies: `nusec evidence verify FILE --trust root.pem`',
     middleware: reader,
-    request: { params: params.extend({ id: z.coerce.number().int().min(1) }) },
+    request: { params: params.extend({ id: wholeNumber(1) }) },
     responses: { 200: jsonAnswer(proofSchema, 'the attestation, nusec-attestation/1 (docs/attestation.md)') },
   });
   api.openapi(proof, async c => {

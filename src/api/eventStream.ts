@@ -4,6 +4,7 @@ import { NusecError } from '../errors.ts';
 import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
 import { cloudEvent } from '../services/integration/cloudEvent.ts';
 import type { Resource } from './app.ts';
+import { wholeNumber } from './fields.ts';
 import { patterns } from './log.ts';
 import { visibleTo } from './scopes.ts';
 import { isStill } from './sessions.ts';
@@ -18,7 +19,7 @@ const lookMs = 250;
 /** A comment keeps the connection from being idle; the right to read is looked at again. */
 const keepAliveMs = 15_000;
 
-const query = z.strictObject({ after: z.coerce.number().int().min(0).optional(), type: patterns, stream: patterns, by: patterns });
+const query = z.strictObject({ after: wholeNumber(0).optional(), type: patterns, stream: patterns, by: patterns });
 
 export const eventStreamResource: Resource = (api, { ctx }, auth) => {
   let streams = 0;
@@ -30,16 +31,26 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
     request: { query },
     responses: { 200: { description: 'ends with the right to read', content: { 'text/event-stream': { schema: z.string() } } } },
   });
+  /** After which event it goes on. A place that the log has not, such as one of another log, would pass over events in silence.
+   *  @throws NusecError BAD_REQUEST */
+  const beginning = async (lastEventId: string | undefined, after: number | undefined): Promise<number> => {
+    if (lastEventId !== undefined && !/^\d{1,15}$/.test(lastEventId))
+      throw new NusecError('BAD_REQUEST', 'Last-Event-ID is not one of this stream');
+    const head = await ctx.store.head();
+    const place = lastEventId === undefined ? (after ?? head) : Number(lastEventId);
+    if (place > head) throw new NusecError('BAD_REQUEST', `the log has ${head} events, and none at position ${place}`);
+    return place;
+  };
   api.openapi(route, async c => {
     if (streams >= maxStreams) throw new NusecError('RATE_LIMITED', `${maxStreams} systems follow the log already`);
     const { after, type, stream: where, by } = c.req.valid('query');
     const filter: LogFilter = { ...(type && { types: type }), ...(where && { streams: where }), ...(by && { by }) };
-    const last = /^\d{1,15}$/.exec(c.req.header('Last-Event-ID') ?? '')?.[0];
+    const begin = await beginning(c.req.header('Last-Event-ID'), after);
     const { person } = c.var;
     const isVisible = visibleTo(ctx, person.scope);
     streams++;
     return streamSSE(c, async stream => {
-      let position = last === undefined ? (after ?? (await ctx.store.head())) : Number(last);
+      let position = begin;
       let aliveAt = performance.now();
       stream.onAbort(() => undefined);
       try {

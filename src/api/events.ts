@@ -1,13 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { RecordedEvent } from '../eventstore/port.ts';
 import type { Resource } from './app.ts';
-import { jsonAnswer, maxPageRows } from './fields.ts';
+import { jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
 import { visibleTo } from './scopes.ts';
 
 /** The event log, for auditors. */
 
-const position = z.coerce.number().int().min(0).default(0);
-export const eventPage = z.strictObject({ after: position, limit: z.coerce.number().int().min(1).max(maxPageRows).default(100) });
+const position = wholeNumber(0).default(0);
+export const eventPage = z.strictObject({ after: position, limit: wholeNumber(1, maxPageRows).default(100) });
 
 export const next = { next: z.number().openapi({ description: 'ask again after it; it may be after the last one shown' }) };
 

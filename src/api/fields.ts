@@ -33,11 +33,18 @@ export const versionField = z
   .regex(/^\d{1,3}\.\d{1,3}\.\d{1,5}(\+\d{1,10})?$/, 'a version reads 1.2.3 or 1.2.3+4')
   .transform(parseVersion);
 
+/** A whole number in an address: plain digits, without sign, exponent, blanks. */
+export const wholeNumber = (least: number, most = Number.MAX_SAFE_INTEGER) =>
+  z.preprocess(
+    text => (typeof text === 'string' && /^\d{1,16}$/.test(text) ? Number(text) : text),
+    z.number({ error: 'a whole number in plain digits' }).int().min(least).max(most),
+  );
+
 export const maxPageRows = 500;
 /** Unknown parameters are refused: a filter that is misspelt must not answer with everything. */
 export const pageQuery = z.strictObject({
   cursor: z.string().max(128).optional(),
-  limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+  limit: wholeNumber(1, maxPageRows).default(100),
 });
 
 export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description: string) => ({

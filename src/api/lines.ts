@@ -122,6 +122,7 @@ const countersSchema = z
     devices: z.array(z.object({ counter: z.number(), count: z.number() })),
   })
   .openapi('LineCounters');
+export type LineCountersAnswer = z.infer<typeof countersSchema>;
 
 const count = z.number();
 export const progressSchema = z

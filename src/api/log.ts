@@ -3,11 +3,11 @@ import { NusecError } from '../errors.ts';
 import { logPage, storedFilter } from '../services/proof/logEntries.ts';
 import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
 import type { Resource } from './app.ts';
-import { jsonAnswer, maxPageRows } from './fields.ts';
+import { jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
 
 /** The log as auditors follow and export it: checkpoints on demand, events with their proofs, consistency of two trees. */
 
-const size = z.coerce.number().int().min(0);
+const size = wholeNumber(0);
 const maxPatterns = 64;
 /** One parameter may be given several times. */
 export const patterns = z
@@ -80,7 +80,7 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
     z.strictObject({
       after: size.default(0),
       upTo: size.optional(),
-      limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+      limit: wholeNumber(1, maxPageRows).default(100),
       provenIn: size.optional(),
       readable: z.stringbool().default(false),
       ...filters,

@@ -25,6 +25,8 @@ const parkedSchema = z
     approvedBy: z.string().optional(),
   })
   .openapi('ParkedEvent');
+export type FollowerAnswer = z.infer<typeof followerSchema>;
+export type ParkedAnswer = z.infer<typeof parkedSchema>;
 const wishSchema = z
   .strictObject({ follower: z.string().min(1).max(100), position: z.number().int().min(1), reason: reasonField })
   .openapi('ParkedEventWish');

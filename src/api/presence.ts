@@ -3,7 +3,7 @@ import { gatewayClientId } from '../mqttTopics.ts';
 import { livingDevice } from '../services/base/livingDevice.ts';
 import type { ClientPresence, PresenceNote } from '../services/field/presence.ts';
 import type { Resource } from './app.ts';
-import { jsonAnswer, uidField } from './fields.ts';
+import { jsonAnswer, uidField, wholeNumber } from './fields.ts';
 import { gatewayField } from './gateways.ts';
 import { within } from './scopes.ts';
 
@@ -36,6 +36,9 @@ const addressSchema = z.object({
   lastAt: z.string(),
   lastReason: z.string().optional(),
 });
+
+export type PresenceAnswer = z.infer<typeof presenceSchema>;
+export type RefusalAnswer = z.infer<typeof refusalSchema>;
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 const noteOf = ({ atMs, state, address, reason, detail }: PresenceNote) => ({
@@ -93,7 +96,7 @@ export const presenceResource: Resource = (api, { ctx, channel, field }, auth) =
       query: z.strictObject({
         address: z.string().max(64).optional(),
         reason: z.string().max(32).optional(),
-        limit: z.coerce.number().int().min(1).max(maxListed).default(100),
+        limit: wholeNumber(1, maxListed).default(100),
       }),
     },
     responses: {

@@ -8,7 +8,7 @@ import { agreeKek, confirmKek } from '../services/production/kek.ts';
 import { checkInProgrammer } from '../services/production/programmers.ts';
 import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
-import { bytesField, jsonAnswer, jsonBody, uidField } from './fields.ts';
+import { bytesField, jsonAnswer, jsonBody, uidField, wholeNumber } from './fields.ts';
 
 /** What a programmer asks for about itself, over mTLS with its own certificate (R27–R34, R70, R71). */
 
@@ -38,7 +38,7 @@ export const programmerSelfResource: Resource = (api, { ctx }, auth) => {
     summary: 'Shows that the programmer has the same key',
     middleware: machine,
     request: {
-      params: params.extend({ epoch: z.coerce.number().int().min(1).max(0xffff_ffff) }),
+      params: params.extend({ epoch: wholeNumber(1, 0xffff_ffff) }),
       ...jsonBody(z.strictObject({ mac: bytesField(32, 32) })),
     },
     responses: { 200: jsonAnswer(z.object({ epoch: z.number() }), 'agreed') },

@@ -9,7 +9,6 @@ import { actor, type Resource } from './app.ts';
 import {
   bytesAnswer,
   bytesBody,
-  countField,
   fileBody,
   fileIn,
   idField,
@@ -22,6 +21,7 @@ import {
   seenIn,
   sha256Field,
   versionField,
+  wholeNumber,
 } from './fields.ts';
 import { requirePlace, within } from './scopes.ts';
 
@@ -67,7 +67,7 @@ const uploadQuery = z.strictObject({
   line: lineField,
   image: imageField,
   version: versionField.optional(),
-  counter: z.coerce.number().pipe(countField).optional(),
+  counter: wholeNumber(0, 0xffff_ffff).optional(),
   drop: z.stringbool().optional(),
   counterJump: z.stringbool().optional(),
 });

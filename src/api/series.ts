@@ -15,6 +15,7 @@ const segmentSchema = z.object({ count: z.number(), from: z.string().optional(),
 const seriesSchema = z
   .object({ name: z.string(), kind: z.enum(seriesKinds), count: z.number(), taken: z.number(), segments: z.array(segmentSchema) })
   .openapi('Series');
+export type SeriesAnswer = z.infer<typeof seriesSchema>;
 const params = z.object({ name: seriesNameField.describe('Name of the series') });
 const maxFirstChars = 64;
 
@@ -32,10 +33,10 @@ export const seriesResource: Resource = (api, { ctx }, auth) => {
   const list = createRoute({
     method: 'get',
     path: '/v1/series',
-    summary: 'All series, with how many values they have and how many are taken',
+    summary: 'Series by name, with how many values they have and how many are taken',
     middleware: auth.person('productionPlanner', 'auditor'),
     request: { query: pageQuery },
-    responses: { 200: jsonAnswer(z.object({ series: z.array(seriesSchema) }), 'series') },
+    responses: { 200: jsonAnswer(z.object({ series: z.array(seriesSchema), next: z.string().optional() }), 'series') },
   });
   const range = createRoute({
     method: 'post',
@@ -57,7 +58,12 @@ export const seriesResource: Resource = (api, { ctx }, auth) => {
     const { name, kind } = c.req.valid('json');
     return c.json(seriesView(await createSeries(ctx, name, kind, actor(c))), 201);
   });
-  api.openapi(list, async c => c.json({ series: (await allSeries(ctx)).map(seriesView) }, 200));
+  api.openapi(list, async c => {
+    const { cursor = '', limit } = c.req.valid('query');
+    const later = (await allSeries(ctx)).filter(({ name }) => name > cursor);
+    const page = later.slice(0, limit);
+    return c.json({ series: page.map(seriesView), ...(later.length > limit && { next: page.at(-1)?.name ?? '' }) }, 200);
+  });
   api.openapi(range, async c => c.json(seriesView(await addRange(ctx, c.req.valid('param').name, c.req.valid('json'), actor(c))), 200));
   api.openapi(values, async c => c.json(seriesView(await addList(ctx, c.req.valid('param').name, await c.req.text(), actor(c))), 200));
 };

@@ -3,7 +3,7 @@ import { subjectKinds } from '../domain/personalFields.ts';
 import { eraseSubject, erasureRole, listSubjects, subjectData } from '../services/administration/subjects.ts';
 import type { Resource } from './app.ts';
 import { eventAnswer, eventSchema } from './events.ts';
-import { jsonAnswer, jsonBody, reasonField } from './fields.ts';
+import { jsonAnswer, jsonBody, reasonField, wholeNumber } from './fields.ts';
 
 /** The people whom the log speaks of: what is known of one, and erasure by two administrators (GDPR articles 15 and 17). */
 
@@ -19,6 +19,7 @@ const erasureSchema = z
 const subjectSchema = z
   .object({ id: z.string(), kind: z.enum(subjectKinds), name: z.string(), since: z.string(), erasure: erasureSchema.optional() })
   .openapi('DataSubject');
+export type SubjectAnswer = z.infer<typeof subjectSchema>;
 const params = z.object({ id: z.string().regex(/^[0-9a-f]{48}$/, 'an id is 48 lower-case hex digits') });
 
 export const subjectsResource: Resource = (api, { ctx, alarms }, auth) => {
@@ -36,7 +37,7 @@ export const subjectsResource: Resource = (api, { ctx, alarms }, auth) => {
     path: '/v1/subjects/{id}/data',
     summary: 'What the log has of somebody: everything they did and everything that names them, page by page',
     middleware: auth.person('auditor'),
-    request: { params, query: z.strictObject({ after: z.coerce.number().int().min(0).default(0) }) },
+    request: { params, query: z.strictObject({ after: wholeNumber(0).default(0) }) },
     responses: {
       200: jsonAnswer(z.object({ events: z.array(eventSchema), next: z.number(), head: z.number() }), 'the next page begins after `next`'),
     },

@@ -3,7 +3,7 @@ import type { WebhookTarget } from '../domain/webhook.ts';
 import type { DeadLetterRow } from '../projections/webhooks.ts';
 import type { WebhookView } from '../services/integration/webhooks.ts';
 import { actor, type Resource } from './app.ts';
-import { jsonAnswer, jsonBody, maxPageRows, reasonField } from './fields.ts';
+import { jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
 
 /** Webhooks: systems that are told of events as they come. What they are told anybody may not know, so an administrator adds them. */
 
@@ -80,8 +80,8 @@ export type DeadLetterAnswer = z.infer<typeof letterSchema>;
 
 const params = z.object({ name: nameField });
 const letterQuery = z.strictObject({
-  cursor: z.coerce.number().int().min(1).optional(),
-  limit: z.coerce.number().int().min(1).max(maxPageRows).default(100),
+  cursor: wholeNumber(1).optional(),
+  limit: wholeNumber(1, maxPageRows).default(100),
 });
 
 export const webhooksResource: Resource = (api, { webhooks }, auth) => {

@@ -28,6 +28,28 @@ const post = (
   headers: Record<string, string> = { ...as(server.alice), 'Content-Type': 'application/json' },
 ) => exchange(`${server.url}${path}`, { method: 'POST', ca: server.rootPem, headers, body });
 
+describe('what an address has that is not known', () => {
+  it.each([
+    ['/v1/lines?status=ACTIVE', 'status: this request takes no such parameter'],
+    ['/v1/devices/counts?line=meter', 'line: this request takes no such parameter'],
+    ['/v1/devices?stauts=STOCK', 'Unrecognized key: "stauts"'],
+    ['/v1/devices?limit=1e2', 'limit: a whole number in plain digits'],
+    ['/v1/devices?limit=0x10', 'limit: a whole number in plain digits'],
+    ['/v1/devices?limit=%2010', 'limit: a whole number in plain digits'],
+    ['/v1/devices?limit=', 'limit: a whole number in plain digits'],
+    ['/v1/devices?limit=5&limit=6', 'limit: a whole number in plain digits'],
+    ['/v1/certificates?endsBefore=tomorrow', 'endsBefore: a day or a time, such as 2027-01-31'],
+    ['/v1/events/stream?after=999999', 'none at position 999999'],
+  ])('%s is refused', async (path, detail) => {
+    const { status, json } = await exchange(`${server.url}${path}`, { ca: server.rootPem, headers: as(server.alice) });
+    expect([status, json]).toEqual([400, expect.objectContaining({ code: 'BAD_REQUEST', detail: expect.stringContaining(detail) })]);
+  });
+
+  it('is left to those who ask for health', async () => {
+    expect((await exchange(`${server.url}/healthz?at=1`, { ca: server.rootPem })).status).toBe(200);
+  });
+});
+
 describe('requests of people', () => {
   it.each([
     ['no token', {}, 401, 'UNAUTHENTICATED'],

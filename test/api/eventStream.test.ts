@@ -88,3 +88,11 @@ describe('the stream of events', () => {
     expect((await ask('/v1/events/stream?tpye=x', { Authorization: `Bearer ${server.alice}` })).json.code).toBe('BAD_REQUEST');
   });
 });
+
+it('refuses to go on at a place that is none of this log', async () => {
+  for (const id of ['somewhere', '999999']) {
+    const headers = { Authorization: `Bearer ${server.alice}`, 'Last-Event-ID': id };
+    const { status, json } = await exchange(`${server.url}/v1/events/stream`, { ca: server.rootPem, headers });
+    expect([id, status, json]).toEqual([id, 400, expect.objectContaining({ code: 'BAD_REQUEST' })]);
+  }
+});

@@ -10,6 +10,7 @@ export function serveDocs(api: Api, describe: () => Document): void {
   const self = ["'self'"];
   api.use('/docs', secureHeaders({ contentSecurityPolicy: { defaultSrc: self, frameAncestors: ["'none'"], baseUri: ["'none'"] } }));
   let page: Html | undefined;
+  api.get('/docs/', c => c.redirect('/docs'));
   api.get('/docs', async c => {
     page ??= framed({ title: 'API', content: docs(describe()) }, undefined, c.req.path);
     return c.html(page);
