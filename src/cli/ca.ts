@@ -3,7 +3,7 @@ import type { CaUse } from '../domain/authorityEvents.ts';
 import { type SigningUse, signingUses } from '../domain/signingUse.ts';
 import type { Curve } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
-import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook, withServer } from './client.ts';
+import { ask, type Look, listOnce, lookOf, type ServerOptions, subcommandsOf, withLook, withServer } from './client.ts';
 import { print, record, styled, table } from './output.ts';
 
 type Ca = {
@@ -127,7 +127,7 @@ function registerCeremony(ca: Command): void {
   const ceremony = ca.command('ceremony').description('ceremonies that wait, and the records of those that were held');
   const command = subcommandsOf(ceremony, 'ca ceremony');
   command('list', 'all ceremonies, newest first', 'list', 'list --json').action(async (options: ServerOptions) => {
-    const { ceremonies } = await ask<{ ceremonies: readonly Ceremony[] }>(options, 'GET', path);
+    const ceremonies = await listOnce<Ceremony>(options, path, 'ceremonies');
     const rows = ceremonies.map(one => [one.id, one.status, describe(one.action), one.proposedBy, one.approvedBy]);
     print(options, ceremonies, table(['CEREMONY', 'STATUS', 'ACTION', 'PROPOSED BY', 'APPROVED BY'], rows));
   });

@@ -1,10 +1,11 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { type Command, Option } from 'commander';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
 import { httpsUrl, oneOf } from './options.ts';
 import { type Output, outputs } from './output.ts';
-import { currentProfile } from './profiles.ts';
+import { currentProfile, requireProfile } from './profiles.ts';
+import { fittingRows, type RowFilter, rowFilter } from './rowFilter.ts';
 
 /** The options by which every command that talks to a server finds it and says who is asking. */
 export type ServerOptions = {
@@ -17,23 +18,31 @@ export type ServerOptions = {
   readonly filter?: readonly RowFilter[];
 };
 
-/** Adds --server, --ca, --token-file and --json to a command. Each has an environment variable, so that scripts stay short. */
+/** Adds --server, --ca, --token-file and --json to a command, --filter and --watch to lists. Where to has environment variables, so that scripts stay short. */
 export function withServerOptions(command: Command): Command {
   const profile = currentProfile();
   const server = profile?.server ?? 'https://localhost:8443';
   const [ca, tokenFile] = [process.env.NUSEC_CA ?? profile?.ca, process.env.NUSEC_TOKEN_FILE ?? profile?.tokenFile];
-  return command
+  command
     .addOption(new Option('--server <url>', 'the API').env('NUSEC_SERVER').default(server).argParser(httpsUrl))
     .option('--ca <file>', 'root certificate, PEM; `nusec init` writes DATA/root.pem (NUSEC_CA)', ca)
     .option('--token-file <file>', 'your bearer token (NUSEC_TOKEN_FILE, or the token itself in NUSEC_TOKEN)', tokenFile)
     .option('--json', 'print JSON instead of text, as -o json')
     .addOption(new Option('-o, --output <format>', `one of ${outputs.join(', ')}`).argParser(oneOf(outputs)))
-    .option('--utc', 'times as the log has them; local ones are shown on a terminal');
+    .option('--utc', 'times as the log has them; local ones are shown on a terminal')
+    .hook('preAction', (_, called) => {
+      if (called.getOptionValue('output') === 'json') called.setOptionValue('json', true);
+    });
+  if (!/^(list|show|status)$/.test(command.name())) return command;
+  if (command.name() === 'list')
+    command.option('--filter <field=value>', 'only rows that fit, also != and ~ (contains); several may be given', rowFilter);
+  return command.option('--watch', 'again every two seconds, until Ctrl-C');
 }
 
 /** An HTTP client for these options. What it takes is loaded now: a help page needs none of it.
  *  @throws NusecError BAD_REQUEST when the root certificate or the token is missing */
 async function serverClient(options: ServerOptions): Promise<HttpClient> {
+  requireProfile();
   const token = process.env.NUSEC_TOKEN ?? (options.tokenFile ? readText(options.tokenFile, 'token file') : undefined);
   if (!token) throw new NusecError('UNAUTHENTICATED', 'no token: give --token-file FILE or set NUSEC_TOKEN_FILE');
   const ca = rootCertificate(options);
@@ -44,12 +53,16 @@ async function serverClient(options: ServerOptions): Promise<HttpClient> {
 
 export function rootCertificate(options: Pick<ServerOptions, 'ca'>): string {
   if (!options.ca) throw new NusecError('BAD_REQUEST', 'no root certificate: give --ca FILE or set NUSEC_CA');
-  return readText(options.ca, 'root certificate');
+  const pem = readText(options.ca, 'root certificate');
+  if (!pem.includes('-----BEGIN CERTIFICATE-----'))
+    throw new NusecError('BAD_REQUEST', `${options.ca} is no certificate in PEM: nusec init writes DATA/root.pem`);
+  return pem;
 }
 
-/** @throws NusecError NOT_FOUND */
+/** @throws NusecError NOT_FOUND, BAD_REQUEST for a folder */
 export function requireFile(file: string, what: string): void {
   if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
+  if (statSync(file).isDirectory()) throw new NusecError('BAD_REQUEST', `${what} ${file} is a folder`);
 }
 
 export function readText(file: string, what: string): string {
@@ -99,9 +112,20 @@ export async function listAll<Row>(
       rows.push(...(page[key] ?? []));
       cursor = page.next;
     } while (cursor !== undefined);
-    return rows.filter(row => (options.filter ?? []).every(fits => fits(row)));
+    return shownOf(options, server, path, key, rows);
   });
 }
+
+/** Those of the rows that `--filter` leaves. */
+export const shownOf = <Row>({ filter = [] }: ServerOptions, server: HttpClient, path: string, key: string, rows: readonly Row[]) =>
+  fittingRows(rows, filter, { path, key, describe: () => server.json('GET', '/openapi.json') });
+
+/** Every row of a list that comes as one answer. @param key where the rows are in it */
+export const listOnce = <Row>(options: ServerOptions, path: string, key: string): Promise<readonly Row[]> =>
+  withServer(options, async server => {
+    const answer = await server.json<Readonly<Record<string, readonly Row[]>>>('GET', path);
+    return shownOf(options, server, path, key, answer[key] ?? []);
+  });
 
 export type Look = { readonly content?: string };
 /** What an approver looked at: refused when it has changed since. */
@@ -109,34 +133,11 @@ export const withLook = (command: Command): Command =>
   command.option('--content <sha256>', 'contentSha256 of what you looked at: refused when it has changed since');
 export const lookOf = ({ content }: Look) => (content === undefined ? {} : { contentSha256: content });
 
-type RowFilter = (row: unknown) => boolean;
-
-/** `status=ACTIVE`, `status!=ACTIVE`, `name~hall`: a field of the row is, is not, or contains. */
-function rowFilter(text: string, before: readonly RowFilter[] = []): readonly RowFilter[] {
-  const [, field = '', how, wanted = ''] = /^([A-Za-z]\w*)(=|!=|~)(.*)$/.exec(text) ?? [];
-  if (how === undefined) throw new InvalidArgumentError('It takes field=value, field!=value or field~text.');
-  const fits: RowFilter = row => {
-    const value = (row as Record<string, unknown>)[field];
-    const found = typeof value === 'object' && value !== null ? JSON.stringify(value) : String(value ?? '');
-    return how === '~' ? found.includes(wanted) : (found === wanted) === (how === '=');
-  };
-  return [...before, fits];
-}
-
-/** Lists are also filtered and watched. */
-function withListOptions(command: Command): Command {
-  withServerOptions(command);
-  if (!/^(list|show|status)$/.test(command.name())) return command;
-  if (command.name() === 'list')
-    command.option('--filter <field=value>', 'only rows that fit, also != and ~ (contains); several may be given', rowFilter);
-  return command.option('--watch', 'again every two seconds, until Ctrl-C');
-}
-
 /** Makes the subcommands of one group: with the server's options, and with examples under its help. */
 export const subcommandsOf =
   (group: Command, path = group.name()) =>
   (usage: string, description: string, ...examples: readonly string[]): Command =>
-    withListOptions(
+    withServerOptions(
       group
         .command(usage)
         .description(description)

@@ -1,9 +1,9 @@
 import type { Command } from 'commander';
 import type { ExportEntry } from '../evidence/logExport.ts';
-import { type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { type ServerOptions, shownOf, subcommandsOf, withServer } from './client.ts';
 import { type FilterOptions, filterOf, type LogPage, pageQuery } from './logFilter.ts';
 import { wholeNumber } from './options.ts';
-import { print, table } from './output.ts';
+import { print, progress, table } from './output.ts';
 
 /** `nusec event`: who did what, for those who look at people rather than at proofs; `nusec log` has the proofs. */
 
@@ -32,15 +32,19 @@ export function registerEvent(program: Command): void {
 
 async function list({ after, limit, type, stream, by, ...options }: List): Promise<void> {
   const filter = filterOf({ ...(type && { type }), ...(stream && { stream }), ...(by && { by }) });
-  const entries: ExportEntry[] = [];
-  await withServer(options, async server => {
-    for (let [next, head] = [after, after + 1]; next < head && entries.length < limit; ) {
-      const query = pageQuery({ after: next, limit: Math.min(rowsAtOnce, limit - entries.length) }, filter);
+  const found: ExportEntry[] = [];
+  let [next, head] = [after, after + 1];
+  const entries = await withServer(options, async server => {
+    while (next < head && found.length < limit) {
+      const query = pageQuery({ after: next, limit: Math.min(rowsAtOnce, limit - found.length) }, filter);
+      query.set('readable', 'true');
       const page = await server.json<LogPage>('GET', `/v1/log/entries?${query}`);
-      entries.push(...page.entries);
+      found.push(...page.entries);
       [next, head] = [page.next, page.head];
     }
+    return shownOf(options, server, '/v1/log/entries', 'entries', found);
   });
   const rows = entries.map(one => [one.position, one.at, one.by, one.type, one.stream, JSON.stringify(one.data).slice(0, shownChars)]);
   print(options, entries, table(['NO.', 'TIME', 'WHO', 'WHAT', 'WHERE', 'DETAILS'], rows));
+  if (found.length === limit && next < head) progress(`there may be more: go on with --after ${next}`);
 }

@@ -10,7 +10,7 @@ import {
   spdmVersionNames,
   tokenCallers,
 } from '../domain/attestationPolicy.ts';
-import { ask, type ServerOptions, withServerOptions } from './client.ts';
+import { ask, listOnce, type ServerOptions, withServerOptions } from './client.ts';
 import { keyBits } from './image.ts';
 import { encryptionPointOf } from './imageKeys.ts';
 import { oneOf, wholeNumber } from './options.ts';
@@ -185,11 +185,21 @@ Examples:
   });
   withServerOptions(
     line
+      .command('show')
+      .description('one product line')
+      .argument('<line>', 'product line')
+      .addHelpText('after', '\nExamples:\n  $ nusec line show meter'),
+  ).action(async (name: string, options: ServerOptions) => {
+    const found = await ask<Line>(options, 'GET', `/v1/lines/${name}`);
+    print(options, found, record(found));
+  });
+  withServerOptions(
+    line
       .command('list')
       .description('all product lines')
       .addHelpText('after', '\nExamples:\n  $ nusec line list\n  $ nusec line list --json'),
   ).action(async (options: ServerOptions) => {
-    const { lines } = await ask<{ lines: readonly Line[] }>(options, 'GET', '/v1/lines');
+    const lines = await listOnce<Line>(options, '/v1/lines', 'lines');
     const rows = lines.map(one => [one.line, one.rollbackFloor, one.counterMaximum, one.vendorUuid, one.classUuid]);
     print(options, lines, table(['LINE', 'FLOOR', 'MAXIMUM', 'VENDOR', 'CLASS'], rows));
   });

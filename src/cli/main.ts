@@ -1,17 +1,20 @@
 #!/usr/bin/env node
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CommanderError } from 'commander';
+import { CommanderError, InvalidArgumentError } from 'commander';
 import { reportError } from './output.ts';
 import { endOnSignal, endSoon } from './process.ts';
 import { programFor } from './program.ts';
 
 /** Runs `nusec`. */
 
-const asJson = process.argv.includes('--json');
+const asJson = / (--json|(-o|--output)[ =]?json)( |$)/.test(` ${process.argv.slice(2).join(' ')}`);
 /** Those that take --watch show something that changes; one that sets an exit status has seen the end of it. */
 const isWatching = process.argv.includes('--watch') && !process.argv.includes('--help');
 const watchMs = 2000;
 const clearScreen = '\u001b[H\u001b[2J';
+
+/** `nusec help device` is `nusec device --help`. */
+const asked = process.argv[process.argv[2] === 'help' ? 3 : 2] ?? '';
 
 endOnSignal();
 // The reader of a pipe has enough, such as `head`.
@@ -22,11 +25,13 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   do {
     if (isWatching && process.stdout.isTTY) process.stdout.write(clearScreen);
-    await (await programFor(process.argv[2] ?? '', asJson)).parseAsync();
+    await (await programFor(asked, asJson)).parseAsync();
     if (isWatching && process.exitCode === undefined) await sleep(watchMs);
   } while (isWatching && process.exitCode === undefined);
 } catch (error) {
-  process.exitCode = error instanceof CommanderError ? error.exitCode && 2 : reportError(error, asJson);
+  // What Commander refuses it has said already.
+  const isSaid = error instanceof CommanderError && !(error instanceof InvalidArgumentError);
+  process.exitCode = isSaid ? error.exitCode && 2 : reportError(error, asJson);
 } finally {
   endSoon();
 }

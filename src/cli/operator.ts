@@ -1,13 +1,12 @@
 import { type Command, Option } from 'commander';
-import { roles } from '../domain/roles.ts';
-import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
+import { roles, type Scope, scopeText } from '../domain/roles.ts';
+import { ask, type Look, listOnce, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { registerAllowances } from './operatorAllowances.ts';
 import { registerRecovery } from './operatorRecovery.ts';
 import { makeToken, registerTokens } from './operatorTokens.ts';
 import { print, record, styled, table } from './output.ts';
 
-type Scope = { readonly lines?: readonly string[]; readonly jobs?: readonly string[]; readonly sites?: readonly string[] };
 type Person = { readonly name: string; readonly roles: readonly string[]; readonly scope?: Scope; readonly expiresAt: string };
 export type Change = {
   readonly id: string;
@@ -121,7 +120,7 @@ async function send(options: ServerOptions, method: string, where: string, body?
 }
 
 async function list(options: ServerOptions): Promise<void> {
-  const { operators } = await ask<{ operators: readonly Person[] }>(options, 'GET', path);
+  const operators = await listOnce<Person>(options, path, 'operators');
   const rows = operators.map(({ name, roles: held, scope, expiresAt }) => [
     name,
     held.join(', '),
@@ -131,8 +130,6 @@ async function list(options: ServerOptions): Promise<void> {
   print(options, operators, table(['NAME', 'ROLES', 'ONLY', 'TOKEN ENDS'], rows));
 }
 
-const scopeText = ({ lines = [], jobs = [], sites = [] }: Scope = {}): string => [...lines, ...jobs, ...sites].join(', ');
-
 export const show = ({ change, ...known }: Change): string =>
   record({ ...known, change: [change.type, change.name, ...(change.roles ?? [])].join(' ') });
 
@@ -140,7 +137,7 @@ function registerChange(operator: Command): void {
   const change = operator.command('change').description('proposed changes of people');
   const command = subcommandsOf(change, 'operator change');
   command('list', 'all of them, newest first', 'list').action(async (options: ServerOptions) => {
-    const { changes: all } = await ask<{ changes: readonly Change[] }>(options, 'GET', changes);
+    const all = await listOnce<Change>(options, changes, 'changes');
     const rows = all.map(one => [one.id, one.status, `${one.change.type} ${one.change.name}`, one.proposedBy, one.approvedBy]);
     print(options, all, table(['CHANGE', 'STATUS', 'WHAT', 'PROPOSED BY', 'APPROVED BY'], rows));
   });

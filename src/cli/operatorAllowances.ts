@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { effects } from '../domain/effects.ts';
-import { ask, type Look, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
+import { ask, type Look, listOnce, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { unitCount } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -50,7 +50,7 @@ export function registerAllowances(operator: Command): void {
 
 async function list(name: string | undefined, options: ServerOptions): Promise<void> {
   const path = name === undefined ? '/v1/allowances' : `/v1/operators/${name}/allowances`;
-  const { allowances } = await ask<{ allowances: readonly Allowance[] }>(options, 'GET', path);
+  const allowances = await listOnce<Allowance>(options, path, 'allowances');
   const rows = allowances.map(one => [one.id, one.proposedBy, one.effect, `${one.used}/${one.count}`, one.approvedBy, one.note]);
   print(options, allowances, table(['ALLOWANCE', 'FOR', 'EFFECT', 'USED', 'APPROVED BY', 'NOTE'], rows));
 }

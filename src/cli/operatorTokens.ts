@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import { toBase64url } from '../bytes.ts';
 import { sha256Hex } from '../digest.ts';
-import { roles } from '../domain/roles.ts';
+import { roles, type Scope, scopeText } from '../domain/roles.ts';
+import { NusecError } from '../errors.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
-import { ask, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, listOnce, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { unitCount } from './options.ts';
 import { print, record, table } from './output.ts';
@@ -16,6 +18,7 @@ type Credential = {
   readonly label: string;
   readonly expiresAt?: string;
   readonly roles?: readonly string[];
+  readonly scope?: Scope;
   readonly lastUsedAt?: string;
 };
 type Wish = ServerOptions & {
@@ -34,6 +37,13 @@ export function makeToken(file: string): string {
   const token = toBase64url(new Uint8Array(randomBytes(tokenBytes)));
   createSecretFile(file, new TextEncoder().encode(token));
   return sha256Hex(token);
+}
+
+/** A token that the server has refused is of no use; one whose fate is not known stays. */
+function dropUnused(file: string, error: unknown): never {
+  const isRefused = error instanceof NusecError && !['SERVER_UNREACHABLE', 'INTERNAL', 'CONFLICT'].includes(error.code);
+  if (isRefused) rmSync(file);
+  throw error;
 }
 
 const ownOr = (name: string | undefined): string => `/v1/operators/${name ?? 'me'}/credentials`;
@@ -59,7 +69,7 @@ export function registerTokens(operator: Command): void {
       const scope = { ...(line && { lines: line }), ...(job && { jobs: job }), ...(site && { sites: site }) };
       const limits = { ...(role && { roles: role }), ...(Object.keys(scope).length > 0 && { scope }) };
       const body = { label, days, ...limits, tokenSha256: makeToken(file) };
-      const { id } = await ask<{ id: string }>(options, 'POST', '/v1/operators/me/tokens', body);
+      const { id } = await ask<{ id: string }>(options, 'POST', '/v1/operators/me/tokens', body).catch(error => dropUnused(file, error));
       print(options, { id, file }, record({ token: id, file }));
     });
   withConfirmation(
@@ -80,12 +90,12 @@ export function registerTokens(operator: Command): void {
 }
 
 async function list(name: string | undefined, options: ServerOptions): Promise<void> {
-  const { credentials } = await ask<{ credentials: readonly Credential[] }>(options, 'GET', ownOr(name));
-  const rows = credentials.map(({ id, kind, label, expiresAt, roles: held, lastUsedAt }) => [
+  const credentials = await listOnce<Credential>(options, ownOr(name), 'credentials');
+  const rows = credentials.map(({ id, kind, label, expiresAt, roles: held, scope, lastUsedAt }) => [
     id,
     kind,
     label,
-    held?.join(', '),
+    [held?.join(', '), scopeText(scope)].filter(Boolean).join('; '),
     expiresAt?.slice(0, 10),
     lastUsedAt,
   ]);

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters, styleText } from 'node:util';
+import { InvalidArgumentError } from 'commander';
 import { type ErrorCode, NusecError } from '../errors.ts';
 import { type ConfigWords, describeConfig, formatConfigWord } from '../production/configWords.ts';
 import { csv, yaml } from './formats.ts';
@@ -60,7 +61,8 @@ export function table(columns: readonly string[], rows: readonly (readonly (stri
 export function record(value: Readonly<Record<string, unknown>>): string {
   const entries = Object.entries(value).filter(([, entry]) => entry !== undefined);
   const width = Math.max(...entries.map(([name]) => name.length));
-  const show = (entry: unknown) => (entry !== null && typeof entry === 'object' ? JSON.stringify(entry) : String(entry ?? '–'));
+  const show = (entry: unknown) =>
+    entry !== null && typeof entry === 'object' ? JSON.stringify(entry) : cellText(entry as string | number | null);
   return entries.map(([name, entry]) => `${styled('dim', name.padEnd(width))}  ${show(entry)}`).join('\n');
 }
 
@@ -83,7 +85,8 @@ const systemErrors: Readonly<Record<string, readonly [ErrorCode, string]>> = {
 /** An error with a stable code, whatever it was. */
 function known(error: unknown): NusecError {
   if (error instanceof NusecError) return error;
-  const { code = '', path } = error as NodeJS.ErrnoException;
+  if (error instanceof InvalidArgumentError) return new NusecError('BAD_REQUEST', error.message, { cause: error });
+  const { code = '', path = code === 'EISDIR' ? 'what was named as a file' : undefined } = error as NodeJS.ErrnoException;
   const [own, text] = systemErrors[code] ?? [];
   if (own !== undefined && path !== undefined) return new NusecError(own, `${path} ${text}`, { cause: error });
   return new NusecError('INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });

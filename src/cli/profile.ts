@@ -1,9 +1,8 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { NusecError } from '../errors.ts';
 import { httpsUrl } from './options.ts';
 import { print, table } from './output.ts';
-import { type Profile, profilesFile, readProfiles, writeProfiles } from './profiles.ts';
+import { type Profile, profilesFile, readProfiles, requireProfile, writeProfiles } from './profiles.ts';
 
 /** `nusec profile`: so that nobody types server, root certificate and token file again and again. */
 
@@ -38,8 +37,8 @@ function set(name: string, { server, ca, tokenFile }: Set): void {
 }
 
 function use(name: string): void {
+  requireProfile(name);
   const { profiles } = readProfiles();
-  if (!Object.hasOwn(profiles, name)) throw new NusecError('NOT_FOUND', `there is no profile ${name}: nusec profile list shows them`);
   writeProfiles({ current: name, profiles });
 }
 
@@ -51,6 +50,7 @@ function list(options: { readonly json?: boolean }): void {
 }
 
 function remove(name: string): void {
+  requireProfile(name);
   const { current, profiles } = readProfiles();
   const { [name]: _, ...rest } = profiles;
   writeProfiles({ profiles: rest, ...(current !== undefined && current !== name && { current }) });

@@ -38,3 +38,10 @@ export function currentProfile(): Profile | undefined {
   const name = process.env.NUSEC_PROFILE ?? current;
   return name !== undefined && Object.hasOwn(profiles, name) ? profiles[name] : undefined;
 }
+
+/** Before anything is sent: the profile that the environment names must not be a slip, or the command would talk to another server.
+ *  @throws NusecError NOT_FOUND */
+export function requireProfile(name = process.env.NUSEC_PROFILE): void {
+  if (name !== undefined && !Object.hasOwn(readProfiles().profiles, name))
+    throw new NusecError('NOT_FOUND', `there is no profile ${name}: nusec profile list shows them`);
+}

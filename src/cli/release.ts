@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { ask, type Look, listAll, lookOf, readBytes, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { unitCount } from './options.ts';
 import { print, record, table } from './output.ts';
 import { readFirmware } from './readFirmware.ts';
 
@@ -17,7 +18,7 @@ type Upload = ServerOptions & {
   line: string;
   image: string;
   version?: string;
-  counter?: string;
+  counter?: number;
   drop?: boolean;
   counterJump?: boolean;
   sbom?: string;
@@ -37,7 +38,7 @@ export function registerRelease(program: Command): void {
       .requiredOption('--line <line>', 'product line')
       .requiredOption('--image <image>', 'bl2 (bootloader) or app (application)')
       .option('--version <version>', '1.2.3 or 1.2.3+4; needed for a raw binary')
-      .option('--counter <n>', 'security counter; needed for a raw binary')
+      .option('--counter <n>', 'security counter; needed for a raw binary', unitCount)
       .option('--drop', 'drop a UID binding and protected TLVs that are not known here')
       .option('--sbom <file>', 'bill of materials of it: CycloneDX or SPDX 2.3, JSON')
       .option('--counter-jump', 'the counter is a large step: you and the approver stand for it')
@@ -57,7 +58,7 @@ Examples:
       line,
       image,
       ...(version && { version }),
-      ...(counter && { counter }),
+      ...(counter !== undefined && { counter: String(counter) }),
       ...flags({ drop, counterJump }),
     });
     const answer = await withServer(options, server => server.bytes('POST', `/v1/releases?${query}`, readFirmware(file)));

@@ -2,7 +2,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import { subjectKinds } from '../domain/personalFields.ts';
 import { NusecError } from '../errors.ts';
-import { ask, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { ask, listOnce, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
@@ -39,7 +39,7 @@ export function registerSubject(program: Command): void {
 }
 
 async function list(options: ServerOptions): Promise<void> {
-  const { subjects } = await ask<{ subjects: readonly Subject[] }>(options, 'GET', '/v1/subjects');
+  const subjects = await listOnce<Subject>(options, '/v1/subjects', 'subjects');
   const rows = subjects.map(({ id, kind, name, since, erasure }) => [kind, name, since, id, erasure?.status ?? '']);
   print(options, subjects, table(['KIND', 'NAME', 'SINCE', 'ID', 'ERASURE'], rows));
 }

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { ask, listAll, readText, type ServerOptions, subcommandsOf } from './client.ts';
+import { ask, listAll, listOnce, readText, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
 import { type FilterOptions, filterOf } from './logFilter.ts';
 import { httpsUrl, wholeNumber } from './options.ts';
@@ -75,10 +75,8 @@ const printSecret = (options: ServerOptions, answer: Record<string, unknown>): v
   print(options, answer, `${record(answer)}\n\nThe secret is shown this once: the receiver checks signatures with it.`);
 
 async function list(options: ServerOptions): Promise<void> {
-  const { webhooks } = await ask<{ webhooks: readonly Row[] }>(options, 'GET', '/v1/webhooks');
-  const rows = webhooks
-    .filter(row => (options.filter ?? []).every(fits => fits(row)))
-    .map(one => [one.name, one.url, one.types?.join(', ') ?? 'all', one.position, one.behindEvents, one.deadLetters]);
+  const webhooks = await listOnce<Row>(options, '/v1/webhooks', 'webhooks');
+  const rows = webhooks.map(one => [one.name, one.url, one.types?.join(', ') ?? 'all', one.position, one.behindEvents, one.deadLetters]);
   print(options, webhooks, table(['NAME', 'URL', 'TYPES', 'POSITION', 'BEHIND', 'DEAD LETTERS'], rows));
 }
 

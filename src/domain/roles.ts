@@ -55,3 +55,9 @@ export function bothScopes(one: Scope | undefined, other: Scope | undefined): Sc
 
 const contains = (limits: readonly string[] | undefined, name: string | undefined): boolean =>
   limits === undefined || (name !== undefined && limits.includes(name));
+
+/** `lines meter, gauge; sites Example CM`; empty without a scope, `nothing` for one that contains nothing. */
+export const scopeText = (scope: { readonly [Name in keyof Scope]?: Scope[Name] | undefined } = {}): string =>
+  Object.entries(scope)
+    .flatMap(([name, values]) => (values === undefined ? [] : `${name} ${values.length === 0 ? 'nothing' : values.join(', ')}`))
+    .join('; ');

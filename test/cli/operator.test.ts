@@ -56,7 +56,7 @@ describe('nusec operator', () => {
   it('adds and removes one who approves nothing alone, with a scope', async () => {
     const lino = await json(server.alice, 'add', 'lino', '--role', 'lineOperator', '--site', 'Example CM');
     expect(lino).toMatchObject({ name: 'lino', token: expect.any(String) });
-    expect((await nusec(server.alice, 'list')).text).toMatch(/lino +lineOperator +Example CM/);
+    expect((await nusec(server.alice, 'list')).text).toMatch(/lino +lineOperator +sites Example CM/);
     expect((await nusec(server.alice, 'remove', 'lino')).text).toContain('--yes');
     expect((await nusec(server.alice, 'remove', 'lino', '--yes')).status).toBe(0);
     expect((await nusec(server.alice, 'add', 'x', '--role', 'king')).status).toBe(2);

@@ -28,6 +28,28 @@ describe('nusec profile', () => {
     const { stderr, status } = nusec('profile', 'use', 'nowhere', '--json');
     expect([status, stderr]).toEqual([2, expect.stringContaining('--json')]);
     expect(nusec('profile', 'use', 'nowhere').stderr).toContain('NOT_FOUND');
+    expect(nusec('profile', 'remove', 'nowhere').stderr).toContain('NOT_FOUND');
+  });
+
+  it('is not the one that was chosen last when the environment names one that is not there', () => {
+    const { status, stderr } = spawnSync(process.execPath, [main, 'device', 'list', '-o', 'json'], {
+      encoding: 'utf8',
+      timeout: processMs,
+      env: { ...process.env, NUSEC_PROFILES: file, NUSEC_PROFILE: 'nowhere' },
+    });
+    expect([status, JSON.parse(stderr)]).toEqual([1, { error: 'NOT_FOUND', detail: expect.stringContaining('nowhere') }]);
+  });
+});
+
+describe('a wrong call', () => {
+  it('is said in words when a command itself finds it', () => {
+    const { status, stderr } = nusec('webhook', 'add', 'mes', 'http://mes.example.com');
+    expect([status, stderr]).toEqual([2, expect.stringContaining('begins with https://')]);
+  });
+
+  it('finds the help of a command in both ways', () => {
+    expect(nusec('help', 'device').stdout).toBe(nusec('device', '--help').stdout);
+    expect(nusec('help', 'device').stdout).toContain('quarantine');
   });
 });
 
