@@ -17,16 +17,17 @@ import { authorityOf, rootDer } from '../../src/services/authority/authority.ts'
 import { openContext } from '../../src/services/dataFolder/open.ts';
 import { agreeKek, lockedProgrammer, newParty } from '../services/parties.ts';
 import { Chip, TestProgrammer } from '../services/production/factory.ts';
-import { asking, type Body, type Call, type Site } from '../services/production/plant.ts';
+import type { Body, Site } from '../services/production/plant.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
+import { httpSite, type Machine } from './httpSite.ts';
 
 const run = promisify(execFile);
 
 /** The whole server as a process runs it: TLS 1.3, client certificates, the `nusec` command. */
 const dataDir = mkdtempSync(join(tmpdir(), 'nusec-mtls-'));
 const tokens = new Map<string, string>();
-const clients: HttpClient[] = [];
+const clients: { close(): void }[] = [];
 let server: RunningServer;
 let ca = '';
 
@@ -45,30 +46,21 @@ afterAll(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
-const open = (options: object): HttpClient => {
+const _open = (options: object): HttpClient => {
   const client = createHttpClient({ baseUrl: `https://localhost:${server.httpsPort}`, ca, ...options });
   clients.push(client);
   return client;
 };
 
-/** People by their token, one machine by its key; answers as the tests of the API read them. */
-function site(machine?: { certificate: Uint8Array; keyPem: string }): Site {
-  const people = new Map([...tokens].map(([name, token]) => [name, open({ token })]));
-  const own = machine && open({ cert: toPem('CERTIFICATE', machine.certificate), key: machine.keyPem });
-  const call: Call = async (who, method, path, body) => {
-    const client = typeof who === 'string' ? people.get(who === 'bob' ? 'bob' : 'alice') : own;
-    const isText = typeof body === 'string';
-    const bytes = body instanceof Uint8Array ? body : new TextEncoder().encode(isText ? body : JSON.stringify(body ?? {}));
-    const type = body instanceof Uint8Array ? 'application/octet-stream' : isText ? 'text/plain' : 'application/json';
-    try {
-      const answer = await (method === 'GET' ? client?.bytes(method, path) : client?.bytes(method, path, bytes, type));
-      const text = new TextDecoder().decode(answer);
-      return { status: 200, bytes: answer ?? new Uint8Array(), body: text.startsWith('{') ? JSON.parse(text) : text };
-    } catch (error) {
-      return { status: 400, bytes: new Uint8Array(), body: { code: (error as { code: string }).code } };
-    }
-  };
-  return { call, ...asking(call) };
+function site(machine?: Machine): Site {
+  const one = httpSite(
+    { url: `https://localhost:${server.httpsPort}`, rootPem: ca },
+    tokens,
+    who => (who === 'bob' ? 'bob' : 'alice'),
+    machine,
+  );
+  clients.push(one);
+  return one;
 }
 
 /** Runs `nusec …` in this process and reads what it prints with --json. */

@@ -15,11 +15,13 @@ export type Field = {
   readonly name: string;
   readonly label: string;
   /** `text` when not given. */
-  readonly kind?: 'text' | 'number' | 'date' | 'select' | 'lines' | 'file' | 'check' | 'hidden' | 'roles';
+  readonly kind?: 'text' | 'number' | 'date' | 'select' | 'lines' | 'file' | 'check' | 'hidden' | 'choices';
   readonly options?: readonly (string | readonly [string, string])[];
   readonly value?: string | undefined;
   readonly hint?: string;
   readonly isOptional?: boolean;
+  /** What few need: folded in, unless something is in it. */
+  readonly isFurther?: boolean;
 };
 
 /** What was filled in: text by name, several values joined by line feeds, and bytes of files. */
@@ -85,14 +87,22 @@ export async function actionPage(visit: Visit, action: Action, ids: readonly str
   const fields = typed === undefined ? known : [...known, { name: 'typed', label: `Type ${typed} to confirm` }];
   const hasFile = known.some(({ kind }) => kind === 'file');
   const filledIn = ({ name, value }: Field) => filled?.text(name) ?? visit.query(name) ?? value ?? '';
+  const input = (field: Field): Html => inputOf(field, filledIn(field));
   const content = html`<div class="narrow"><h1>${title}</h1><p class="about">${action.about}</p>${look}
 <form class="action" method="post" ${hasFile ? html`enctype="multipart/form-data"` : ''}>
 ${refusal ?? ''}
 <input type="hidden" name="request" value="${randomUUID()}">
-${fields.map(field => inputOf(field, filledIn(field)))}
+${fields.filter(field => !field.isFurther).map(input)}
+${further(fields, input, filledIn)}
 <div class="buttons"><button class="${action.tone ?? 'primary'}">${action.label}</button><a href="${action.back(ids)}">Cancel</a></div>
 </form></div>`;
   return { title, content };
+}
+
+function further(fields: readonly Field[], input: (field: Field) => Html, filledIn: (field: Field) => string): Html {
+  const more = fields.filter(({ isFurther }) => isFurther);
+  if (more.length === 0) return html``;
+  return html`<details class="further" ${more.some(field => filledIn(field) !== '') ? html`open` : ''}><summary>More</summary>${more.map(input)}</details>`;
 }
 
 /** The refusal of an action: the sentence of the API under its title. */
@@ -108,7 +118,7 @@ function inputOf(field: Field, value: string): Html {
   const note = hint === undefined ? '' : html`<p class="hint" id="${at}-hint">${hint}</p>`;
   if (kind === 'check')
     return html`<div class="field check"><input id="${at}" name="${name}" type="checkbox" value="true" ${value === 'true' ? html`checked` : ''} ${described}><label for="${at}">${label}</label>${note}</div>`;
-  if (kind === 'roles')
+  if (kind === 'choices')
     return html`<fieldset class="field"><legend>${label}</legend>${options.map(option => {
       const [key, text] = typeof option === 'string' ? [option, option] : option;
       const isOn = value.split('\n').includes(key);

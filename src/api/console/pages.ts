@@ -11,11 +11,17 @@ import { gatewayActions, gatewaysPage } from './pages/gateways.ts';
 import { homePage } from './pages/home.ts';
 import { jobActions } from './pages/jobActions.ts';
 import { jobPage, jobReportFile, jobsPage, jobUnitsFile } from './pages/jobs.ts';
+import { lineActions } from './pages/lineActions.ts';
+import { linePage, linesPage } from './pages/lines.ts';
+import { logActions, logPage } from './pages/log.ts';
 import { mePage, peopleActions, peoplePage } from './pages/people.ts';
 import { programmerActions, programmerPage, programmersPage } from './pages/programmers.ts';
 import { releaseActions, releasePage, releaseSbomFile, releasesPage } from './pages/releases.ts';
 import { bulkDevicesFile, revocationActions, revocationsPage } from './pages/revocations.ts';
-import { rolloutActions, rolloutPage, rolloutsPage } from './pages/rollouts.ts';
+import { rolloutActions } from './pages/rolloutActions.ts';
+import { rolloutPage, rolloutsPage } from './pages/rollouts.ts';
+import { seriesActions, seriesPage } from './pages/series.ts';
+import { subjectActions, subjectDataFile, subjectsPage } from './pages/subjects.ts';
 import { ceremonyRecordPage, trustPage } from './pages/trust.ts';
 import { trustActions } from './pages/trustActions.ts';
 import { vulnerabilitiesPage, vulnerabilityActions, vulnerabilityPage } from './pages/vulnerabilities.ts';
@@ -40,6 +46,9 @@ export const pages: Readonly<Record<string, Render>> = {
   '/console/jobs/:id/report': jobReportFile,
   '/console/programmers': programmersPage,
   '/console/programmers/:id': programmerPage,
+  '/console/series': seriesPage,
+  '/console/lines': linesPage,
+  '/console/lines/:line': linePage,
   '/console/releases': releasesPage,
   '/console/releases/:id': releasePage,
   '/console/releases/:id/sbom': releaseSbomFile,
@@ -55,11 +64,14 @@ export const pages: Readonly<Record<string, Render>> = {
   '/console/alarms': alarmsPage,
   '/console/audit': auditPage,
   '/console/audit/export': auditExport,
+  '/console/log': logPage,
   '/console/webhooks': webhooksPage,
   '/console/webhooks/:name': webhookPage,
   '/console/people': peoplePage,
   '/console/people/me': mePage,
   '/console/people/:name': personPage,
+  '/console/subjects': subjectsPage,
+  '/console/subjects/:id/data': subjectDataFile,
 };
 
 export const actions: Actions = {
@@ -67,11 +79,15 @@ export const actions: Actions = {
   ...deviceActions,
   ...gatewayActions,
   ...jobActions,
+  ...lineActions,
+  ...logActions,
   ...peopleActions,
   ...programmerActions,
   ...releaseActions,
   ...revocationActions,
   ...rolloutActions,
+  ...seriesActions,
+  ...subjectActions,
   ...trustActions,
   ...vulnerabilityActions,
   ...webhookActions,

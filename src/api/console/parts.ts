@@ -117,11 +117,11 @@ export const optionsOf = (options: readonly (string | readonly [string, string])
     return html`<option value="${key}" ${key === value ? html`selected` : ''}>${text}</option>`;
   });
 
-/** The way to the next rows. @param cursor of the API @param kept names of the filters */
+/** The way to the next rows; nothing when all are shown. @param cursor of the API @param kept names of the filters */
 export function pager(visit: Visit, cursor: string | number | undefined, kept: readonly string[]): Html {
   const filter = Object.fromEntries(kept.map(name => [name, visit.query(name)]));
   const first = visit.query('cursor') === undefined ? '' : html`<a href="${visit.path}${queryOf(filter)}">First page</a>`;
   const next =
     cursor === undefined ? '' : html`<a id="next-page" rel="next" href="${visit.path}${queryOf({ ...filter, cursor })}">Next page</a>`;
-  return html`<nav class="pager" aria-label="Pages">${first}${next}</nav>`;
+  return first === '' && next === '' ? html`` : html`<nav class="pager" aria-label="Pages">${first}${next}</nav>`;
 }

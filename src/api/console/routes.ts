@@ -13,7 +13,7 @@ import { framed } from './layout.ts';
 import { followLog } from './live.ts';
 import { actions, pages } from './pages.ts';
 import { serveSignIn } from './signIn.ts';
-import { visitOf } from './visit.ts';
+import { type Visit, visitOf } from './visit.ts';
 
 /** The console: pages made by the server from the answers of the API, and forms that ask it for something. */
 
@@ -61,8 +61,10 @@ export const consoleResource: Resource = (api, services) => {
       path,
       signedIn(async (c, who) => {
         const position = ctx.store.seen();
-        const page = await render(visit(c, who), c.req.param());
-        const notice = actions[c.req.query('done') ?? '']?.done;
+        const looking = visit(c, who);
+        const page = await render(looking, c.req.param());
+        const notice = actions[looking.query('done') ?? '']?.done;
+        requireKnownQuery(looking);
         return page instanceof Response ? page : c.html(framed({ ...page, position }, who, c.req.path, notice));
       }),
     );
@@ -76,7 +78,10 @@ export const consoleResource: Resource = (api, services) => {
       path,
       signedIn(async (c, who) => {
         const action = findAction(actions, c.req.param('action') ?? '', idsOf(c));
-        return c.html(framed(await actionPage(visit(c, who), action, idsOf(c)), who, action.back(idsOf(c))));
+        const looking = visit(c, who);
+        const page = await actionPage(looking, action, idsOf(c));
+        requireKnownQuery(looking);
+        return c.html(framed(page, who, action.back(idsOf(c))));
       }),
     );
     api.post(
@@ -107,6 +112,12 @@ export const consoleResource: Resource = (api, services) => {
     );
   }
 };
+
+/** A filter that is misspelt must not show everything. @throws NusecError BAD_REQUEST */
+function requireKnownQuery(visit: Visit): void {
+  const stray = visit.strayQuery();
+  if (stray !== undefined) throw new NusecError('BAD_REQUEST', `this page takes no parameter ${stray}`);
+}
 
 const download = (answer: Response, name: string): Response =>
   new Response(answer.body, {

@@ -13,12 +13,16 @@ export type Visit = {
   readonly hasProvider: boolean;
   /** Whether to offer what needs one of these roles; the API decides again. */
   may(...roles: readonly Role[]): boolean;
-  /** One value of the query, trimmed; undefined when it is empty. */
+  /** What the query has under a name, trimmed, several values on lines of their own; undefined when it is empty. */
   query(name: string): string | undefined;
+  /** A parameter that the page was called with and has not asked for. */
+  strayQuery(): string | undefined;
   /** The address without what the console adds to it. */
   readonly path: string;
   /** @throws NusecError of the API */
   get<Answer>(path: string): Promise<Answer>;
+  /** Every row of a list, page after page. @param key where the rows are in an answer @throws NusecError of the API */
+  all<Row>(path: string, key: string): Promise<readonly Row[]>;
   /** What a page can do without when this person may not see it. @throws NusecError other than FORBIDDEN */
   getIfAllowed<Answer>(path: string): Promise<Answer | undefined>;
   /** @throws NusecError of the API */
@@ -33,6 +37,8 @@ export type ApiRequest = {
   readonly headers?: Readonly<Record<string, string>> | undefined;
 };
 
+const rowsAtOnce = 500;
+
 export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person, hasProvider: boolean): Visit {
   const send = async ({ method, path, body, headers }: ApiRequest): Promise<Response> => {
     const isFile = body instanceof Uint8Array;
@@ -43,14 +49,30 @@ export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person, hasPro
     const { code, detail } = (await answer.json()) as { readonly code: ErrorCode; readonly detail?: string };
     throw new NusecError(code, detail ?? 'Try again; the log of the server says what happened.');
   };
+  const asked = new Set<string>();
   const get = async <Answer>(path: string) => (await (await send({ method: 'GET', path })).json()) as Answer;
   return {
     person,
     hasProvider,
     may: (...roles) => person.roles.some(role => role === 'administrator' || roles.includes(role)),
-    query: name => c.req.query(name)?.trim() || undefined,
+    query(name) {
+      asked.add(name);
+      return c.req.queries(name)?.join('\n').trim() || undefined;
+    },
+    strayQuery: () => Object.keys(c.req.query()).find(name => !asked.has(name)),
     path: c.req.path,
     get,
+    async all<Row>(path: string, key: string) {
+      const rows: Row[] = [];
+      for (let cursor: string | undefined, isFirst = true; isFirst || cursor !== undefined; isFirst = false) {
+        const page = await get<{ readonly next?: string } & Readonly<Record<string, readonly Row[]>>>(
+          `${path}${path.includes('?') ? '&' : '?'}limit=${rowsAtOnce}${cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`}`,
+        );
+        rows.push(...(page[key] ?? []));
+        cursor = page.next;
+      }
+      return rows;
+    },
     async getIfAllowed<Answer>(path: string) {
       try {
         return await get<Answer>(path);

@@ -223,7 +223,7 @@ describe('each role does its main task', () => {
 });
 
 const isPage = (path: string): boolean =>
-  !/\/(units|report|evidence|export|sbom|:sha256)$/.test(path) && path !== '/console/revocations/:id';
+  !/\/(units|report|evidence|export|sbom|data|:sha256)$/.test(path) && path !== '/console/revocations/:id';
 const concrete = (path: string): string => {
   const own: Readonly<Record<string, string>> = {
     jobs: ids.job,
@@ -235,6 +235,7 @@ const concrete = (path: string): string => {
   return path
     .replace(':uid', ids.device)
     .replace(':name', 'lou')
+    .replace(':line', 'meter')
     .replace(':case', 'CVE-2023-0286')
     .replace(':id', own[path.split('/')[2] ?? ''] ?? '');
 };

@@ -2,6 +2,7 @@ import { html } from 'hono/html';
 import type { Html, Page } from '../layout.ts';
 import { type Column, filters, heading, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
+import { linesOfJson, streamed } from './download.ts';
 import { words } from './timeline.ts';
 
 /** Who did what: the log itself, filtered, newest first as far as it is looked at, and exported. */
@@ -19,7 +20,6 @@ type Entries = { readonly entries: readonly Entry[]; readonly next: number; read
 const filterNames = ['by', 'type', 'stream'] as const;
 const rows = 100;
 const exportRows = 500;
-const maxExported = 50_000;
 
 /** `alice` → `operator:alice`; what has a colon stays. Patterns have `*`. */
 const actorOf = (by: string | undefined): string | undefined => (by === undefined || /[:*]/.test(by) ? by : `operator:${by}`);
@@ -32,7 +32,7 @@ export async function auditPage(visit: Visit): Promise<Page> {
   const { head } = await visit.get<Entries>('/v1/log/entries?limit=1');
   // Without a filter the newest ones; with one, from the beginning, page by page.
   const from = visit.query('after') ?? (isFiltered ? '0' : String(Math.max(0, head - rows)));
-  const page = await visit.get<Entries>(`/v1/log/entries${queryOf({ ...filter, after: from, limit: rows })}`);
+  const page = await visit.get<Entries>(`/v1/log/entries${queryOf({ ...filter, after: from, limit: rows, readable: 'true' })}`);
   const given = Object.fromEntries(filterNames.map(name => [name, visit.query(name)]));
   const links = [
     ...(Number(from) > 0
@@ -76,21 +76,24 @@ function detailsOf(data: Readonly<Record<string, unknown>>): Html {
   )}</dl></details>`;
 }
 
-/** What fits the filter, as CSV (RFC 4180) or JSON Lines; at most 50 000 events. */
+/** What fits the filter, as CSV (RFC 4180) or JSON Lines: all of it, up to the end that the log had then. */
 export async function auditExport(visit: Visit): Promise<Response> {
   const isCsv = visit.query('as') !== 'jsonl';
-  const lines: string[] = isCsv ? ['position,at,by,type,stream,data'] : [];
-  let page: Entries = { entries: [], next: 0, head: 1 };
-  while (page.next < page.head && lines.length < maxExported) {
-    page = await visit.get<Entries>(`/v1/log/entries${queryOf({ ...filterOf(visit), after: page.next, limit: exportRows })}`);
-    for (const entry of page.entries) lines.push(isCsv ? csvLine(entry) : JSON.stringify(entry));
+  const filter = filterOf(visit);
+  const { head } = await visit.get<Entries>('/v1/log/entries?limit=1');
+  async function* entries(): AsyncGenerator<Entry> {
+    for (let next = 0; next < head; ) {
+      const page: Entries = await visit.get<Entries>(
+        `/v1/log/entries${queryOf({ ...filter, after: next, limit: exportRows, readable: 'true' })}`,
+      );
+      yield* page.entries;
+      next = page.next;
+    }
   }
-  const name = `audit.${isCsv ? 'csv' : 'jsonl'}`;
-  return new Response(lines.map(line => `${line}${isCsv ? '\r\n' : '\n'}`).join(''), {
-    headers: {
-      'Content-Type': isCsv ? 'text/csv; charset=utf-8; header=present' : 'application/jsonl; charset=utf-8',
-      'Content-Disposition': `attachment; filename="${name}"`,
-    },
+  if (!isCsv) return linesOfJson('audit.jsonl', entries);
+  return streamed('audit.csv', 'text/csv; charset=utf-8; header=present', async function* () {
+    yield 'position,at,by,type,stream,data\r\n';
+    for await (const entry of entries()) yield `${csvLine(entry)}\r\n`;
   });
 }
 

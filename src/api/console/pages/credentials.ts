@@ -1,12 +1,13 @@
 import { html } from 'hono/html';
 import { fromBase64url } from '../../../bytes.ts';
-import { roles } from '../../../domain/roles.ts';
+import { roles, scopeText } from '../../../domain/roles.ts';
 import { NusecError } from '../../../errors.ts';
 import type { CredentialAnswer } from '../../credentials.ts';
 import { type Actions, actionLink, type Form } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, heading, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
+import { scopeFields, scopeIn } from './scope.ts';
 
 /** What people sign in with: named tokens with what they may, how long, and when they were used last. */
 
@@ -45,7 +46,7 @@ const columns = (visit: Visit, owner: string | undefined): readonly Column<Crede
     kind: 'text',
   },
   { name: 'Kind', cell: ({ kind }) => badge(kind, 'quiet') },
-  { name: 'Only as', cell: ({ roles: held }) => held?.join(', ') },
+  { name: 'Only', cell: ({ roles: held, scope }) => [held?.join(', '), scopeText(scope)].filter(Boolean).join('; '), kind: 'text' },
   { name: 'Ends', cell: ({ expiresAt }) => time(expiresAt) },
   { name: 'Last used', cell: ({ lastUsedAt }) => time(lastUsedAt) },
   {
@@ -90,8 +91,8 @@ export const credentialActions: Actions = {
     fields: async ({ person }) => [
       { name: 'label', label: 'Name', hint: 'What uses it, such as: build server' },
       { name: 'days', label: 'Days', kind: 'number', value: '90', hint: '365 at most' },
-      { name: 'roles', label: 'Only as', kind: 'roles', options: person.roles, hint: 'None chosen: all of your roles.' },
-      { name: 'lines', label: 'Only these lines', isOptional: true, hint: 'Separated by spaces.' },
+      { name: 'roles', label: 'Only as', kind: 'choices', options: person.roles, hint: 'None chosen: all of your roles.' },
+      ...scopeFields,
     ],
     back: () => me,
     request: (_, form) => ({
@@ -101,7 +102,7 @@ export const credentialActions: Actions = {
         label: form.text('label'),
         days: form.number('days'),
         ...(form.list('roles').length > 0 && { roles: form.list('roles') }),
-        ...(form.list('lines').length > 0 && { scope: { lines: form.list('lines') } }),
+        ...scopeIn(form),
       },
     }),
     answer: ({ token }) =>

@@ -5,12 +5,14 @@ import type { CertificateAnswer } from '../../certificates.ts';
 import type { DeviceAnswer } from '../../deviceAnswer.ts';
 import type { AttestedAnswer } from '../../deviceAttestations.ts';
 import type { EventAnswer } from '../../events.ts';
+import type { PresenceAnswer } from '../../presence.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, type Cell, card, facts, heading, id, link, table, time } from '../parts.ts';
-import type { Visit } from '../visit.ts';
+import { badge, type Cell, card, facts, heading, id, link, pager, table, time } from '../parts.ts';
+import { queryOf, type Visit } from '../visit.ts';
 import { certificateColumns } from './certificates.ts';
 import { deviceActions } from './deviceActions.ts';
+import { connections } from './presence.ts';
 import { timeline } from './timeline.ts';
 
 /** One device: what is known of it, what it proved, and its whole life as the events that prove it. */
@@ -22,10 +24,13 @@ const attestationRows = 10;
 
 export async function devicePage(visit: Visit, { uid = '' }: Readonly<Record<string, string>>): Promise<Page> {
   const device = await visit.get<DeviceAnswer>(`/v1/devices/${uid}`);
-  const [{ events }, { attestations }, { certificates }, release, repair] = await Promise.all([
+  const [{ events }, { attestations, next }, { certificates }, presence, release, repair] = await Promise.all([
     visit.get<{ readonly events: readonly EventAnswer[] }>(`/v1/devices/${uid}/events`),
-    visit.get<{ readonly attestations: readonly AttestedAnswer[] }>(`/v1/devices/${uid}/attestations?limit=${attestationRows}`),
+    visit.get<{ readonly attestations: readonly AttestedAnswer[]; readonly next?: number }>(
+      `/v1/devices/${uid}/attestations${queryOf({ limit: attestationRows, before: visit.query('cursor') })}`,
+    ),
     visit.get<{ readonly certificates: readonly CertificateAnswer[] }>(`/v1/certificates?subject=${uid}`),
+    visit.get<PresenceAnswer>(`/v1/devices/${uid}/presence`),
     device.releaseId === null ? undefined : visit.get<Release>(`/v1/releases/${device.releaseId}`).catch(() => undefined),
     device.status === 'RMA' ? visit.get<Repair>(`/v1/devices/${uid}/repair`) : undefined,
   ]);
@@ -45,8 +50,9 @@ ${
         ]),
       )
 }
-${card('Attestations', attested(device, release, attestations, uid))}
-${card('Certificates', table('Certificates of the device', certificateColumns, certificates, 'No certificate yet.'))}
+${card('Attestations', html`${attested(device, release, attestations, uid)}${pager(visit, next, [])}`)}
+${card('Certificates', table('Certificates of the device', certificateColumns, certificates, 'No certificate yet.'), [link(`/console/certificates?subject=${uid}`, 'All')])}
+${card('Connections', connections(presence))}
 ${card('Timeline', timeline(events), [html`<a class="button" href="/console/fleet/${uid}/evidence" download>Download evidence</a>`])}`;
   return { title: `Device ${uid}`, content, isLive: true };
 }
@@ -76,7 +82,7 @@ function actionsFor(visit: Visit, { uid, status }: DeviceAnswer, repair: Repair 
       'decommission-device',
     ],
   };
-  return ['tag-device', ...(names[status] ?? [])].map(name => actionLink(visit, deviceActions, name, [uid]));
+  return ['tag-device', 'enrol-attestation-key', ...(names[status] ?? [])].map(name => actionLink(visit, deviceActions, name, [uid]));
 }
 
 function factsOf(device: DeviceAnswer, release: Release | undefined, events: readonly EventAnswer[]): readonly (readonly [string, Cell])[] {
@@ -97,7 +103,7 @@ function factsOf(device: DeviceAnswer, release: Release | undefined, events: rea
     [
       'History',
       verdict.ok
-        ? html`${badge('verified')} ${verdict.events} events, hash chain unbroken`
+        ? html`${badge('verified')} ${verdict.events} ${verdict.events === 1 ? 'event' : 'events'}, hash chain unbroken`
         : html`${badge('damaged')} the chain breaks at revision ${verdict.revision}`,
     ],
   ];

@@ -1,4 +1,7 @@
+import { toBase64url } from '../../../bytes.ts';
 import { revocationReasons } from '../../../domain/deviceEvents.ts';
+import { NusecError } from '../../../errors.ts';
+import { fromPem } from '../../../pki/pem.ts';
 import type { Action, Actions, Field } from '../actions.ts';
 
 /** What an officer does to one device. */
@@ -7,6 +10,13 @@ const officer = ['securityOfficer'] as const;
 const back = ([uid]: readonly string[]) => `/console/fleet/${uid}`;
 const uidOf = ([uid = '']: readonly string[]) => uid;
 export const reason: Field = { name: 'reason', label: 'Reason', hint: 'Kept in the log for as long as the log is kept.' };
+
+/** @returns SubjectPublicKeyInfo, base64url @throws NusecError BAD_REQUEST */
+function keyIn(pem: string): string {
+  const [der] = fromPem('PUBLIC KEY', pem);
+  if (der === undefined) throw new NusecError('BAD_REQUEST', 'a public key is PEM that begins with BEGIN PUBLIC KEY');
+  return toBase64url(der);
+}
 
 /** A step of `/v1/devices/{uid}/…` that takes a reason. */
 const step = (name: string, action: Pick<Action, 'label' | 'about' | 'done' | 'tone'> & { readonly title: string }): Action => ({
@@ -57,6 +67,28 @@ export const deviceActions: Actions = {
       body: { add: form.list('add'), remove: form.list('remove') },
     }),
     done: 'The tags are changed.',
+  },
+  'enrol-attestation-key': {
+    label: 'Attestation key',
+    title: ids => `Attestation key of ${uidOf(ids)}`,
+    about: 'The key that a device proves itself with where it has no certificate. The newest one counts.',
+    roles: officer,
+    fields: [
+      { name: 'publicKey', label: 'Public key', kind: 'lines', hint: 'PEM' },
+      {
+        name: 'instanceId',
+        label: 'Instance id of its PSA tokens',
+        isOptional: true,
+        hint: '66 hex digits; 01 and SHA-256 of the key when empty',
+      },
+    ],
+    back,
+    request: ([uid], form) => ({
+      method: 'PUT',
+      path: `/v1/devices/${uid}/attestation-key`,
+      body: { publicKey: keyIn(form.text('publicKey') ?? ''), instanceId: form.text('instanceId') },
+    }),
+    done: 'The key is enrolled.',
   },
   'quarantine-device': step('quarantine', {
     label: 'Quarantine',

@@ -1,31 +1,45 @@
 import { html } from 'hono/html';
 import type { GatewayAnswer } from '../../gateways.ts';
+import type { PresenceAnswer, RefusalAnswer } from '../../presence.ts';
 import { type Action, type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, card, deviceLink, facts, heading, pager } from '../parts.ts';
+import { badge, card, deviceLink, facts, heading, pager, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
+import { refused } from './presence.ts';
 
 /** Gateways, and the devices behind each of them. */
 
+const shownRefusals = 20;
+
 export async function gatewaysPage(visit: Visit): Promise<Page> {
-  const { gateways, next } = await visit.get<{ readonly gateways: readonly GatewayAnswer[]; readonly next?: string }>(
-    `/v1/gateways${queryOf({ cursor: visit.query('cursor') })}`,
-  );
+  const [{ gateways, next }, refusals] = await Promise.all([
+    visit.get<{ readonly gateways: readonly GatewayAnswer[]; readonly next?: string }>(
+      `/v1/gateways${queryOf({ cursor: visit.query('cursor') })}`,
+    ),
+    visit.getIfAllowed<{ readonly refusals: readonly RefusalAnswer[] }>(`/v1/gateway/refusals?limit=${shownRefusals}`),
+  ]);
+  const presences = await Promise.all(gateways.map(({ id }) => visit.get<PresenceAnswer>(`/v1/gateways/${id}/presence`)));
   const content = html`${heading('Gateways', 'Each speaks for the devices that are attached to it', [actionLink(visit, gatewayActions, 'register-gateway')])}
-${gateways.length === 0 ? html`<p class="empty">No gateway yet. An officer registers one; <code>nusec gateway register --id … --data …</code> on the box itself gives it its certificate.</p>` : gateways.map(one => gatewayCard(visit, one))}
-${pager(visit, next, [])}`;
+${gateways.length === 0 ? html`<p class="empty">No gateway yet. An officer registers one; <code>nusec gateway register --id … --data …</code> on the box itself gives it its certificate.</p>` : gateways.map((one, index) => gatewayCard(visit, one, presences[index]))}
+${pager(visit, next, [])}
+${refusals && card(`Refused connections, the newest ${shownRefusals}`, refused(refusals.refusals))}`;
   return { title: 'Gateways', content, isLive: true };
 }
 
-function gatewayCard(visit: Visit, { id, name, status, devices, trustBundleVersion }: GatewayAnswer): Html {
+function gatewayCard(
+  visit: Visit,
+  { id, name, status, devices, trustBundleVersion }: GatewayAnswer,
+  presence: PresenceAnswer | undefined,
+): Html {
   const names: Readonly<Record<string, readonly string[]>> = {
     REGISTERED: ['attach-device', 'revoke-gateway'],
     ACTIVE: ['attach-device', 'suspend-gateway', 'revoke-gateway'],
     SUSPENDED: ['resume-gateway', 'revoke-gateway'],
   };
   const about = facts([
-    ['State', badge(status)],
+    ['State', html`${badge(status)} ${presence?.connected ? badge('online', 'good') : badge('offline', 'quiet')}`],
+    ['Last connection', presence?.recent[0] && html`${presence.recent[0].state} ${time(presence.recent[0].at)}`],
     ['Name', name],
     ['Trust bundle', trustBundleVersion === 0 ? null : `version ${trustBundleVersion}`],
   ]);

@@ -7,11 +7,12 @@ import type { JobRowAnswer } from '../../jobViews.ts';
 import type { AttestationLagAnswer, LogHealthAnswer, ScheduleAnswer } from '../../overview.ts';
 import type { RolloutRowAnswer } from '../../rollouts.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, bar, type Column, card, facts, figure, heading, link, table, time } from '../parts.ts';
+import { badge, bar, type Column, card, figure, heading, link, table } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { caseColumns } from './alarms.ts';
 import { byState } from './fleet.ts';
 import { jobColumns } from './jobs.ts';
+import { logFacts } from './log.ts';
 import { rolloutColumns } from './rollouts.ts';
 
 /** Home: what needs somebody now, and how everything is going. Each part is there for those who may see it. */
@@ -51,12 +52,12 @@ ${jobs && card('Yield of running jobs', yieldOf(jobs.jobs), [link('/console/jobs
 ${attestations && attestations.schedules.length > 0 ? card('Attestation schedules', table('Attestation schedules', scheduleColumns, attestations.schedules, '')) : ''}
 ${rollouts && card('Rollouts running', table('Rollouts running', rolloutColumns, rollouts.rollouts.slice(0, shownRows), 'No rollout is running.'), [link('/console/rollouts', 'Rollouts')])}
 ${jobs && card('Jobs running', table('Jobs running', jobColumns, jobs.jobs.slice(0, shownRows), 'No job is running.'), [link('/console/jobs', 'Production')])}
-${log && card('Log and checkpoints', logHealth(log))}`;
+${log && card('Log and checkpoints', logFacts(log), [link('/console/log', 'Log')])}`;
   return { title: 'Home', content, isLive: true };
 }
 
 const scheduleColumns: readonly Column<ScheduleAnswer>[] = [
-  { name: 'Line', cell: ({ line }) => link(`/console/fleet?line=${line}`, line) },
+  { name: 'Line', cell: ({ line }) => link(`/console/lines/${line}`, line) },
   { name: 'Every', cell: ({ everyHours }) => (everyHours === undefined ? null : `${everyHours} h`) },
   { name: 'Attested', cell: ({ attested, inService }) => `${attested} of ${inService}` },
   { name: 'Left', cell: ({ left }) => left, kind: 'number' },
@@ -80,13 +81,5 @@ function yieldOf(jobs: readonly JobRowAnswer[]): Html {
     ['given up', sum('voided') - sum('scrapped'), 'quiet'],
     ['scrapped', sum('scrapped'), 'bad'],
     ['to come', Math.max(0, sum('plannedCount') - sum('committed') - open), 'quiet'],
-  ]);
-}
-
-function logHealth({ head, checkpoint, troubles }: LogHealthAnswer): Html {
-  return facts([
-    ['Events', head.toLocaleString('en')],
-    ['Newest checkpoint', checkpoint === null ? null : html`over ${checkpoint.size.toLocaleString('en')} events, ${time(checkpoint.at)}`],
-    ['Server', troubles.length === 0 ? 'ready' : html`<span class="badge bad">not ready</span> ${troubles.join('; ')}`],
   ]);
 }

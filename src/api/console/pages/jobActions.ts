@@ -1,8 +1,10 @@
 import { html } from 'hono/html';
+import { NusecError } from '../../../errors.ts';
+import { parseConfigWords } from '../../../production/configWords.ts';
 import type { JobAnswer } from '../../jobViews.ts';
 import type { LineAnswer } from '../../lines.ts';
 import type { ReleaseRowAnswer } from '../../releases.ts';
-import type { Action, Actions, Field } from '../actions.ts';
+import type { Action, Actions, Field, Form } from '../actions.ts';
 import { facts, id } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
@@ -28,6 +30,27 @@ const step = (name: string, action: Pick<Action, 'label' | 'about' | 'done' | 't
   request: ([jobId], form) => ({ method: 'POST', path: `/v1/jobs/${jobId}/${name}`, body: { reason: form.text('reason') } }),
 });
 
+/** @throws NusecError BAD_REQUEST */
+function unitDataIn(form: Form): readonly object[] | undefined {
+  return form
+    .text('unitData')
+    ?.split('\n')
+    .map(line => {
+      const [name, series, destination, ...rest] = line.trim().split(/\s+/);
+      if (destination === undefined || rest.length > 0) throw new NusecError('BAD_REQUEST', `${line}: name, series and destination`);
+      return { name, series, destination };
+    });
+}
+
+/** @throws NusecError BAD_REQUEST */
+function configWordsIn(form: Form): readonly number[] | undefined {
+  const text = form.text('configWords');
+  const words = text === undefined ? undefined : parseConfigWords(text.replaceAll(' ', ''));
+  if (text !== undefined && words === undefined)
+    throw new NusecError('BAD_REQUEST', 'configuration words are four words of 8 hex digits with commas between');
+  return words;
+}
+
 export const jobActions: Actions = {
   'create-job': {
     label: 'New job',
@@ -41,6 +64,21 @@ export const jobActions: Actions = {
       { name: 'scrapAllowance', label: 'Allowance for scrap', kind: 'number', isOptional: true },
       { name: 'site', label: 'Site', isOptional: true, hint: 'Only programmers that were shipped there get shares.' },
       { name: 'requireUidList', label: 'Only chips of a list may be built', kind: 'check' },
+      {
+        name: 'unitData',
+        label: 'Values for each unit',
+        kind: 'lines',
+        isOptional: true,
+        isFurther: true,
+        hint: 'On each line one: name, series and destination, such as serial meter-serial sealed. Destinations: sealed, plain, report.',
+      },
+      {
+        name: 'configWords',
+        label: 'Configuration words',
+        isOptional: true,
+        isFurther: true,
+        hint: 'CONFIG0 to CONFIG3 of the chips: four words of 8 hex digits with commas between.',
+      },
     ],
     back: () => '/console/jobs',
     request: (_, form) => ({
@@ -52,6 +90,8 @@ export const jobActions: Actions = {
         scrapAllowance: form.number('scrapAllowance'),
         site: form.text('site'),
         requireUidList: form.text('requireUidList') === 'true',
+        unitData: unitDataIn(form),
+        configWords: configWordsIn(form),
       },
     }),
     to: ({ jobId }) => `/console/jobs/${jobId}`,
@@ -65,7 +105,7 @@ export const jobActions: Actions = {
     tone: 'primary',
     fields: async (visit, [jobId]) => {
       const { line } = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
-      const { releases } = await visit.get<{ readonly releases: readonly ReleaseRowAnswer[] }>(`/v1/releases?line=${line}&limit=500`);
+      const releases = await visit.all<ReleaseRowAnswer>(`/v1/releases?line=${line}`, 'releases');
       const published = releases.filter(({ status }) => status === 'PUBLISHED');
       const options = published.map(({ releaseId, image, version }) => [releaseId, `${image} ${version}`] as const);
       return [{ name: 'releaseId', label: 'Release', kind: 'select', options }];
@@ -77,7 +117,8 @@ export const jobActions: Actions = {
   'attach-uids': {
     label: 'Attach list of chips',
     title: ids => `Chips of job ${short(ids)}`,
-    about: 'Only chips on the list are built. One UID of 32 hex digits on each line, at most 200 000.',
+    about:
+      'Only chips on the list are built. One UID of 24 or 32 hex digits on each line, at most 8 MiB here; longer lists: nusec job uids.',
     roles: planners,
     fields: [{ name: 'uids', label: 'File with UIDs', kind: 'file' }],
     back,

@@ -1,4 +1,5 @@
 import { html } from 'hono/html';
+import { definedOf } from '../../../defined.ts';
 import { effects } from '../../../domain/effects.ts';
 import { isService, type Role, roles } from '../../../domain/roles.ts';
 import type { CredentialAnswer } from '../../credentials.ts';
@@ -9,6 +10,7 @@ import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { credentialActions, credentialsCard } from './credentials.ts';
+import { scopeFields, scopeIn } from './scope.ts';
 
 /** People: who may do what, until when their token counts, and what waits for a second administrator. */
 
@@ -115,19 +117,15 @@ const allowanceColumns = (visit: Visit): readonly Column<NamedAllowance>[] => [
 
 const administrators = ['administrator'] as const;
 const back = () => '/console/people';
-const rolesField: Field = { name: 'roles', label: 'Roles', kind: 'roles', options: roles.map(role => [role, role] as const) };
-const scopeFields: readonly Field[] = [
-  { name: 'lines', label: 'Only these lines', isOptional: true, hint: 'Separated by spaces. Without any scope: everything.' },
-  { name: 'jobs', label: 'Only these jobs', isOptional: true },
-  { name: 'sites', label: 'Only these sites', isOptional: true, hint: 'Separated by commas.' },
-];
+const rolesField: Field = { name: 'roles', label: 'Roles', kind: 'choices', options: roles.map(role => [role, role] as const) };
+const ownToken: Field = {
+  name: 'tokenSha256',
+  label: 'SHA-256 of the person’s token',
+  isOptional: true,
+  hint: 'The person makes the token, and nusec operator new-token prints this. Needed for who may approve.',
+};
 
-function accountOf(form: Form): object {
-  const given = (name: string, values: readonly string[]) => (values.length === 0 ? {} : { [name]: values });
-  const sites = (form.text('sites') ?? '').split(',').flatMap(site => site.trim() || []);
-  const scope = { ...given('lines', form.list('lines')), ...given('jobs', form.list('jobs')), ...given('sites', sites) };
-  return { roles: form.list('roles') as readonly Role[], ...(Object.keys(scope).length > 0 && { scope }) };
-}
+const accountOf = (form: Form): object => ({ roles: form.list('roles') as readonly Role[], ...scopeIn(form) });
 
 /** A token is shown once; a change that waits says so. */
 function tokenOrProposal(answer: Record<string, unknown>, back: string): Html {
@@ -147,9 +145,29 @@ export const peopleActions: Actions = {
     about: 'Who approves nothing is added at once. Anybody else is only proposed: another administrator approves it.',
     roles: administrators,
     tone: 'primary',
-    fields: [{ name: 'name', label: 'Name', hint: 'a–z, 0–9, . _ -; never used again' }, rolesField, ...scopeFields],
+    fields: [
+      { name: 'name', label: 'Name', hint: 'a–z, 0–9, . _ -; never used again' },
+      rolesField,
+      ...scopeFields,
+      { ...ownToken, isFurther: true },
+      {
+        name: 'subject',
+        label: 'Who the person is for the OpenID provider',
+        isOptional: true,
+        isFurther: true,
+        hint: 'Instead of a token: the sub that the refused sign-in has shown.',
+      },
+    ],
     back,
-    request: (_, form) => ({ method: 'POST', path: '/v1/operators', body: { name: form.text('name'), ...accountOf(form) } }),
+    request: (_, form) => ({
+      method: 'POST',
+      path: '/v1/operators',
+      body: {
+        name: form.text('name'),
+        ...accountOf(form),
+        ...definedOf({ tokenSha256: form.text('tokenSha256'), subject: form.text('subject') }),
+      },
+    }),
     answer: answer => tokenOrProposal(answer, back()),
     done: '',
   },
@@ -164,9 +182,9 @@ export const peopleActions: Actions = {
       const [lines, jobs, sites] = scopeFields;
       return [
         { ...rolesField, value: known?.roles.join('\n') },
-        { ...(lines as Field), value: known?.scope?.lines?.join(' ') },
-        { ...(jobs as Field), value: known?.scope?.jobs?.join(' ') },
-        { ...(sites as Field), value: known?.scope?.sites?.join(', ') },
+        { ...lines, value: known?.scope?.lines?.join(' ') },
+        { ...jobs, value: known?.scope?.jobs?.join(' ') },
+        { ...sites, value: known?.scope?.sites?.join(', ') },
       ];
     },
     back,
@@ -179,8 +197,13 @@ export const peopleActions: Actions = {
     title: ([name]) => `New token for ${name}`,
     about: 'The present token and its sessions end.',
     roles: administrators,
+    fields: [ownToken],
     back,
-    request: ([name]) => ({ method: 'POST', path: `/v1/operators/${name}/token`, body: {} }),
+    request: ([name], form) => ({
+      method: 'POST',
+      path: `/v1/operators/${name}/token`,
+      body: definedOf({ tokenSha256: form.text('tokenSha256') }),
+    }),
     answer: answer => tokenOrProposal(answer, back()),
     done: '',
   },
@@ -214,12 +237,7 @@ export const peopleActions: Actions = {
     },
     fields: async (visit, [changeId]) => [
       { name: 'contentSha256', label: '', kind: 'hidden', value: (await changeOf(visit, changeId))?.contentSha256 },
-      {
-        name: 'tokenSha256',
-        label: 'SHA-256 of the person’s token',
-        isOptional: true,
-        hint: 'Where the person has made the token: nusec operator new-token prints it. Without it the person asks an administrator for one afterwards.',
-      },
+      ownToken,
     ],
     back,
     request: ([changeId], form) => ({

@@ -17,8 +17,7 @@ export async function releasesPage(visit: Visit): Promise<Page> {
     ),
     visit.get<{ readonly lines: readonly LineAnswer[] }>('/v1/lines'),
   ]);
-  const actions = [actionLink(visit, releaseActions, 'define-line'), actionLink(visit, releaseActions, 'upload-release')];
-  const content = html`${heading('Releases', 'Firmware that was analysed, and how far it has come', actions)}
+  const content = html`${heading('Releases', 'Firmware that was analysed, and how far it has come', [actionLink(visit, releaseActions, 'upload-release')])}
 ${filters(visit, [{ name: 'line', label: 'Line', options: lines.map(({ line }) => [line, line] as const) }])}
 ${table('Releases', releaseColumns, releases, 'No release yet. A release manager uploads one, another approves it.')}
 ${pager(visit, next, ['line'])}`;
@@ -87,11 +86,15 @@ const factsOf = (release: ReleaseAnswer): readonly (readonly [string, Cell])[] =
   ['Worked on by', release.contributors.join(', ')],
   ['Approved by', release.approvedBy],
   ['Counter jump', release.counterJump === true ? 'permitted' : null],
+  ['Encrypted', release.encrypted && encryptedWords(release.encrypted)],
   ['Content to approve', id(release.contentSha256, 64)],
 ];
 
+const encryptedWords = ({ bits, size, uidBound, imageHash }: NonNullable<ReleaseAnswer['encrypted']>): Html =>
+  html`AES-${bits}, ${size.toLocaleString('en')} bytes${uidBound ? ', bound to the UID' : ''}; image hash ${id(imageHash, 16)}`;
+
 const known = new Set(
-  'releaseId line image version securityCounter imageHash bodySha256 size status uploadedBy contributors contentSha256 approvedBy counterJump upload sbomSha256 sbomFormat'.split(
+  'releaseId line image version securityCounter imageHash bodySha256 size status uploadedBy contributors contentSha256 approvedBy counterJump upload sbomSha256 sbomFormat encrypted'.split(
     ' ',
   ),
 );
@@ -110,23 +113,6 @@ const look = async (visit: Visit, [releaseId]: readonly string[]): Promise<Html>
   facts(factsOf(await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`)));
 
 export const releaseActions: Actions = {
-  'define-line': {
-    label: 'New line',
-    title: () => 'New product line',
-    about: 'Defines the line and gives it an issuing CA of its own.',
-    roles: managers,
-    fields: [
-      { name: 'line', label: 'Name', hint: 'a–z, 0–9, . and -' },
-      { name: 'counterMaximum', label: 'Largest security counter', kind: 'number', isOptional: true },
-    ],
-    back: () => '/console/releases',
-    request: (_, form) => ({
-      method: 'POST',
-      path: '/v1/lines',
-      body: { line: form.text('line'), counterMaximum: form.number('counterMaximum') },
-    }),
-    done: 'The line is defined.',
-  },
   'upload-release': {
     label: 'Upload firmware',
     title: () => 'Upload firmware',

@@ -1,9 +1,10 @@
 import { html } from 'hono/html';
 import { reportSteps } from '../../../domain/vulnerability.ts';
+import type { WhereAnswer } from '../../components.ts';
 import type { VulnerabilityAnswer, VulnerabilityRowAnswer } from '../../vulnerabilities.ts';
 import { type Actions, actionLink } from '../actions.ts';
-import type { Page } from '../layout.ts';
-import { badge, type Column, card, facts, filters, heading, link, pager, table, time } from '../parts.ts';
+import type { Html, Page } from '../layout.ts';
+import { badge, type Column, card, deviceLink, facts, filters, heading, link, pager, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
 
@@ -14,11 +15,37 @@ export async function vulnerabilitiesPage(visit: Visit): Promise<Page> {
   const list = await visit.getIfAllowed<{ readonly vulnerabilities: readonly VulnerabilityRowAnswer[]; readonly next?: string }>(
     `/v1/vulnerabilities${query}`,
   );
+  const component = visit.query('component');
+  const where =
+    component === undefined ? undefined : await visit.get<WhereAnswer>(`/v1/fleet/where${queryOf({ component, limit: shownDevices })}`);
   const actions = [actionLink(visit, vulnerabilityActions, 'open-vulnerability')];
   const content = html`${heading('Vulnerabilities', 'What is known of components, where they are, and which reports are due', actions)}
-${filters(visit, [{ name: 'status', label: 'State', options: ['OPEN', 'CLOSED'] }])}
+${filters(visit, [
+  { name: 'status', label: 'State', options: ['OPEN', 'CLOSED'] },
+  { name: 'component', label: 'Where is', placeholder: 'openssl@3.0.1' },
+])}
+${where && card(`Where ${component} is`, whereIs(where))}
 ${list === undefined ? html`<p class="empty">Officers, release managers and auditors see the cases.</p>` : html`${table('Cases', columns, list.vulnerabilities, 'No case. One is opened from a note: CSAF 2.0 or OSV.')}${pager(visit, list.next, ['status'])}`}`;
   return { title: 'Vulnerabilities', content, isLive: true };
+}
+
+const shownDevices = 20;
+
+/** Releases and devices with a component; all devices of a release are one filter of the fleet away. */
+function whereIs({ releases, devices, deviceCount, releasesWithoutSbom }: WhereAnswer): Html {
+  const deviceColumns: readonly Column<WhereAnswer['devices'][number]>[] = [
+    { name: 'Device', cell: ({ uid }) => deviceLink(uid) },
+    { name: 'Line', cell: ({ line }) => line },
+    { name: 'State', cell: ({ status }) => badge(status) },
+    { name: 'Firmware', cell: ({ version }) => version },
+  ];
+  const more =
+    deviceCount > devices.length ? html`<p class="none">The first ${devices.length}; all of a release are in the fleet.</p>` : '';
+  return html`${facts([
+    ['Devices in use', deviceCount],
+    ['Releases of which nothing is known', releasesWithoutSbom],
+  ])}${table('Releases with the component', releaseColumns, releases, 'No release has it, as far as their bills of materials say.')}
+${devices.length === 0 ? '' : table('Devices with the component', deviceColumns, devices, '')}${more}`;
 }
 
 const columns: readonly Column<VulnerabilityRowAnswer>[] = [
@@ -70,7 +97,11 @@ const releaseColumns: readonly Column<Affected>[] = [
     cell: ({ components }) => components.map(({ name, version = '' }) => `${name} ${version}`).join(', '),
     kind: 'text',
   },
-  { name: 'Devices', cell: ({ devices }) => devices, kind: 'number' },
+  {
+    name: 'Devices',
+    cell: ({ devices, releaseId }) => link(`/console/fleet?release=${releaseId}`, String(devices)),
+    kind: 'number',
+  },
 ];
 
 const keepers = ['securityOfficer', 'releaseManager'] as const;

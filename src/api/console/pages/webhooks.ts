@@ -1,6 +1,7 @@
 import { html } from 'hono/html';
+import { definedOf } from '../../../defined.ts';
 import type { DeadLetterAnswer, WebhookAnswer } from '../../webhooks.ts';
-import { type Action, type Actions, actionLink } from '../actions.ts';
+import { type Action, type Actions, actionLink, type Field } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, id, link, pager, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
@@ -60,14 +61,23 @@ const letterColumns: readonly Column<DeadLetterAnswer>[] = [
 ];
 
 const administrators = ['administrator'] as const;
+const onlyEvents: Field = {
+  name: 'events',
+  label: 'Only these events',
+  kind: 'lines',
+  isOptional: true,
+  isFurther: true,
+  hint: 'Their ids, on each line one.',
+};
 const pageOf = ([name]: readonly string[]): string => `/console/webhooks/${name}`;
 const step = (name: string, action: Omit<Action, 'roles' | 'back' | 'request'>): Action => ({
   ...action,
   roles: administrators,
   back: pageOf,
   request: ([webhook], form) => {
-    const given = form.text('reason');
-    return { method: 'POST', path: `/v1/webhooks/${webhook}/${name}`, body: { ...(given !== undefined && { reason: given }) } };
+    const events = form.list('events');
+    const body = definedOf({ reason: form.text('reason'), events: events.length === 0 ? undefined : events });
+    return { method: 'POST', path: `/v1/webhooks/${webhook}/${name}`, body };
   },
 });
 
@@ -101,6 +111,14 @@ export const webhookActions: Actions = {
         isOptional: true,
         hint: 'PEM; without it those of the system.',
       },
+      {
+        name: 'after',
+        label: 'Begin after position',
+        kind: 'number',
+        isOptional: true,
+        isFurther: true,
+        hint: 'Of the log; without it what comes from now on.',
+      },
     ],
     back: () => '/console/webhooks',
     request: (_, form) => {
@@ -109,6 +127,7 @@ export const webhookActions: Actions = {
         name: form.text('name'),
         url: form.text('url'),
         caCertificates: form.text('caCertificates'),
+        after: form.number('after'),
         ...Object.fromEntries(lists),
       };
       return { method: 'POST', path: '/v1/webhooks', body };
@@ -139,6 +158,7 @@ export const webhookActions: Actions = {
     title: ([name]) => `Try again what ${name} could not be told`,
     about: 'One more attempt for each of them.',
     tone: 'primary',
+    fields: [onlyEvents],
     done: 'They are tried again.',
   }),
   'drop-webhook': step('drop', {
@@ -146,7 +166,7 @@ export const webhookActions: Actions = {
     title: ([name]) => `Give up what ${name} could not be told`,
     about: 'They stay in the log, and are not sent any more.',
     tone: 'danger',
-    fields: [reason],
+    fields: [reason, onlyEvents],
     done: 'They are given up.',
   }),
   'remove-webhook': {
