@@ -27,7 +27,9 @@ export type Unsent = Omit<Segment, 'isSealed'> & { readonly ids: readonly number
 
 export type AttestationSegments = {
   /** This machine. */
-  readonly origin: string;
+  origin(): string;
+  /** This machine goes on under a new name, with numbers from 1. */
+  renew(): void;
   /** Own rows of one line and day that no segment has yet, oldest first. */
   unsent(): Unsent | undefined;
   /** The newest segment of a machine that is known here; 0 before the first one. */
@@ -65,15 +67,17 @@ type FullRow = Row & { readonly evidenceBytes: Buffer | null; readonly verdictBy
 
 /** @param file of openAttestationLog, which has been there before @throws as openAttestationLog */
 export function openAttestationSegments(file: string): AttestationSegments {
-  const { origin, ...functions } = open(file);
-  return { origin, ...translated(functions, 'the log of attestations cannot be used') };
+  return translated(open(file), 'the log of attestations cannot be used');
 }
 
 function open(file: string): AttestationSegments {
   const db = new Database(file, { timeout: busyTimeoutMs });
   db.exec(schema);
-  db.prepare('INSERT OR IGNORE INTO machine VALUES (1, ?)').run(toHex(new Uint8Array(randomBytes(originBytes))));
-  const origin = db.prepare<string>('SELECT origin FROM machine').pluck().get() as string;
+  const newName = (): string => toHex(new Uint8Array(randomBytes(originBytes)));
+  db.prepare('INSERT OR IGNORE INTO machine VALUES (1, ?)').run(newName());
+  const name = db.prepare<string>('SELECT origin FROM machine').pluck();
+  const rename = db.prepare('UPDATE machine SET origin = ?');
+  const origin = (): string => name.get() as string;
   const full = 'SELECT a.*, p.evidence AS evidenceBytes, p.verdict AS verdictBytes FROM attestations a LEFT JOIN proofs p USING (id)';
   const oldest = db.prepare<{ readonly line: string; readonly at: number }>(
     'SELECT line, min(at) AS at FROM attestations WHERE segment IS NULL GROUP BY line LIMIT 1',
@@ -108,6 +112,7 @@ function open(file: string): AttestationSegments {
   };
   return {
     origin,
+    renew: () => void rename.run(newName()),
     unsent() {
       const first = oldest.get();
       if (first === undefined) return undefined;
@@ -137,7 +142,7 @@ function open(file: string): AttestationSegments {
     },
     *ownRowsOf(line, day) {
       const from = Date.parse(day);
-      for (const row of own.iterate(line, from, from + dayMs, origin)) yield entryOf(row);
+      for (const row of own.iterate(line, from, from + dayMs, origin())) yield entryOf(row);
     },
     drop: ({ id }) => void drop.run(id),
     close: () => void db.close(),

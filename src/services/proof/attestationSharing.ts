@@ -60,6 +60,11 @@ export function startAttestationSharing(parts: SharingParts): AttestationSharing
   let held: ReturnType<typeof holdAlone>;
   let listedMs = Number.NEGATIVE_INFINITY;
   let forgottenMs = performance.now();
+  let isNameRight = false;
+  const checkName = async (): Promise<void> => {
+    if (!isNameRight) await renewPutBack(parts);
+    isNameRight = true;
+  };
   const isMine = (): boolean => {
     held ??= holdAlone(lock);
     return held !== undefined;
@@ -69,7 +74,7 @@ export function startAttestationSharing(parts: SharingParts): AttestationSharing
     const nowMs = performance.now();
     const isDue = nowMs - listedMs >= listEveryMs;
     if (isDue) listedMs = nowMs;
-    await exchangeAll(parts, isDue, stop);
+    await exchangeAll(parts, isDue && checkName, stop);
     if (nowMs - forgottenMs >= hourMs) {
       await forgetHere(parts);
       forgottenMs = nowMs;
@@ -90,7 +95,7 @@ export function startAttestationSharing(parts: SharingParts): AttestationSharing
   void loop.now();
   return {
     segments,
-    exchange: () => exchangeAll(parts, true),
+    exchange: () => exchangeAll(parts, checkName),
     async deleteBefore(line, day) {
       for (const segment of segments.ofLine(line)) {
         if (segment.day >= day) return;
@@ -111,12 +116,26 @@ export function startAttestationSharing(parts: SharingParts): AttestationSharing
 }
 
 /** What is in the way of taking in does not keep the rows here. Taking in comes first: a folder that was put back from a backup has to know what it has
- *  sent before. */
-async function exchangeAll(parts: SharingParts, isListed: boolean, stop?: AbortSignal): Promise<void> {
-  const taken = isListed ? takeInAll(parts, stop) : Promise.resolve();
+ *  sent before.
+ *  @param afterListing when it is taken in; false: nothing is listed */
+async function exchangeAll(parts: SharingParts, afterListing: false | (() => Promise<void>), stop?: AbortSignal): Promise<void> {
+  const taken = afterListing ? takeInAll(parts, stop).then(afterListing) : Promise.resolve();
   await taken.catch(() => undefined);
   if (await sendAll(parts, stop)) parts.peers.notify(topic, true);
   await taken;
+}
+
+/** A folder that was put back when nothing is left of what it had sent since finds its next numbers free, but the others have been beyond them and would pass
+ *  them by. The seals in the log show that: it goes on under a new name. */
+async function renewPutBack({ ctx, attestations, segments }: SharingParts): Promise<void> {
+  const origin = segments.origin();
+  for (const { line } of attestations.lines()) {
+    const seals = await sealsOf(ctx, line);
+    if (!seals.some(({ through }) => (through?.[origin] ?? 0) > segments.taken(origin))) continue;
+    segments.renew();
+    ctx.log.warn({ line }, 'the log of attestations was put back from an old backup: this machine goes on under a new name');
+    return;
+  }
 }
 
 /** Stores the rows of this machine that no segment has. @returns whether there were any */
@@ -129,7 +148,8 @@ async function sendAll(parts: SharingParts, stop?: AbortSignal): Promise<boolean
     if (!sealed.has(day)) sealed.set(day, await wasSealed(ctx, segments, unsent));
     const { ids, ...rows } = unsent;
     const segment: Segment = { ...rows, isSealed: sealed.get(day) === true };
-    const place = { origin: segments.origin, seq: segments.taken(segments.origin) + 1 };
+    const origin = segments.origin();
+    const place = { origin, seq: segments.taken(origin) + 1 };
     const key = keyOf(place.origin, place.seq);
     const stored = await objects.put(key, new Uint8Array(await pack(encodeSegment(segment))), 'none');
     // Another process at this folder was faster, or the folder is a backup that was put back and has sent more than it knows.

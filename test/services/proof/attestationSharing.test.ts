@@ -1,4 +1,4 @@
-import { copyFileSync } from 'node:fs';
+import { copyFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { utf8 } from '../../../src/bytes.ts';
@@ -100,6 +100,14 @@ async function machine({ folder = temporaryFolder(), listeners = [] as Map<strin
   };
 }
 type Machine = Awaited<ReturnType<typeof machine>>;
+
+/** The log of attestations as a backup has it; the file alone lacks what is in its WAL. */
+function copied(folder: string): string {
+  const back = temporaryFolder();
+  for (const name of readdirSync(folder).filter(file => file.startsWith('attestations.db')))
+    copyFileSync(join(folder, name), join(back, name));
+  return back;
+}
 
 const seals = async (): Promise<readonly SealedDay[]> =>
   (await project.ctx.store.readStream(attestationSealStream(line))).map(({ data }) => data as unknown as SealedDay);
@@ -211,10 +219,9 @@ it('doubles no row when a folder is put back that had sent more, nor when two pr
   const beside = await machine({ folder, name: '-second' });
   for (let i = 0; i < 4; i++) one.add(nowMs() + i);
   await Promise.all([one.sharing.exchange(), beside.sharing.exchange()]);
-  const back = temporaryFolder();
   await beside.close();
   await one.close();
-  copyFileSync(join(folder, 'attestations.db'), join(back, 'attestations.db'));
+  const back = copied(folder);
   const again = await machine({ folder });
   await again.add(nowMs() + 10);
   await again.sharing.exchange();
@@ -227,6 +234,37 @@ it('doubles no row when a folder is put back that had sent more, nor when two pr
   const fresh = await machine();
   await fresh.sharing.exchange();
   expect(fresh.rows()).toEqual(restored.rows());
+});
+
+it('goes on under a new name when a folder is put back and what it had sent since is deleted: the others get its rows', async () => {
+  const folder = temporaryFolder();
+  const todayMs = Date.parse(dayOf(nowMs()));
+  const one = await machine({ folder });
+  await one.add(todayMs - 9 * dayMs);
+  await one.close();
+  const back = copied(folder);
+  const again = await machine({ folder });
+  for (const days of [8, 7]) {
+    await again.add(todayMs - days * dayMs);
+    await again.sharing.exchange();
+  }
+  const nameBefore = again.sharing.segments.origin();
+  const two = await machine();
+  await two.seal();
+  await again.close();
+  await defineLine(project.ctx, { line, attestationDays: 5 }, 'operator:alice');
+  await two.seal();
+  expect(double.keys().filter(key => key.startsWith('p/attestations/'))).toEqual([]);
+  const restored = await machine({ folder: back });
+  await restored.add(nowMs());
+  await restored.sharing.exchange();
+  await restored.add(nowMs() + 1);
+  await restored.sharing.exchange();
+  await two.sharing.exchange();
+  expect(two.rows()).toHaveLength(2);
+  const names = double.keys().filter(key => key.startsWith('p/attestations/'));
+  expect(new Set(names.map(key => key.split('/')[2])).size).toBe(1);
+  expect(names.every(key => !key.includes(nameBefore))).toBe(true);
 });
 
 it('forgets on every machine and in the object store what a line keeps no longer', async () => {
