@@ -42,7 +42,7 @@ function registerRotate(keystore: Command): void {
       `
 Every boot key is wrapped anew and the old key-encryption key is destroyed. The keys themselves stay: a backup made before still holds
 them all, so make a new one and destroy the old. Cut off, it is run again and goes on. Where machines share the keyset, the servers of all
-of them must be stopped, and its key file or passphrase stays.
+of them must be stopped; bring the new keystore.key (or passphrase) to the others before they start again.
 
 Examples:
   $ nusec keystore rotate --data /var/lib/nusec`,
@@ -58,7 +58,9 @@ Examples:
         'new boot KEK': result.kekId,
         'boot keys wrapped anew': result.rewrapped,
         destroyed: result.retired.join(', ') || 'none',
-        'keys under a new file key': result.rekeyed ?? (settings.objectStore && 'none: what opens the keyset is on every machine'),
+        'keys under a new file key': result.rekeyed,
+        ...(settings.objectStore &&
+          result.rekeyed !== undefined && { next: 'the new key file or passphrase to every other machine, by hand' }),
       });
       print(options, result, text);
     });

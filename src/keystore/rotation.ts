@@ -9,6 +9,7 @@ import { encodeKeyset, type KeysetEntry, type KeysetKeys, maxKeysetBytes, newKey
 import { unwrapKey, wrapKey } from './kwp.ts';
 import type { Keystore } from './port.ts';
 import { readSecretFile } from './secretFile.ts';
+import type { SharedKeyset } from './sharedKeyset.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, type Unlock } from './unlock.ts';
 
 /** Replaces old secrets by new ones. Both rotations can be interrupted at any moment; run again, they resume. */
@@ -66,42 +67,64 @@ export type RekeyOptions = {
   readonly unlock: Unlock;
   /** What opens the keyset from now on; a key file that is missing is made. */
   readonly newUnlock: Unlock;
+  /** Where machines share the keyset, as what opens it before finds it. */
+  readonly shared?: SharedKeyset | undefined;
   readonly argon2Cost?: Argon2Cost;
   readonly randomBytes?: RandomBytes;
 };
 
 /** A new file key for the software keyset: all keys are wrapped again, and the file is replaced in one step.
- *  @returns how many keys there are @throws as openSoftwareKeystore; KEYSTORE_LOCKED while a server has it open */
-export async function rekeyKeyset({ file, unlock, newUnlock, argon2Cost, randomBytes = cryptoRandomBytes }: RekeyOptions): Promise<number> {
+ *  @returns how many keys there are
+ *  @throws as openSoftwareKeystore; KEYSTORE_LOCKED while a server has it open; STATE when another machine has changed it meanwhile */
+export async function rekeyKeyset(options: RekeyOptions): Promise<number> {
+  const { file, unlock, newUnlock, shared, argon2Cost, randomBytes = cryptoRandomBytes } = options;
   const lock = lockFile(file, 'alone');
   try {
+    await shared?.pull();
     const { keys, entries } = await readKeyset(file, unlock);
     if ('passphrase' in newUnlock) checkNewPassphrase(newUnlock.passphrase);
     else ensureKeyFile(newUnlock.keyFile, randomBytes);
     const fresh = await newKeyset(newUnlock, argon2Cost ?? defaultArgon2Cost, randomBytes);
     const rewrapped = entries.map(entry => ({ ...entry, wrapped: moved(entry.wrapped, keys, fresh) }));
-    await replaceFile(file, encodeKeyset(fresh, rewrapped, randomBytes));
+    const content = encodeKeyset(fresh, rewrapped, randomBytes);
+    if (shared === undefined) await replaceFile(file, content);
+    else if (!(await shared.push(content))) throw new NusecError('STATE', 'another machine has changed the keyset meanwhile: run it again');
     return entries.length;
   } finally {
     lock.release();
   }
 }
 
+export type KeyFileOptions = Omit<RekeyOptions, 'unlock' | 'newUnlock' | 'shared'> & {
+  readonly keyFile: string;
+  /** Where machines share the keyset, as this opens it. */
+  readonly sharedBy?: (unlock: Unlock) => SharedKeyset | undefined;
+};
+
 /** Rekeys a keyset that a key file opens, with a new key file: it is made as `{keyFile}.next`, and takes the old one's place once the keyset
  *  opens with it. @returns how many keys there are @throws as rekeyKeyset */
-export async function rotateKeyFile(options: Omit<RekeyOptions, 'unlock' | 'newUnlock'> & { readonly keyFile: string }): Promise<number> {
-  const { keyFile, ...rest } = options;
-  const next = `${keyFile}.next`;
-  const keys = (await openedBy(rest.file, next)) ?? (await rekeyKeyset({ ...rest, unlock: { keyFile }, newUnlock: { keyFile: next } }));
-  renameSync(next, keyFile);
+export async function rotateKeyFile(options: KeyFileOptions): Promise<number> {
+  const { keyFile, sharedBy, ...rest } = options;
+  const done = await resumeKeyFile(options);
+  if (done !== undefined) return done;
+  const [unlock, newUnlock] = [{ keyFile }, { keyFile: nextTo(keyFile) }];
+  const keys = await rekeyKeyset({ ...rest, unlock, newUnlock, shared: sharedBy?.(unlock) });
+  renameSync(nextTo(keyFile), keyFile);
   return keys;
 }
 
-/** Whether an earlier rotation got as far as the keyset. */
-async function openedBy(file: string, keyFile: string): Promise<number | undefined> {
-  if (!existsSync(keyFile)) return undefined;
+const nextTo = (keyFile: string): string => `${keyFile}.next`;
+
+/** Puts the new key file in its place when an earlier rotation got as far as the keyset, and no further: until then nothing opens it.
+ *  @returns how many keys there are; undefined when there was none */
+export async function resumeKeyFile({ file, keyFile, sharedBy }: KeyFileOptions): Promise<number | undefined> {
+  const unlock = { keyFile: nextTo(keyFile) };
+  if (!existsSync(unlock.keyFile)) return undefined;
   try {
-    return (await readKeyset(file, { keyFile })).entries.length;
+    await sharedBy?.(unlock)?.pull();
+    const { entries } = await readKeyset(file, unlock);
+    renameSync(unlock.keyFile, keyFile);
+    return entries.length;
   } catch (error) {
     if (error instanceof NusecError && error.code === 'KEYSTORE_WRONG_PASSPHRASE') return undefined;
     throw error;

@@ -40,8 +40,12 @@ describe('nusec keystore', () => {
     const before = readFileSync(join(data, 'keystore.key'));
     expect(await json(['keystore', 'rotate', ...at])).toMatchObject({ kekId: 'kek/boot/2', retired: ['kek/boot/1'], rewrapped: 0 });
     expect(readFileSync(join(data, 'keystore.key'))).not.toEqual(before);
+    // Cut off before the new key file had its name.
+    renameSync(join(data, 'keystore.key'), join(data, 'keystore.key.next'));
+    writeFileSync(join(data, 'keystore.key'), before, { mode: 0o600 });
+    expect(await json(['keystore', 'rotate', ...at])).toMatchObject({ kekId: 'kek/boot/3' });
     const status = await json(['keystore', 'status', ...at]);
-    expect(status).toMatchObject({ bootKek: 'kek/boot/2' });
+    expect(status).toMatchObject({ bootKek: 'kek/boot/3' });
 
     const [file, shares] = [join(folder, 'backup.nkb'), join(folder, 'shares')];
     const backup = await json(['keystore', 'backup', ...at, '--file', file, '--shares-dir', shares]);

@@ -1,5 +1,5 @@
 import { verify } from 'node:crypto';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { sha256 } from '../../src/digest.ts';
@@ -7,9 +7,10 @@ import { importKey } from '../../src/ecKey.ts';
 import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { bootKekId, createBootKeys, newestBootKek } from '../../src/keystore/bootKeys.ts';
 import { objectCustody } from '../../src/keystore/objectCustody.ts';
-import { rotateBootKek } from '../../src/keystore/rotation.ts';
+import { rotateBootKek, rotateKeyFile } from '../../src/keystore/rotation.ts';
 import { sharedKeyset } from '../../src/keystore/sharedKeyset.ts';
 import { openSoftwareKeystore } from '../../src/keystore/software.ts';
+import type { ObjectStore } from '../../src/objects/port.ts';
 import { openS3 } from '../../src/objects/s3.ts';
 import { sharedSubjects } from '../../src/services/dataFolder/sharedSubjects.ts';
 import { openSubjects } from '../../src/services/dataFolder/subjectKeys.ts';
@@ -18,6 +19,8 @@ import { covers } from '../support/covers.ts';
 import { startS3Double } from './s3Double.ts';
 
 /** What servers on several machines share in an object store: keyset, boot keys, people, blobs. Two folders stand for two machines. */
+
+type Machine = { readonly file: string; readonly keyFile: string; readonly objects: ObjectStore };
 
 async function machines() {
   const double = await startS3Double();
@@ -30,9 +33,9 @@ async function machines() {
     onTestFinished(objects.close);
     const [file, keyFile] = [join(folder, 'keyset.bin'), join(folder, 'keystore.key')];
     writeFileSync(keyFile, secret, { mode: 0o600 });
-    const keystore = await openSoftwareKeystore({ file, unlock: { keyFile }, create, shared: sharedKeyset(objects, file) });
+    const keystore = await openSoftwareKeystore({ file, unlock: { keyFile }, create, shared: sharedKeyset(objects, file, { keyFile }) });
     onTestFinished(keystore.close);
-    return { folder, objects, keystore, file };
+    return { folder, objects, keystore, file, keyFile };
   };
   const one = await machine(true);
   await one.keystore.generate(bootKekId(1), 'AES-256');
@@ -72,14 +75,82 @@ describe('the keyset of several machines', () => {
     const folder = temporaryFolder();
     const [file, keyFile] = [join(folder, 'keyset.bin'), join(folder, 'keystore.key')];
     const alone = await openSoftwareKeystore({ file, unlock: { keyFile }, create: true });
-    await alone.close();
+    await alone.generate('a', 'AES-256').finally(alone.close);
     const open = (shared: ReturnType<typeof sharedKeyset>) => openSoftwareKeystore({ file, unlock: { keyFile }, shared });
-    await expect(open(sharedKeyset(one.objects, file))).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED' });
+    await expect(open(sharedKeyset(one.objects, file, { keyFile }))).rejects.toMatchObject({
+      code: 'KEYSTORE_WRONG_PASSPHRASE',
+      message: expect.stringMatching(/another project's/),
+    });
+    // The same secret opens both: they have no key in common.
+    const [twin, itsKey] = [join(folder, 'twin.bin'), one.keyFile];
+    const other = await openSoftwareKeystore({ file: twin, unlock: { keyFile: itsKey }, create: true });
+    await other.generate('a', 'AES-256').finally(other.close);
+    const shared = sharedKeyset(one.objects, twin, { keyFile: itsKey });
+    await expect(openSoftwareKeystore({ file: twin, unlock: { keyFile: itsKey }, shared })).rejects.toMatchObject({
+      code: 'KEYSTORE_DAMAGED',
+    });
     const empty = await startS3Double();
     onTestFinished(empty.close);
     const objects = await openS3({ url: empty.url('q'), credentials: empty.credentials });
     onTestFinished(objects.close);
-    await expect(open(sharedKeyset(objects, file))).rejects.toMatchObject({ code: 'STATE' });
+    await expect(open(sharedKeyset(objects, file, { keyFile }))).rejects.toMatchObject({ code: 'STATE' });
+  });
+});
+
+describe('rotating what opens the keyset of several machines', () => {
+  const rotate = ({ file, keyFile, objects }: Machine) =>
+    rotateKeyFile({ file, keyFile, sharedBy: unlock => sharedKeyset(objects, file, unlock) });
+  const reopen = async ({ file, keyFile, objects }: Machine) => {
+    const keystore = await openSoftwareKeystore({ file, unlock: { keyFile }, shared: sharedKeyset(objects, file, { keyFile }) });
+    return (await keystore.list().finally(keystore.close)).map(({ id }) => id);
+  };
+  const stopped = async () => {
+    const all = await machines();
+    await all.one.keystore.generate('a', 'P-256');
+    await Promise.all([all.one, all.two].map(({ keystore }) => keystore.close()));
+    return { ...all, oldKey: readFileSync(all.one.keyFile), oldKeyset: readFileSync(all.one.file) };
+  };
+
+  it('gives it a new key file: a machine that has the old one says what is missing, and goes on when a person has brought the new one', async () => {
+    const { one, two, double, oldKey } = await stopped();
+    expect(await rotate(one)).toBe(2);
+    expect(readFileSync(one.keyFile)).not.toEqual(oldKey);
+    expect(double.versions('p/keyset')).toHaveLength(1);
+    await expect(reopen(two)).rejects.toMatchObject({
+      code: 'KEYSTORE_WRONG_PASSPHRASE',
+      message: expect.stringMatching(/rotated on another/),
+    });
+    copyFileSync(one.keyFile, two.keyFile);
+    expect(await reopen(two)).toEqual(await reopen(one));
+    expect(await reopen(two)).toContain('a');
+  });
+
+  it('goes on where it was cut off: with the new content in the store alone, or here too', async () => {
+    const { one, two, oldKey, oldKeyset } = await stopped();
+    await rotate(one);
+    renameSync(one.keyFile, `${one.keyFile}.next`);
+    writeFileSync(one.keyFile, oldKey, { mode: 0o600 });
+    writeFileSync(one.file, oldKeyset);
+    expect(await rotate(one)).toBe(2);
+    expect(await reopen(one)).toContain('a');
+    copyFileSync(one.keyFile, two.keyFile);
+    expect(await reopen(two)).toContain('a');
+  });
+
+  it('loses no key that another machine has made meanwhile: then it is run again', async () => {
+    const { one, two } = await stopped();
+    const shared = sharedKeyset(one.objects, one.file, one);
+    const late = async () => {
+      const { file, keyFile, objects } = two;
+      const keystore = await openSoftwareKeystore({ file, unlock: { keyFile }, shared: sharedKeyset(objects, file, { keyFile }) });
+      await keystore.generate('late', 'AES-256').finally(keystore.close);
+    };
+    const push = (content: Uint8Array) => late().then(() => shared.push(content));
+    const { file, keyFile } = one;
+    await expect(rotateKeyFile({ file, keyFile, sharedBy: () => ({ ...shared, push }) })).rejects.toMatchObject({ code: 'STATE' });
+    expect(await reopen(one)).toContain('late');
+    await rotate(one);
+    expect(await reopen(one)).toContain('late');
   });
 });
 

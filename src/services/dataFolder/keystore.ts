@@ -64,11 +64,12 @@ export function openKeystore(
 
 async function openKeysetOf(settings: KeystoreSettings, create: boolean, alone: boolean): Promise<Keystore> {
   const file = keysetFile(settings);
-  const options = { file, unlock: softwareUnlock(settings), create: create && !existsSync(file), alone };
+  const unlock = softwareUnlock(settings);
+  const options = { file, unlock, create: create && !existsSync(file), alone };
   const objects = await openObjects(settings);
   if (objects === undefined) return openSoftwareKeystore(options);
   try {
-    const keystore = await openSoftwareKeystore({ ...options, shared: sharedKeyset(objects, file) });
+    const keystore = await openSoftwareKeystore({ ...options, shared: sharedKeyset(objects, file, unlock) });
     return { ...keystore, close: () => keystore.close().finally(objects.close) };
   } catch (error) {
     objects.close();

@@ -14,9 +14,10 @@ import { drillBackup, type Proof } from '../../keystore/drill.ts';
 import { type Migration, migrateToToken } from '../../keystore/migrate.ts';
 import { openPkcs11Keystore } from '../../keystore/pkcs11.ts';
 import type { KeyAlgorithm, KeyInfo, Keystore } from '../../keystore/port.ts';
-import { type KekRotation, readKeyset, rekeyKeyset, rotateBootKek, rotateKeyFile } from '../../keystore/rotation.ts';
+import { type KekRotation, readKeyset, rekeyKeyset, resumeKeyFile, rotateBootKek, rotateKeyFile } from '../../keystore/rotation.ts';
 import { createSecretFile } from '../../keystore/secretFile.ts';
-import { readPassphrase } from '../../keystore/unlock.ts';
+import { type SharedKeyset, sharedKeyset } from '../../keystore/sharedKeyset.ts';
+import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
 import { livingServers } from '../processes/serverList.ts';
 import { eventsFile, openEventLog } from './eventLog.ts';
 import {
@@ -25,6 +26,7 @@ import {
   keyFile,
   keysetFile,
   openKeystore,
+  openObjects,
   openProjectCustody,
   requireDataFolder,
   softwareUnlock,
@@ -83,27 +85,39 @@ async function tokenKeys(settings: CareSettings): Promise<readonly KeyInfo[]> {
 export type Rotation = KekRotation & { /** Keys of the software keyset under a new file key. */ readonly rekeyed?: number };
 
 /** A new key-encryption key, every boot key under it; with the software driver also a new file key, and a new key file or the passphrase in
- *  `newPassphraseFile`. Where machines share the keyset, what opens it stays: it would have to change on all of them at the same moment.
- *  While no server runs, on any machine. @throws KEYSTORE_LOCKED, and as the rotations */
+ *  `newPassphraseFile`. Where machines share the keyset, a person brings the new secret to the others before they start again.
+ *  While no server runs, on any machine. Cut off, it is done again. @throws KEYSTORE_LOCKED, and as the rotations */
 export async function rotateKeystore(
   settings: CareSettings,
   newPassphraseFile?: string,
   progress?: (rewrapped: number) => void,
 ): Promise<Rotation> {
-  if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile || settings.objectStore !== undefined))
-    throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset of one machine that a passphrase opens');
+  if (newPassphraseFile !== undefined && (settings.keystore === 'pkcs11' || !settings.passphraseFile))
+    throw new NusecError('BAD_REQUEST', 'a new passphrase is for a keyset that a passphrase opens');
+  const objects = settings.keystore === 'software' ? await openObjects(settings) : undefined;
+  const sharedBy = (unlock: Unlock) => objects && sharedKeyset(objects, keysetFile(settings), unlock);
+  try {
+    if (settings.keystore === 'software' && !settings.passphraseFile)
+      await resumeKeyFile({ file: keysetFile(settings), keyFile: keyFile(settings), sharedBy });
+    const rotated = await rotateKek(settings, progress);
+    const rekeyed = settings.keystore === 'software' ? await rekey(settings, newPassphraseFile, sharedBy) : undefined;
+    const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };
+    const opens = newPassphraseFile === undefined ? settings : { ...settings, passphraseFile: newPassphraseFile };
+    await recordCare(opens, 'KeystoreRotated', result);
+    return result;
+  } finally {
+    objects?.close();
+  }
+}
+
+async function rotateKek(settings: CareSettings, progress?: (rewrapped: number) => void): Promise<KekRotation> {
   const keystore = await openKeystore(settings, { alone: true });
-  const rotate = async (): Promise<KekRotation> => {
+  try {
     await requireNoServerElsewhere(settings, keystore);
-    return withCustody(settings, custody => rotateBootKek(keystore, custody, progress));
-  };
-  const rotated = await rotate().finally(() => keystore.close());
-  const isAlone = settings.keystore === 'software' && settings.objectStore === undefined;
-  const rekeyed = isAlone ? await rekey(settings, newPassphraseFile) : undefined;
-  const result = { ...rotated, ...(rekeyed !== undefined && { rekeyed }) };
-  const opens = newPassphraseFile === undefined ? settings : { ...settings, passphraseFile: newPassphraseFile };
-  await recordCare(opens, 'KeystoreRotated', result);
-  return result;
+    return await withCustody(settings, custody => rotateBootKek(keystore, custody, progress));
+  } finally {
+    await keystore.close();
+  }
 }
 
 /** A boot key that another machine wraps under the old key after all others were wrapped again would be lost with that key.
@@ -120,11 +134,16 @@ async function requireNoServerElsewhere(settings: CareSettings, keystore: Keysto
   }
 }
 
-function rekey(settings: CareSettings, newPassphraseFile: string | undefined): Promise<number> {
+function rekey(
+  settings: CareSettings,
+  newPassphraseFile: string | undefined,
+  sharedBy: (unlock: Unlock) => SharedKeyset | undefined,
+): Promise<number> {
   const file = keysetFile(settings);
-  if (!settings.passphraseFile) return rotateKeyFile({ file, keyFile: keyFile(settings) });
+  if (!settings.passphraseFile) return rotateKeyFile({ file, keyFile: keyFile(settings), sharedBy });
   const passphrase = readPassphrase(newPassphraseFile ?? settings.passphraseFile);
-  return rekeyKeyset({ file, unlock: softwareUnlock(settings), newUnlock: { passphrase } });
+  const unlock = softwareUnlock(settings);
+  return rekeyKeyset({ file, unlock, newUnlock: { passphrase }, shared: sharedBy(unlock) });
 }
 
 export type BackupRequest = { readonly file: string; readonly sharesFolder: string; readonly threshold: number; readonly shares: number };

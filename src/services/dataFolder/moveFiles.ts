@@ -11,7 +11,7 @@ import { pages } from '../../keystore/rotation.ts';
 import { readSecretFile } from '../../keystore/secretFile.ts';
 import { sharedKeyset } from '../../keystore/sharedKeyset.ts';
 import type { ObjectStore } from '../../objects/port.ts';
-import { custodyFile, keysetFile } from './keystore.ts';
+import { custodyFile, keysetFile, softwareUnlock } from './keystore.ts';
 import { shareSubject } from './sharedSubjects.ts';
 import { openSubjects } from './subjectKeys.ts';
 
@@ -70,7 +70,7 @@ async function movePeople({ dataDir }: Settings, keystore: Keystore, objects: Ob
 
 async function moveKeyset(settings: Settings, objects: ObjectStore): Promise<void> {
   const file = keysetFile(settings);
-  const shared = sharedKeyset(objects, file);
+  const shared = sharedKeyset(objects, file, softwareUnlock(settings));
   if (await shared.pull()) return;
   const content = readSecretFile(file, maxKeysetBytes);
   if (content === undefined || !(await shared.push(content)))
