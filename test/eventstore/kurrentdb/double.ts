@@ -1,6 +1,15 @@
 import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Metadata, Server, ServerCredentials, type ServerDuplexStream, type ServerWritableStream, status } from '@grpc/grpc-js';
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
 import { type Stored, streamTable } from './doubleStreams.ts';
 
 /** A protocol double of KurrentDB: it speaks the streams protocol over gRPC and keeps everything in memory. It is no KurrentDB: what it does was
@@ -54,10 +63,17 @@ export type DoubleOptions = {
   readonly tls?: { readonly key: string; readonly cert: string };
   /** `user:password` that every call must have. */
   readonly login?: string;
+  /** As a node of a cluster (doubleCluster.ts): its streams are those of all nodes, and who asks another node than the leader for it is sent there. */
+  readonly node?: {
+    readonly table: ReturnType<typeof streamTable>;
+    readonly services: readonly { readonly definition: ServiceDefinition; readonly functions: UntypedServiceImplementation }[];
+    /** @returns the port of the leader when that is another one; 0 when there is none */
+    elsewhere(): number | undefined;
+  };
 };
 
-export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<Double> {
-  const table = streamTable();
+export async function startDouble({ tls, login, node }: DoubleOptions = {}): Promise<Double> {
+  const table = node?.table ?? streamTable();
   let port = 0;
   let appends = 0;
   let fault: { readonly ending: string; readonly how: 'lost' | 'unanswered' | 'silent' } | undefined;
@@ -67,6 +83,11 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
 
   /** @returns whether the call was refused */
   const refused = (call: { readonly metadata: Metadata; emit(event: 'error', error: object): unknown }): boolean => {
+    const leader = node?.elsewhere();
+    if (leader !== undefined && call.metadata.get('requires-leader')[0] === 'true') {
+      call.emit('error', leader === 0 ? { code: status.UNAVAILABLE, details: 'no leader' } : notLeader(leader));
+      return true;
+    }
     if (login === undefined || call.metadata.get('authorization')[0] === `Basic ${Buffer.from(login).toString('base64')}`) return false;
     call.emit('error', { code: status.UNAUTHENTICATED, details: 'UNAUTHENTICATED' });
     return true;
@@ -150,6 +171,7 @@ export async function startDouble({ tls, login }: DoubleOptions = {}): Promise<D
     next.addService(ServerFeaturesService, {
       getSupportedMethods: (_: unknown, answer: (error: null, value: unknown) => void) => answer(null, supported()),
     });
+    for (const { definition, functions } of node?.services ?? []) next.addService(definition, functions);
     next.addService(StreamsService, {
       read,
       batchAppend,
@@ -250,6 +272,15 @@ function batchAnswer(
   if (options.hasStreamPosition()) details.setExpectedStreamPosition(options.getStreamPosition());
   else details.setExpectedNoStream(new Empty());
   return answer.setError(problem(details.serializeBinary(), 'event_store.client.WrongExpectedVersion'));
+}
+
+/** As a node says who leads: in the trailers. */
+function notLeader(port: number): object {
+  const metadata = new Metadata();
+  metadata.set('exception', 'not-leader');
+  metadata.set('leader-endpoint-host', '127.0.0.1');
+  metadata.set('leader-endpoint-port', `${port}`);
+  return { code: status.NOT_FOUND, details: 'Leader info available', metadata };
 }
 
 /** As the server says it of a deletion: in the trailers. */

@@ -8,6 +8,7 @@ import type { EventStore } from '../../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
 import { event, temporaryFolder } from '../support.ts';
 import { type Double, startDouble } from './double.ts';
+import { startDoubleCluster } from './doubleCluster.ts';
 
 /** What goes wrong between servers and KurrentDB, on the double. */
 
@@ -125,6 +126,50 @@ describe('a database that is away', () => {
     double.resume();
     expect(await store.append('s', 0, [added])).toMatchObject({ revision: 1 });
     expect(await idsOf(store, 's')).toEqual([expect.any(String), added.id]);
+  });
+});
+
+describe('a cluster', () => {
+  it('whose leader is lost under writers: the next one has every acknowledged event, each once, and they go on by themselves', async () => {
+    const cluster = await startDoubleCluster();
+    onTestFinished(cluster.close);
+    const openThere = async () => {
+      const store = await openKurrentStore({
+        url: cluster.url,
+        name,
+        file: join(temporaryFolder(), 'events.db'),
+        seal: { key, isNew: false },
+      });
+      stores.push(store);
+      return store;
+    };
+    const servers = [await openThere(), await openThere()];
+    const acknowledged: string[] = [];
+    let isOver = false;
+    onTestFinished(() => {
+      isOver = true;
+    });
+    const write = async (store: EventStore, n: number): Promise<void> => {
+      for (let added = event('A'); !isOver; ) {
+        if ((await code(store.append(`s-${n}`, 'any', [added]))) !== 'done') continue;
+        acknowledged.push(added.id);
+        added = event('A');
+      }
+    };
+    const writing = Array.from({ length: 8 }, (_, n) => write(servers[n % 2] as EventStore, n));
+    for (let losses = 0; losses < 2; losses += 1) {
+      const before = acknowledged.length;
+      await expect.poll(() => acknowledged.length).toBeGreaterThan(before + 20);
+      await cluster.loseLeader();
+    }
+    const before = acknowledged.length;
+    await expect.poll(() => acknowledged.length).toBeGreaterThan(before + 20);
+    isOver = true;
+    await Promise.all(writing);
+    for (const store of servers) await store.head();
+    const [one, two] = await Promise.all(servers.map(store => store.readAll(0, 10_000)));
+    expect(one).toEqual(two);
+    expect(one?.map(({ id }) => id).toSorted()).toEqual(acknowledged.toSorted());
   });
 });
 
