@@ -77,7 +77,8 @@ const nextSteps = {
   KEYSTORE_MISSING: 'Put keyset, key file, passphrase or PIN file where the text says.',
   KEYSTORE_LOCKED: 'End the tool that works with the keystore.',
   KEYSTORE_DAMAGED: 'Restore it from the key backup ([keystore.md](keystore.md)).',
-  KEYSTORE_WRONG_PASSPHRASE: 'Give the passphrase that the keystore was sealed with.',
+  KEYSTORE_WRONG_PASSPHRASE:
+    'Give the passphrase or key file that the keystore was sealed with. After a rotation on another machine: bring the new one here.',
   KEYSTORE_PERMISSIONS: 'chmod 600 the key file.',
   KEYSTORE_UNAVAILABLE: 'Bring the PKCS#11 token back; the server goes on by itself.',
   KEY_NOT_FOUND: 'Check the id of the key.',
