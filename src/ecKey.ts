@@ -1,5 +1,5 @@
 import { createPublicKey, type KeyObject, verify } from 'node:crypto';
-import { concat, fromHex } from './bytes.ts';
+import { concat, equalBytes, fromHex } from './bytes.ts';
 import { NusecError } from './errors.ts';
 
 /** Elliptic-curve public keys: SubjectPublicKeyInfo with a named curve and an uncompressed point (RFC 5480 §2), or the point alone. */
@@ -23,7 +23,7 @@ export function curveOf(spki: Uint8Array): Curve | undefined {
   for (const curve of ['P-256', 'P-384'] as const) {
     const prefix = spkiPrefixes[curve];
     const fits = spki.length === prefix.length + pointBytes[curve] && spki[prefix.length] === uncompressed;
-    if (fits && prefix.every((byte, index) => spki[index] === byte)) return curve;
+    if (fits && equalBytes(spki.subarray(0, prefix.length), prefix)) return curve;
   }
   return undefined;
 }

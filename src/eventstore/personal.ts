@@ -49,7 +49,10 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
           : error;
       });
     },
-    readStream: async (stream, fromRevision, asKnown) => opened(await stored.readStream(await nameOf(stream), fromRevision, asKnown)),
+    async readStream(stream, fromRevision, asKnown) {
+      const events = await stored.readStream(isPersonalStream(stream) ? await nameOf(stream) : stream, fromRevision, asKnown);
+      return events.length === 0 ? events : opened(events);
+    },
     readAll: async (after, limit) => opened(await stored.readAll(after, limit)),
     subscribe: (after, handler) =>
       stored.subscribe(after, events => {

@@ -1,5 +1,6 @@
 import { createECDH, createSecretKey, hash, type KeyObject, randomFillSync } from 'node:crypto';
 import { rawToDer } from '../ecdsa.ts';
+import { inverse, order } from './inverse.ts';
 import { requireDigest } from './keyRules.ts';
 
 /** ECDSA P-256 over a digest that is there already (FIPS 186-5 §6.4.1). node:crypto signs messages only and would hash 512 KiB of firmware for each
@@ -10,8 +11,6 @@ import { requireDigest } from './keyRules.ts';
  *  k = SHA-512(d ‖ digest ‖ 32 random bytes) mod n: a random source that repeats itself, as in a virtual machine that was put back, repeats no k for
  *  another digest. */
 
-/** Order of the base point (SP 800-186 §3.2.1.3). */
-const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 const scalarBytes = 32;
 const ecdh = createECDH('prime256v1');
 
@@ -70,47 +69,3 @@ function numberOf(bytes: Uint8Array): bigint {
 }
 
 const bytesOf = (value: bigint): Buffer => Buffer.from(value.toString(16).padStart(2 * scalarBytes, '0'), 'hex');
-
-/** Leading bits that one round of Lehmer's method works with, and how large its cofactors may get: their products are exact in a double. */
-const leadingBits = 48;
-const maxCofactor = 2 ** 24;
-const hexBits = 4;
-
-/** Modulo the order, by Lehmer's extended Euclidean algorithm (Knuth, The Art of Computer Programming 2, §4.5.2, algorithm L): many steps of the
- *  division are taken on the leading bits alone, and then on the long numbers together. @param value  1 … n − 1, blinded */
-function inverse(value: bigint): bigint {
-  let [x, y] = [order, value];
-  // x ≡ u · value and y ≡ v · value, modulo the order.
-  let [u, v] = [0n, 1n];
-  while (y !== 0n) {
-    const [a, b, c, d] = leadingSteps(x, y);
-    if (b === 0) {
-      const quotient = x / y;
-      [x, y] = [y, x - quotient * y];
-      [u, v] = [v, u - quotient * v];
-    } else {
-      const [wideA, wideB, wideC, wideD] = [BigInt(a), BigInt(b), BigInt(c), BigInt(d)];
-      [x, y] = [wideA * x + wideB * y, wideC * x + wideD * y];
-      [u, v] = [wideA * u + wideB * v, wideC * u + wideD * v];
-    }
-  }
-  // The greatest common divisor, in x, is 1: the order is prime. Its sign is that of the last step.
-  const factor = x < 0n ? -u : u;
-  return factor < 0n ? factor + order : factor;
-}
-
-/** Cofactors of the steps whose quotients the leading bits settle; b = 0 when they settle none. */
-function leadingSteps(x: bigint, y: bigint): readonly [number, number, number, number] {
-  const shift = BigInt(Math.max(0, x.toString(16).length * hexBits - leadingBits));
-  let [high, low] = [Number(x >> shift), Number(y >> shift)];
-  let [a, b, c, d] = [1, 0, 0, 1];
-  while (low + c !== 0 && low + d !== 0) {
-    const quotient = Math.floor((high + a) / (low + c));
-    if (quotient !== Math.floor((high + b) / (low + d))) break;
-    const [nextC, nextD] = [a - quotient * c, b - quotient * d];
-    if (Math.abs(nextC) > maxCofactor || Math.abs(nextD) > maxCofactor) break;
-    [a, b, c, d] = [c, d, nextC, nextD];
-    [high, low] = [low, high - quotient * low];
-  }
-  return [a, b, c, d];
-}

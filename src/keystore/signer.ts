@@ -10,19 +10,27 @@ import type { Keystore } from './port.ts';
 
 /** For certificates, CRLs and OCSP responses: DER {r, s} over SHA-256 (P-256) or SHA-384 (P-384). @throws KEY_NOT_FOUND, KEY_REFUSED (an AES key) */
 export async function signer(keystore: Keystore, id: string): Promise<Signer> {
-  const { curve } = await signingKey(keystore, id);
-  return { algorithm: curve, sign: tbs => keystore.sign(id, tbs) };
+  return { algorithm: curveOfKey(await keystore.publicKey(id)), sign: tbs => keystore.sign(id, tbs) };
 }
 
 /** For COSE: ES256 with a P-256 key, ES384 with a P-384 key. @throws KEY_NOT_FOUND, KEY_REFUSED (an AES key) */
-export async function coseSigner(keystore: Keystore, id: string): Promise<CoseSigner> {
-  const { curve, publicKey } = await signingKey(keystore, id);
-  return { kid: keyIdOf(publicKey), curve, sign: rawSigner(message => keystore.sign(id, message), curve) };
-}
+export const coseSigner = async (keystore: Keystore, id: string): Promise<CoseSigner> =>
+  coseSignerOf(keystore, id, keyNameOf(await keystore.publicKey(id)));
 
-async function signingKey(keystore: Keystore, id: string): Promise<{ readonly curve: Curve; readonly publicKey: Uint8Array }> {
-  const publicKey = await keystore.publicKey(id);
-  const curve = curveOf(publicKey);
-  if (!curve) throw new NusecError('KEY_REFUSED', `key ${id} does not sign`);
-  return { curve, publicKey };
+/** The same for a key whose public half is known. @throws when it signs: KEY_NOT_FOUND */
+export const coseSignerOf = (keystore: Keystore, id: string, { kid, curve }: KeyName): CoseSigner => ({
+  kid,
+  curve,
+  sign: rawSigner(message => keystore.sign(id, message), curve),
+});
+
+type KeyName = { readonly kid: Uint8Array; readonly curve: Curve };
+
+/** @param spki SubjectPublicKeyInfo, DER @throws KEY_REFUSED */
+export const keyNameOf = (spki: Uint8Array): KeyName => ({ kid: keyIdOf(spki), curve: curveOfKey(spki) });
+
+function curveOfKey(spki: Uint8Array): Curve {
+  const curve = curveOf(spki);
+  if (!curve) throw new NusecError('KEY_REFUSED', 'this key does not sign');
+  return curve;
 }

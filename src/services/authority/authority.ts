@@ -7,7 +7,7 @@ import { type CreatedAuthority, type KnownIssuingCa, type KnownRoot, requireSign
 import type { SigningUse } from '../../domain/signingUse.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { coseSigner } from '../../keystore/signer.ts';
+import { coseSignerOf, keyNameOf } from '../../keystore/signer.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { remembered } from '../../pki/remembered.ts';
 import type { Signer } from '../../production/signed.ts';
@@ -44,10 +44,14 @@ export const deltaCrlUrlOf = (ctx: Context, listId: string): string => `${ctx.cr
 /** Where everybody may ask for the status of one certificate (RFC 6960). */
 export const ocspUrlOf = (ctx: Context): string => `${ctx.crlBaseUrl}/ocsp`;
 
-/** Signs what has this use, and nothing else. @throws NusecError CA_NOT_ACTIVE */
+/** Signs what has this use, and nothing else. @throws NusecError CA_NOT_ACTIVE; when it signs, as the keystore */
 export async function signerFor(ctx: Context, authorities: Authorities, use: SigningUse): Promise<Signer> {
-  return coseSigner(ctx.keystore, requireSigningKey(authorities, use).keyId);
+  const { keyId, publicKey } = requireSigningKey(authorities, use);
+  return coseSignerOf(ctx.keystore, keyId, nameOfKey(publicKey));
 }
+
+/** One key signs many messages. */
+const nameOfKey = remembered(maxParsedAuthorities, publicKey => keyNameOf(fromBase64url(publicKey)));
 
 /** Our own keys of this use by kid, for what we signed ourselves: older ones too, and those that are compromised by now. */
 export function ownKeysFor({ packageKeys }: Authorities, use: SigningUse): KeyResolver {
