@@ -1,10 +1,10 @@
-import { createPublicKey } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { concat, equalBytes, fromHex } from '../../src/bytes.ts';
 import type { CodecType } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
 import { stateHash } from '../../src/eat/psaClaims.ts';
 import { verifyToken } from '../../src/eat/psaToken.ts';
+import { importKey } from '../../src/ecKey.ts';
 import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import { type DeviceEvidence, evidenceBytes } from '../../src/evidence/deviceEvidence.ts';
 import { type attestMessage, maxRelayedEvidenceBytes } from '../../src/mqttMessages.ts';
@@ -53,10 +53,8 @@ const keyJudge = (named: Uint8Array | undefined): VerifyOptions['trustKey'] =>
   named &&
   (publicKey => {
     if (!equalBytes(publicKey, named)) throw new NusecError('CHAIN_REFUSED', 'the key is not that of this device');
-    return keyOf(publicKey);
+    return importKey(publicKey);
   });
-
-const keyOf = (spki: Uint8Array) => createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
 
 const verdictNonceBytes = 16;
 /** No proof, but nothing that speaks against the device: the wire is to blame, the device is busy, or it does not speak what it was asked. */
@@ -99,7 +97,7 @@ async function judge({ trust }: AttestParts, uid: string, nonce: Uint8Array, ask
   const { publicKey } = asked;
   if (gathered.kind === 'psa-token') {
     if (publicKey === undefined) throw new NusecError('EVIDENCE_UNSUPPORTED', 'the cloud has named no key');
-    const token = await verifyToken(gathered.token, { nonce, key: keyOf(publicKey) });
+    const token = await verifyToken(gathered.token, { nonce, key: importKey(publicKey) });
     return { measurementSha256: stateHash(token) };
   }
   const trustKey = keyJudge(publicKey);

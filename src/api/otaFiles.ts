@@ -58,8 +58,8 @@ export const otaFilesResource: Resource = (api, { field }, auth) => {
     const part = span === undefined ? {} : { 'Content-Range': `bytes ${first}-${last}/${bytes}` };
     const sealed = {
       job,
-      turn: async (bytes: number) => {
-        while (!(await field.delivery.turn(uid, bytes))) await sleep(turnPauseMs);
+      turn: async (bytes: number, gone: AbortSignal) => {
+        while (!(gone.aborted || (await field.delivery.turn(uid, bytes, gone)))) await sleep(turnPauseMs);
       },
       seal: (index: number) => field.delivery.block(uid, otaJobId, index, job.blockBytes),
     };

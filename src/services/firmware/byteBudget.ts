@@ -3,6 +3,8 @@ export type ByteBudget = {
   /** @param nowMs of a clock that never goes back
    *  @returns milliseconds to wait before the bytes go out; undefined when that would be longer than `maxWaitMs`: then nothing is taken */
   take(uid: string, bytes: number, nowMs: number): number | undefined;
+  /** What was taken and does not go out after all: the device is gone. */
+  giveBack(uid: string, bytes: number): void;
 };
 
 export type ByteLimits = { readonly deviceBytesPerSecond: number; readonly totalBytesPerSecond: number; readonly maxWaitMs: number };
@@ -29,12 +31,13 @@ export function createByteBudget(limits: ByteLimits): ByteBudget {
     if (devices.size > maxDevices) devices.delete(devices.keys().next().value as string);
     return line;
   };
+  const linesOf = (uid: string) => [
+    { line: total, perSecond: limits.totalBytesPerSecond },
+    { line: lineOf(uid), perSecond: limits.deviceBytesPerSecond },
+  ];
   return {
     take(uid, bytes, nowMs) {
-      const parts = [
-        { line: total, perSecond: limits.totalBytesPerSecond },
-        { line: lineOf(uid), perSecond: limits.deviceBytesPerSecond },
-      ];
+      const parts = linesOf(uid);
       const ends = parts.map(({ line, perSecond }) => Math.max(line.freeAtMs, nowMs - burstMs) + (bytes * 1000) / perSecond);
       const waitMs = Math.ceil(Math.max(0, ...ends.map(end => end - nowMs)));
       if (waitMs > limits.maxWaitMs) return undefined;
@@ -42,6 +45,9 @@ export function createByteBudget(limits: ByteLimits): ByteBudget {
         line.freeAtMs = ends[i] as number;
       });
       return waitMs;
+    },
+    giveBack(uid, bytes) {
+      for (const { line, perSecond } of linesOf(uid)) line.freeAtMs -= (bytes * 1000) / perSecond;
     },
   };
 }

@@ -44,8 +44,11 @@ export type OtaDelivery = {
   deliver(uid: string, cid?: number): Promise<void>;
   /** The device has connected again: its old block key is no longer there. */
   forget(uid: string): void;
-  /** Waits until so many bytes may go to the device, in whatever way they go. @returns false when that would be too long: nothing is taken then */
-  turn(uid: string, bytes: number): Promise<boolean>;
+  /** Waits until so many bytes may go to the device, in whatever way they go. @param gone the device no longer waits for them
+   *  @returns false when that would be too long, or the device is gone: nothing is taken then */
+  turn(uid: string, bytes: number, gone?: AbortSignal): Promise<boolean>;
+  /** Of a turn, what could not be sent. */
+  giveBack(uid: string, bytes: number): void;
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST, PROJECTION_BEHIND (what would end the delivery is not seen) */
   block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
   /** The outstanding job of a device, for the machine that has it on a wire. @throws NusecError as OtaImages.prepare */
@@ -156,11 +159,14 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       return mine.done;
     },
     forget: uid => open.delete(uid),
-    async turn(uid, bytes) {
+    async turn(uid, bytes, gone) {
       const waitMs = budget.take(uid, bytes, performance.now());
-      if (waitMs) await sleep(waitMs);
-      return waitMs !== undefined;
+      if (!waitMs) return waitMs !== undefined;
+      const isOurs = await sleep(waitMs, true, gone && { signal: gone }).catch(() => false);
+      if (!isOurs) budget.giveBack(uid, bytes);
+      return isOurs;
     },
+    giveBack: budget.giveBack,
     block(uid, offerId, index, blockBytes) {
       const delivery = openOf(uid, offerId);
       const { job, delivery: image } = delivery.prepared;

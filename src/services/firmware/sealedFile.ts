@@ -6,8 +6,8 @@ import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
 
 type Sealed = {
   readonly job: Pick<OtaJob, 'imageBytes' | 'blockBytes'>;
-  /** Resolves when so many bytes may go out. */
-  readonly turn: (bytes: number) => Promise<void>;
+  /** Resolves when so many bytes may go out, or nobody takes them any more. */
+  readonly turn: (bytes: number, gone: AbortSignal) => Promise<void>;
   /** Block of this index, with its tag. @throws when it may not be served any more: then the file breaks off */
   readonly seal: (index: number) => Uint8Array;
 };
@@ -18,18 +18,18 @@ export type Span = { readonly first: number; readonly last: number };
 export function sealedFile({ job, turn, seal }: Sealed, { first, last }: Span, ended: () => void): ReadableStream<Uint8Array> {
   const [, sealedBytes] = sealedBlockAt(job, 0);
   let index = Math.floor(first / sealedBytes);
-  let isOver = false;
+  const over = new AbortController();
   const end = (): void => {
-    if (!isOver) ended();
-    isOver = true;
+    if (!over.signal.aborted) ended();
+    over.abort();
   };
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
         try {
           const [begin] = sealedBlockAt(job, index);
-          if (begin <= last) await turn(Math.min(sealedTogetherBytes, last + 1 - begin));
-          if (isOver) return;
+          if (begin <= last) await turn(Math.min(sealedTogetherBytes, last + 1 - begin), over.signal);
+          if (over.signal.aborted) return;
           const parts: Uint8Array[] = [];
           for (let bytes = 0; bytes === 0 || bytes + sealedBytes <= sealedTogetherBytes; index += 1) {
             const [start] = sealedBlockAt(job, index);

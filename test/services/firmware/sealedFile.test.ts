@@ -34,12 +34,11 @@ it('asks for its turn for what it sends, and seals nothing before (R88)', async 
 });
 
 it('ends once when nobody takes it any more while it waits for its turn', async () => {
-  const { promise, resolve } = Promise.withResolvers<void>();
   const [ended, sealing] = [vi.fn(), vi.fn(seal)];
-  const reader = sealedFile({ job, turn: () => promise, seal: sealing }, { first: 0, last: whole.length - 1 }, ended).getReader();
+  const turn = (_bytes: number, gone: AbortSignal) => new Promise<void>(resolve => gone.addEventListener('abort', () => resolve()));
+  const reader = sealedFile({ job, turn, seal: sealing }, { first: 0, last: whole.length - 1 }, ended).getReader();
   const part = reader.read();
   await reader.cancel();
-  resolve();
   expect((await part).done).toBe(true);
   await new Promise(setImmediate);
   expect([ended.mock.calls.length, sealing.mock.calls.length]).toEqual([1, 0]);

@@ -416,3 +416,12 @@ it('limits bytes per device and in total', () => {
   expect(budget.take('a', 2000, 0)).toBeUndefined();
   expect(budget.take('c', 1000, 10_000)).toBe(0);
 });
+
+it('has bytes for others that were given back', () => {
+  const budget = createByteBudget({ deviceBytesPerSecond: 1000, totalBytesPerSecond: 1500, maxWaitMs: 2000 });
+  expect(budget.take('a', 1000, 0)).toBe(0);
+  expect(budget.take('a', 1000, 0)).toBe(1000);
+  budget.giveBack('a', 1000);
+  expect(budget.take('b', 500, 0)).toBe(0);
+  expect(budget.take('a', 1000, 0)).toBe(1000);
+});
