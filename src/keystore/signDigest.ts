@@ -6,7 +6,7 @@ import { requireDigest } from './keyRules.ts';
 /** ECDSA P-256 over a digest that is there already (FIPS 186-5 §6.4.1). node:crypto signs messages only and would hash 512 KiB of firmware for each
  *  device; a token takes a digest anyway (CKM_ECDSA).
  *
- *  The secret point multiplication k·G is OpenSSL's, in constant time. What is left are products modulo n; BigInt is not constant in time, so
+ *  The secret point multiplication k·G is OpenSSL's, in constant time. What is left, products and an inverse modulo n, is not constant in time, so
  *  every secret factor is multiplied by a fresh random number first: s = (b·k)⁻¹ · (b·z + b·r·d), b random.
  *  k = SHA-512(d ‖ digest ‖ 32 random bytes) mod n: a random source that repeats itself, as in a virtual machine that was put back, repeats no k for
  *  another digest. */

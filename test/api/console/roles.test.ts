@@ -187,8 +187,10 @@ describe('each role does its main task', () => {
     }
     expect(await notice(max)).toContain('published');
     await max.getByRole('link', { name: 'Plan a rollout' }).click();
+    await max.getByLabel('The security counter may rise').check();
     await button(max, 'Plan a rollout').click();
     expect(await notice(max)).toContain('planned');
+    expect(await max.getByRole('main').textContent()).toMatch(/A jump of the security counter\s*permitted/);
     expect(await max.locator('.steps li').count()).toBe(3);
     await Promise.all([mia.close(), max.close()]);
   });

@@ -12,12 +12,11 @@ const uid = '11'.repeat(16);
 const offerId = '22'.repeat(16);
 const job = { imageBytes: 100_000, blockBytes: 16_384 };
 
-const deliveryOf = (change: Partial<OtaDelivery> = {}) => ({
-  file: () => ({ job, jobDigest: new Uint8Array(32) }) as never,
+const deliveryOf = (file: OtaDelivery['file'] = () => ({ job, jobDigest: new Uint8Array(32) }) as never) => ({
+  file,
   turn: vi.fn(async (_uid: string, _bytes: number) => true),
   giveBack: vi.fn(),
   block: (_uid: string, _offerId: string, index: number) => new Uint8Array(20).fill(index),
-  ...change,
 });
 
 /** @param takes how many messages the connection takes */
@@ -46,7 +45,7 @@ it('uses up no bytes of others for what there is no right to', async () => {
   const none = () => {
     throw new NusecError('STATE', 'no delivery of this job is open');
   };
-  const [wrong, beyond, other] = [deliveryOf({ file: none }), deliveryOf(), deliveryOf()];
+  const [wrong, beyond, other] = [deliveryOf(none), deliveryOf(), deliveryOf()];
   expect((await ask(wrong, 0, 8)).families).toEqual(['err']);
   expect((await ask(beyond, 7, 1)).families).toEqual(['err']);
   expect((await ask(other, 0, 8, 4096)).families).toEqual(['err']);
