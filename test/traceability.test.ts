@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { marksIn, traceabilityPage, unmarked } from '../scripts/traceability.ts';
 import { covers } from './support/covers.ts';
@@ -29,6 +29,21 @@ describe('docs/traceability.md', () => {
   );
 });
 
+describe('test/attacks', () => {
+  const folder = new URL('attacks/', import.meta.url);
+  const files = readdirSync(folder);
+
+  it.each(files)('%s: each test names the threat', file => {
+    expect(unnamed(readFileSync(new URL(file, folder), 'utf8'))).toEqual([]);
+  });
+
+  it('finds a test that names none, also inside of a group and with a table', () => {
+    const source = (...lines: readonly string[]): string => lines.join('\n');
+    expect(unnamed(source("describe('a (T1)', () => {", "  it('b', () => {", '});', "it('c (I4)', () => {"))).toEqual(['c (I4)']);
+    expect(unnamed(source('it.each([', "  ['x', (y)],", "] as const)('d %s', async () => {", "it('e (T20, I2)', () => {"))).toEqual(['d %s']);
+  });
+});
+
 describe('a mark', () => {
   const outside = (): void => covers('R57');
   const refusal = refusalOf(outside);
@@ -45,4 +60,17 @@ function refusalOf(work: () => void): string | undefined {
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+/** Titles of the tests of a file that name no threat, nor does a group around them. */
+function unnamed(source: string): readonly string[] {
+  const named = /\bT[1-9]\d?\b/;
+  const groups: { readonly indent: number; readonly title: string }[] = [];
+  const missing: string[] = [];
+  for (const [, space = '', kind, , title = ''] of source.matchAll(/^( *)(describe|it)(?:\.each\([\s\S]*?\))?\(\s*(['`])(.*?)\3,/gm)) {
+    while ((groups.at(-1)?.indent ?? -1) >= space.length) groups.pop();
+    if (kind === 'describe') groups.push({ indent: space.length, title });
+    else if (![...groups, { title }].some(each => named.test(each.title))) missing.push(title);
+  }
+  return missing;
 }

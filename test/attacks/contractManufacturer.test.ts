@@ -137,8 +137,8 @@ it('lets a line see the jobs, devices and releases of that line alone (T17)', as
   expect((await get(mei, `/v1/devices/${chip[1]}`)).status).toBe(404);
 });
 
-it('shows an auditor of a site the events of its jobs, devices and programmers, page after page (R83)', async () => {
-  covers('R83');
+it('shows an auditor of a site the events of its jobs, devices and programmers, page after page (T17, R83)', async () => {
+  covers('T17', 'R83');
   const streams = new Set<string>();
   let after = 0;
   for (let page = 0; page < 100; page += 1) {

@@ -39,8 +39,8 @@ describe('a device', () => {
     expect(parseCertificate(await ldevidOf(unit)).uid).toBe(unit.uid);
   });
 
-  it('gets no second certificate for the key of its IDevID (I4)', async () => {
-    covers('I4');
+  it('gets no second certificate for the key of its IDevID (T26, I4)', async () => {
+    covers('T26', 'I4');
     const unit = await project.newDevice();
     await putInStock(project.ctx, unit.uid);
     await expect(ldevidOf(unit, unit)).rejects.toMatchObject({ code: 'KEY_REFUSED' });

@@ -50,8 +50,8 @@ it.each(['quarantine', 'release'])(
   },
 );
 
-it('does not take devices for repair, nor gateways from the net, beyond the same limit (I16)', async () => {
-  covers('I16');
+it('does not take devices for repair, nor gateways from the net, beyond the same limit (T17, I16)', async () => {
+  covers('T17', 'I16');
   const left = uids.map(uid => `/v1/devices/${uid}/repair`);
   const gone = [];
   // Quarantines of the same day count with them.
@@ -73,7 +73,8 @@ it('does not take the programmers of the factories out of use beyond that limit 
   expect(await post(otto, `/v1/programmers/${uid}/revoke`, { reason: 'x' })).toMatchObject({ uid, status: 'REVOKED' });
 });
 
-it('never wipes without a receipt alone, nor what was revoked before or never certified (I16)', async () => {
+it('never wipes without a receipt alone, nor what was revoked before or never certified (T17, I16)', async () => {
+  covers('T17', 'I16');
   const [uid = ''] = uids;
   expect(await act(uid, 'decommission', { withoutReceipt: true })).toBe('FOUR_EYES_REQUIRED');
   expect(await act(uid, 'decommission')).toBe('FOUR_EYES_REQUIRED');
@@ -81,8 +82,8 @@ it('never wipes without a receipt alone, nor what was revoked before or never ce
   expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'EFFECT_LIMIT', subject: 'operator-olga' }));
 });
 
-it('counts what came of it, over all processes: ten are done, and twelve refusals before them cost nothing (I16)', async () => {
-  covers('I16');
+it('counts what came of it, over all processes: ten are done, and twelve refusals before them cost nothing (T17, I16)', async () => {
+  covers('T17', 'I16');
   const mine = Array.from({ length: 12 }, newUid);
   let token = '';
   const servers = await startServerProcesses(2, async ctx => {

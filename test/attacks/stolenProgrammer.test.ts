@@ -50,8 +50,8 @@ it('who has a stolen one does nothing any more once it is told, with whatever it
   );
 });
 
-it('is refused when suspended, even where the certificate still counts (I17)', async () => {
-  covers('I17');
+it('is refused when suspended, even where the certificate still counts (T15, I17)', async () => {
+  covers('T15', 'I17');
   const builder = await started(3);
   const request = await builder.reserveRequest(newUid());
   await plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/suspend`, { reason: 'audit' });
@@ -71,7 +71,7 @@ it('cannot use the grant of another one (T1)', async () => {
   expect(await other.code(`units/${chip.grantId}/csr`, { csr: csrOf(chip.party, chip.objId) })).toBe('NOT_FOUND');
 });
 
-it('builds nothing with a person’s token and no certificate (R71, RULE-9)', async () => {
-  covers('R71', 'RULE-9');
+it('builds nothing with a person’s token and no certificate (T15, R71, RULE-9)', async () => {
+  covers('T15', 'R71', 'RULE-9');
   expect(await plant.code('alice', 'POST', '/v1/production/units', {})).toBe('CLIENT_CERTIFICATE_REQUIRED');
 });

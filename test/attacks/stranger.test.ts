@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { describeApi } from '../../src/api/openapi/describe.ts';
 import { openSession } from '../../src/api/sessions.ts';
 import { maxWrongTokens } from '../../src/api/wrongTokens.ts';
 import { operators, operatorsStream } from '../../src/domain/operators.ts';
@@ -10,6 +11,8 @@ import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer, testSettings } from '../support/server.ts';
 
 /** Somebody with a browser and no right to be here, or no right any more. */
+
+vi.mock('../../src/api/openapi/describe.ts', { spy: true });
 
 let server: TestServer;
 /** Another process at the same data folder. */
@@ -82,14 +85,16 @@ describe('a console session (T17)', () => {
 });
 
 it.each(['/healthz', '/v1/devices', '/console/sign-in', '/v1/nothing'])(
-  '%s is not kept by anybody, nor read as something else',
+  '%s is not kept by anybody, nor read as something else (T16)',
   async path => {
+    covers('T16');
     const { headers } = await exchange(`${server.url}${path}`, { ca: server.rootPem });
     expect(headers).toMatchObject({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
   },
 );
 
-it('wrong tokens are counted by address, slowed and an alarm; a right one is never held back', async () => {
+it('wrong tokens are counted by address, slowed and an alarm; a right one is never held back (T17)', async () => {
+  covers('T17');
   const ask = (token: string) =>
     exchange(`${server.url}/v1/operators/me`, { ca: server.rootPem, headers: { Authorization: `Bearer ${token}` } });
   const codes = new Set<unknown>();
@@ -99,4 +104,26 @@ it('wrong tokens are counted by address, slowed and an alarm; a right one is nev
   expect((await ask(server.alice)).status).toBe(200);
   const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${server.alice}` } });
   expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'WRONG_TOKENS', subject: expect.stringContaining('127.0.0.1') }));
+});
+
+describe('the description of the API, which anybody may ask for', () => {
+  /** Texts made of values as large as it is. */
+  const large = 100_000;
+
+  it('is made once, whoever asks for it how often, as text and as page (T24)', async () => {
+    covers('T24');
+    const stringify = vi.spyOn(JSON, 'stringify');
+    const ask = (path: string) => exchange(`${server.url}${path}`, { ca: server.rootPem });
+    const answers = new Map<string, Set<string>>();
+    for (const path of Array.from({ length: 10 }, () => ['/openapi.json', '/docs']).flat()) {
+      const { status, text } = await ask(path);
+      expect(status).toBe(200);
+      answers.set(path, (answers.get(path) ?? new Set()).add(text));
+    }
+    const texts = stringify.mock.results.filter(({ value }) => typeof value === 'string' && value.length > large);
+    stringify.mockRestore();
+    expect([...answers.values()].map(({ size }) => size)).toEqual([1, 1]);
+    expect([...(answers.get('/openapi.json') ?? [])][0]?.length).toBeGreaterThan(large);
+    expect({ described: vi.mocked(describeApi).mock.calls.length, texts: texts.length }).toEqual({ described: 1, texts: 1 });
+  });
 });
