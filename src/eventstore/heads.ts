@@ -8,6 +8,8 @@ import type { Storage } from './storage.ts';
 
 /** Heads kept in memory that the index has too. */
 const maxCachedHeads = 50_000;
+/** Ends of streams that were looked up in the index and not learnt yet. */
+const maxLookedUp = 4096;
 
 const emptyStream: StreamHead = { revision: noStream, position: 0, hash: chainStart };
 
@@ -27,12 +29,23 @@ export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>
   let recent = new Map<string, StreamHead>();
   const cache = lru<StreamHead>(maxCachedHeads);
   let trimmedTo = 0;
+  /** As the index is now: an end is looked up before its event is read elsewhere, and not again when it is learnt. */
+  const lookedUp = new Map<string, number | undefined>();
   const known = (stream: string): StreamHead | undefined => recent.get(stream) ?? cache.get(stream);
   return {
-    end: stream => known(stream)?.position ?? storage.indexedEnd(stream) ?? 0,
+    end(stream) {
+      const here = known(stream);
+      if (here !== undefined) return here.position;
+      const position = storage.indexedEnd(stream);
+      if (lookedUp.size === maxLookedUp) lookedUp.clear();
+      lookedUp.set(stream, position);
+      return position ?? 0;
+    },
     learn(stream, head) {
+      const end = lookedUp.has(stream) ? lookedUp.get(stream) : storage.indexedEnd(stream);
+      lookedUp.delete(stream);
       // Whatever is newer than the index is known.
-      if (known(stream) === undefined && storage.indexedEnd(stream) === head.position) cache.set(stream, head);
+      if (known(stream) === undefined && end === head.position) cache.set(stream, head);
     },
     of(stream) {
       const here = known(stream);
@@ -50,6 +63,7 @@ export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>
     trim(indexedUpTo) {
       if (indexedUpTo === trimmedTo) return;
       trimmedTo = indexedUpTo;
+      lookedUp.clear();
       const kept = new Map<string, StreamHead>();
       for (const [stream, head] of recent) {
         if (head.position > indexedUpTo) kept.set(stream, head);

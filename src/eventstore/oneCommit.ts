@@ -1,7 +1,7 @@
 import type { EventStore } from './port.ts';
 import { RevisionConflict } from './revision.ts';
 import { type Staged, stage } from './staged.ts';
-import { inLine, shareStates } from './stateCache.ts';
+import { inLine, type PassingStates, shareStates } from './stateCache.ts';
 
 /** A unit of work: everything that one answer stores, in one commit. */
 
@@ -11,22 +11,28 @@ const maxConflictRetries = 8;
 /** Runs `work` on a staged store and commits what it has staged, once, before this resolves. Work that throws has what it staged before committed
  *  all the same: a refusal may have recorded why. When another command was faster on one of its streams, all of it is done again, from then on in line
  *  with the other commands to that stream; so nothing may leave the process in between.
+ *  @param passing states that this work alone needs
  *  @throws what `work` throws, and as EventStore.commit */
-export async function inOneCommit<Result>(base: EventStore, work: (staged: Staged) => Promise<Result>): Promise<Result> {
+export async function inOneCommit<Result>(
+  base: EventStore,
+  work: (staged: Staged) => Promise<Result>,
+  passing: PassingStates = new Map(),
+): Promise<Result> {
+  const attempt = () => attemptOnce(base, work, passing);
   let contested: string | undefined;
-  for (let attempt = 0; ; attempt++) {
+  for (let count = 0; ; count++) {
     try {
-      return await (contested === undefined ? attemptOnce(base, work) : inLine(base, contested, () => attemptOnce(base, work)));
+      return await (contested === undefined ? attempt() : inLine(base, contested, attempt));
     } catch (error) {
-      if (!(error instanceof RevisionConflict) || attempt === maxConflictRetries) throw error;
+      if (!(error instanceof RevisionConflict) || count === maxConflictRetries) throw error;
       contested = error.stream;
     }
   }
 }
 
-async function attemptOnce<Result>(base: EventStore, work: (staged: Staged) => Promise<Result>): Promise<Result> {
+async function attemptOnce<Result>(base: EventStore, work: (staged: Staged) => Promise<Result>, passing: PassingStates): Promise<Result> {
   const staged = stage(base);
-  const handOn = shareStates(staged.store, base, staged.has);
+  const handOn = shareStates(staged.store, base, staged.has, passing);
   const [outcome] = await Promise.allSettled([work(staged)]);
   handOn(await staged.commit());
   if (outcome.status === 'rejected') throw outcome.reason;

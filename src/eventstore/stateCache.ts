@@ -11,8 +11,8 @@ const maxWaitingCommands = 10_000;
 
 /** A state and where it was folded up to. */
 export type Loaded<State> = { readonly revision: number; readonly position: number; readonly state: State };
-type Cached = { readonly decider: unknown; readonly loaded: Loaded<unknown> };
-type Memory = { readonly states: Pick<Lru<Cached>, 'get' | 'set' | 'clear'>; readonly lines: Map<string, Line> };
+export type KnownState = { readonly decider: unknown; readonly loaded: Loaded<unknown> };
+type Memory = { readonly states: Pick<Lru<KnownState>, 'get' | 'set' | 'clear'>; readonly lines: Map<string, Line> };
 /** The commands that wait for one stream. */
 type Line = { last: Promise<unknown>; length: number };
 
@@ -27,30 +27,27 @@ export function memoryOf(store: EventStore): Memory {
   return memory;
 }
 
-/** Keeps a state that was folded elsewhere, from the events of this store. */
-export function remember<State>(store: EventStore, decider: unknown, stream: string, loaded: Loaded<State>): void {
-  const { states } = memoryOf(store);
-  const known = states.get(stream);
-  if (known !== undefined && known.decider === decider && known.loaded.revision >= loaded.revision) return;
-  states.set(stream, { decider, loaded });
-}
-
 /** Folds every stream again: what its events say has changed, because somebody was erased. */
 export const forgetStates = (store: EventStore): void => memories.get(store)?.states.clear();
 
-/** Lets a staged store know the states of the store behind it. States that rest on staged events are kept apart.
- *  @returns what hands those on when their events have been committed, with the positions they got */
+/** States by stream that were folded elsewhere, from the events of the store, for one unit of work: nobody else will ask for them. */
+export type PassingStates = ReadonlyMap<string, KnownState>;
+
+/** Lets a staged store know the states of the store behind it, and those in passing. States that rest on staged events are kept apart.
+ *  @returns what hands those on when their events have been committed, with the positions they got; those in passing are forgotten */
 export function shareStates(
   staged: EventStore,
   base: EventStore,
   isStaged: (stream: string) => boolean,
+  passing: PassingStates,
 ): (positions: ReadonlyMap<string, number>) => void {
   const shared = memoryOf(base).states;
-  const own = new Map<string, Cached>();
+  const own = new Map<string, KnownState>();
+  const isOwn = (stream: string): boolean => isStaged(stream) || passing.has(stream);
   memories.set(staged, {
     states: {
-      get: stream => (isStaged(stream) ? own.get(stream) : shared.get(stream)),
-      set: (stream, cached) => void (isStaged(stream) ? own.set(stream, cached) : shared.set(stream, cached)),
+      get: stream => own.get(stream) ?? (isStaged(stream) ? undefined : (passing.get(stream) ?? shared.get(stream))),
+      set: (stream, known) => void (isOwn(stream) ? own.set(stream, known) : shared.set(stream, known)),
       clear: () => own.clear(),
     },
     lines: new Map(),
@@ -58,7 +55,7 @@ export function shareStates(
   return positions => {
     for (const [stream, { decider, loaded }] of own) {
       const position = positions.get(stream);
-      if (position !== undefined) shared.set(stream, { decider, loaded: { ...loaded, position } });
+      if (position !== undefined && !passing.has(stream)) shared.set(stream, { decider, loaded: { ...loaded, position } });
     }
   };
 }

@@ -3,6 +3,8 @@ import type { Recorded } from '../eventstore/recorded.ts';
 import { transaction } from '../sqliteFile.ts';
 import type { Build, Builds } from './builds.ts';
 
+/** So long events are projected before others get their turn. */
+const turnMs = 4;
 /** What is wrong with the file and not with one projection: all of the batch is tried again later. */
 const outages = /^SQLITE_(FULL|IOERR|NOMEM|BUSY|READONLY|CANTOPEN|CORRUPT|NOTADB)/;
 
@@ -17,10 +19,11 @@ class ProjectionFault extends Error {
   }
 }
 
-/** Projects a batch into all builds, each from its own position on, in one transaction with their checkpoints.
+/** Projects the beginning of a batch into all builds, each from its own position on, in one transaction with their checkpoints: one event, and those
+ *  after it as long as nobody waits too long for their turn.
  *  A build that throws keeps what came before the event it failed on, gets the fault and goes no further; the others are not touched by it.
  *  @param together these are the builds that move together
- *  @returns the builds that failed in this batch
+ *  @returns the builds that failed, and how many of the events were taken
  *  @throws SqliteError when the file cannot be written; then no build has moved */
 export function applyBatch(
   db: Database,
@@ -28,16 +31,17 @@ export function applyBatch(
   running: readonly Build[],
   events: readonly Recorded[],
   together: boolean,
-): readonly Build[] {
+): { readonly failed: readonly Build[]; readonly taken: number } {
   const failed: Build[] = [];
+  let taken = 0;
   for (;;) {
     const before = running.map(({ position, hash, isShared }) => ({ position, hash, isShared }));
     try {
       transaction(db, () => {
-        for (const build of running) advance(build, events);
+        taken = advanceAll(running, events);
         builds.save(running, together);
       });
-      return failed;
+      return { failed, taken };
     } catch (error) {
       running.forEach((build, i) => void Object.assign(build, before[i]));
       if (!(error instanceof ProjectionFault)) {
@@ -50,18 +54,26 @@ export function applyBatch(
   }
 }
 
-function advance(build: Build, events: readonly Recorded[]): void {
-  const end = build.fault?.position ?? Number.POSITIVE_INFINITY;
+/** @returns how many events it took */
+function advanceAll(running: readonly Build[], events: readonly Recorded[]): number {
+  const endMs = performance.now() + turnMs;
+  let taken = 0;
   for (const event of events) {
-    if (event.position <= build.position) continue;
-    if (event.position >= end) break;
-    try {
-      if (!build.parked.has(event.position)) build.project(event);
-    } catch (error) {
-      if (outages.test(String((error as { code?: unknown } | null)?.code))) throw error;
-      throw new ProjectionFault(build, event.position, error);
-    }
-    build.position = event.position;
-    build.hash = event.hash;
+    if (taken > 0 && performance.now() >= endMs) break;
+    for (const build of running) advance(build, event);
+    taken += 1;
   }
+  return taken;
+}
+
+function advance(build: Build, event: Recorded): void {
+  if (event.position <= build.position || event.position >= (build.fault?.position ?? Number.POSITIVE_INFINITY)) return;
+  try {
+    if (!build.parked.has(event.position)) build.project(event);
+  } catch (error) {
+    if (outages.test(String((error as { code?: unknown } | null)?.code))) throw error;
+    throw new ProjectionFault(build, event.position, error);
+  }
+  build.position = event.position;
+  build.hash = event.hash;
 }

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
 import { createFollowers, type Follower, type Followers } from '../eventstore/followers.ts';
@@ -116,14 +117,21 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     delete build.fault;
     return true;
   };
+  /** A build that joins between two turns has what the others have: the position of the group moves with each. */
   const apply = async (group: Group, events: readonly Recorded[]): Promise<void> => {
-    let again = false;
-    for (const build of applyBatch(db, builds, group.builds, events, group === live)) {
-      const { projection, fault } = build;
-      if (await takeParked(build)) again = true;
-      else onTrouble({ projection: projection.name, position: fault?.position ?? 0, message: fault?.message ?? '' });
+    for (let rest = events; rest.length > 0; ) {
+      const { failed, taken } = applyBatch(db, builds, group.builds, rest, group === live);
+      let again = false;
+      for (const build of failed) {
+        const { projection, fault } = build;
+        if (await takeParked(build)) again = true;
+        else onTrouble({ projection: projection.name, position: fault?.position ?? 0, message: fault?.message ?? '' });
+      }
+      if (again) continue;
+      group.position = Math.max(group.position, rest[taken - 1]?.position ?? 0);
+      rest = rest.slice(taken);
+      if (rest.length > 0) await nextTurn();
     }
-    if (again) await apply(group, events);
   };
   /** Rows that name somebody who is erased go with the build they are in. What was begun after the erasure has no such rows.
    *  @returns whether the group is given up: another one has begun in its place */
@@ -150,7 +158,6 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     await apply(group, events);
     group.builds = group.builds.filter(build => build.fault === undefined);
     if (group === live && events.some(({ type }) => type === 'EventParked')) await goOnWithoutParked();
-    group.position = events.at(-1)?.position ?? group.position;
     care.projected(events.length);
     if (group !== live) joinLive(group);
     reads.check();

@@ -6,15 +6,20 @@ const indexed = { revision: 3, position: 7, hash: 'read here' };
 const elsewhere = { ...indexed, hash: 'read elsewhere' };
 
 function openHeads() {
-  let looks = 0;
+  let [looks, searches] = [0, 0];
+  /** What the index has; a test may put more into it. */
+  const index = { ...indexed };
   const heads = createHeads({
-    indexedEnd: stream => (stream === 'device-1' ? indexed.position : undefined),
+    indexedEnd(stream) {
+      searches += 1;
+      return stream === 'device-1' ? index.position : undefined;
+    },
     indexedHead(stream) {
       looks += 1;
-      return stream === 'device-1' ? indexed : undefined;
+      return stream === 'device-1' ? { ...index } : undefined;
     },
   });
-  return { ...heads, looks: () => looks };
+  return { ...heads, index, looks: () => looks, searches: () => searches };
 }
 
 describe('where a stream ends', () => {
@@ -37,6 +42,23 @@ describe('where a stream ends', () => {
     heads.learn('device-2', elsewhere);
     expect(heads.of('device-1')).toEqual(indexed);
     expect(heads.of('device-2')).toMatchObject({ revision: -1 });
+  });
+
+  it('is searched for in the index once, when it is learnt after it was asked for', () => {
+    const heads = openHeads();
+    expect(heads.end('device-1')).toBe(7);
+    heads.learn('device-1', elsewhere);
+    expect(heads.of('device-1')).toEqual(elsewhere);
+    expect(heads.searches()).toBe(1);
+  });
+
+  it('is not taken over where the index has got more after it was asked for', () => {
+    const heads = openHeads();
+    heads.end('device-1');
+    Object.assign(heads.index, { revision: 4, position: 9, hash: 'from another process' });
+    heads.trim(9);
+    heads.learn('device-1', elsewhere);
+    expect(heads.of('device-1')).toMatchObject({ revision: 4, position: 9 });
   });
 
   it('is not taken over where more is known', () => {

@@ -102,6 +102,33 @@ describe('projection runner', () => {
     expect(Object.values(await counts()).reduce((sum, n) => sum + n, 0)).toBe(3080);
   });
 
+  it('gives others their turn within a batch: a few milliseconds are projected at a time, in one transaction each', async () => {
+    let turn = 0;
+    const turns: number[] = [];
+    const slow: Projection = {
+      ...log,
+      writer(db, table) {
+        const write = log.writer(db, table);
+        return projected => {
+          for (const endMs = performance.now() + 1; performance.now() < endMs; );
+          turns.push(turn);
+          write(projected);
+        };
+      },
+    };
+    const { add, start, positions } = setUp();
+    await add('a', ...Array.from({ length: 40 }, () => 'E'));
+    const count = (): void => {
+      turn += 1;
+      if (turns.length < 40) setImmediate(count);
+    };
+    count();
+    await start({ projections: [slow] }).waitFor(40, patience);
+    expect(await positions()).toEqual(upTo(40));
+    const inOneTurn = [...Map.groupBy(turns, each => each).values()].map(each => each.length);
+    expect(Math.max(...inOneTurn)).toBeLessThanOrEqual(4);
+  });
+
   it('waiting for a position that does not come ends with PROJECTION_BEHIND', async () => {
     const { start } = setUp();
     const runner = start();

@@ -8,6 +8,7 @@ import type { Followers } from '../../eventstore/followers.ts';
 import { type CommandMeta, type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
 import { inOneCommit } from '../../eventstore/oneCommit.ts';
 import type { EventStore } from '../../eventstore/port.ts';
+import type { PassingStates } from '../../eventstore/stateCache.ts';
 import type { BootKeys } from '../../keystore/bootKeys.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import type { SigningCounts } from '../../keystore/signingCounts.ts';
@@ -84,9 +85,10 @@ export function executeOn<Command, State, Event extends DomainEvent>(
 }
 
 /** Does work whose events and small blobs are stored together, with one wait for the disk, before this resolves. The work may be done again when
- *  somebody else was faster. @throws what `work` throws, after storing what it had decided before */
-export const oneCommit = <Result>(ctx: Context, work: (ctx: Context) => Promise<Result>): Promise<Result> =>
-  inOneCommit(ctx.store, staged => work({ ...ctx, store: staged.store, blobs: stagedBlobs(ctx.blobs, staged) }));
+ *  somebody else was faster. @param passing states that this work alone needs
+ *  @throws what `work` throws, after storing what it had decided before */
+export const oneCommit = <Result>(ctx: Context, work: (ctx: Context) => Promise<Result>, passing?: PassingStates): Promise<Result> =>
+  inOneCommit(ctx.store, staged => work({ ...ctx, store: staged.store, blobs: stagedBlobs(ctx.blobs, staged) }), passing);
 
 /** The present state of an aggregate. */
 export async function stateOf<Command, State, Event extends StorableEvent>(

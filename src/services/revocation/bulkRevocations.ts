@@ -10,14 +10,14 @@ import {
   bulkRevocations,
   bulkRevocationsStream,
 } from '../../domain/bulkRevocations.ts';
-import { device, deviceStream } from '../../domain/device.ts';
 import type { RevocationReason } from '../../domain/deviceEvents.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/deviceQueries.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
-import { type Context, execute, newHexId, nowIso, oneCommit, stateOf } from '../base/context.ts';
-import { readStatesAhead, type StatesAhead } from './statesAhead.ts';
+import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
+import { type ListProgress, revokeList, uidBytes } from './revokeList.ts';
+import { readStatesAhead } from './statesAhead.ts';
 
 /** Revokes many devices (R86, RULE-16, I16): the UIDs are fixed when it is proposed, another person approves, and the leading process then works
  *  through them and reports progress. After a restart it resumes. Lists and live connections follow as for single revocations. */
@@ -42,19 +42,10 @@ export type BulkRevocations = {
   list(): Promise<readonly BulkRevocation[]>;
 };
 
-const uidBytes = 16;
 /** What one blob of UIDs holds. */
 const maxUids = 1_000_000;
 /** Of a page of UIDs: reading one does not hold up the others. */
 const pageRows = 2000;
-/** Devices whose events go into one commit: few enough that it does not hold up the others. */
-const devicesInCommit = 50;
-/** So long devices are read and decided before others get their turn. */
-const turnMs = 4;
-/** Commits in parallel: of one the devices are read, one is decided, the others wait for the disk. */
-const commitsAtOnce = 4;
-/** Devices between two events of progress. */
-const progressEvery = 2000;
 
 export function createBulkRevocations(ctx: Context): BulkRevocations {
   const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
@@ -112,20 +103,22 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, even
       });
   };
   const work = async (id: string): Promise<void> => {
-    let now = bulkRevocationOf(await stateNow(ctx), id);
-    if (!isOpen || now.status !== 'RUNNING') return;
-    requireApproved(now.approvedSha256, sha256Hex(bulkRevocationContent(now)));
-    const uids = await ctx.blobs.get(now.uidsSha256);
-    const by = now.approvedBy ?? 'system:revocation';
-    while (isOpen && now.status === 'RUNNING' && now.done < now.count) {
-      const progress = await revokeSome({ ctx, ahead, by }, now, uids);
+    const from = bulkRevocationOf(await stateNow(ctx), id);
+    if (!isOpen || from.status !== 'RUNNING') return;
+    requireApproved(from.approvedSha256, sha256Hex(bulkRevocationContent(from)));
+    const uids = await ctx.blobs.get(from.uidsSha256);
+    const { reason, approvedBy: by = 'system:revocation' } = from;
+    /** @returns whether it is still to be executed */
+    const report = async (progress: ListProgress): Promise<boolean> => {
       const { state } = await change({ type: 'ProgressBulkRevocation', id, ...progress }, by).catch(async error => {
         const state = await stateNow(ctx);
         if (bulkRevocationOf(state, id).status === 'RUNNING') throw error;
         return { state };
       });
-      now = bulkRevocationOf(state, id);
-    }
+      return bulkRevocationOf(state, id).status === 'RUNNING';
+    };
+    await revokeList(ctx, ahead, { uids, reason, by, from, report, isOpen: () => isOpen });
+    const now = bulkRevocationOf(await stateNow(ctx), id);
     if (now.status === 'RUNNING' && now.done >= now.count) await change({ type: 'FinishBulkRevocation', id, now: nowIso(ctx) }, by);
   };
   const begun = await ctx.store.head();
@@ -142,64 +135,6 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, even
       await ahead.close();
     },
   };
-}
-
-type Work = { readonly ctx: Context; readonly ahead: StatesAhead; readonly by: Actor };
-
-/** Revokes the next devices of the list. @returns how far it is then */
-async function revokeSome({ ctx, ahead, by }: Work, at: BulkRevocation, uids: Uint8Array) {
-  const { reason, count } = at;
-  const end = Math.min(at.done + progressEvery, count);
-  let { done, revoked, failed } = at;
-  const takeTurns = turnTaker();
-  /** One commit after the other: while one waits for the disk, the others are prepared. */
-  const lane = async (): Promise<void> => {
-    while (done < end) {
-      const first = done;
-      done = Math.min(first + devicesInCommit, end);
-      const some = Array.from({ length: done - first }, (_, i) => toHex(uids.subarray((first + i) * uidBytes, (first + i + 1) * uidBytes)));
-      await ahead.prepare(some);
-      const outcomes = await revokeTogether(ctx, some, { reason, by, takeTurns });
-      revoked += outcomes.filter(outcome => outcome === 'revoked').length;
-      failed += outcomes.filter(outcome => outcome === 'missing').length;
-    }
-  };
-  const stop = (error: unknown): never => {
-    done = end;
-    throw error;
-  };
-  await Promise.all(Array.from({ length: commitsAtOnce }, () => lane().catch(stop)));
-  return { done: end, revoked, failed };
-}
-
-type Revoking = { readonly reason: RevocationReason; readonly by: Actor; readonly takeTurns: () => Promise<void> };
-
-const revokeTogether = (ctx: Context, uids: readonly string[], { reason, by, takeTurns }: Revoking) =>
-  oneCommit(ctx, async together => {
-    const outcomes = [];
-    for (const uid of uids) {
-      await takeTurns();
-      outcomes.push(await revokeOne(together, uid, reason, by));
-    }
-    return outcomes;
-  });
-
-/** @returns what lets others get their turn when it has been ours for long enough */
-function turnTaker(): () => Promise<void> {
-  let begunMs = performance.now();
-  return async () => {
-    if (performance.now() - begunMs < turnMs) return;
-    await nextTurn();
-    begunMs = performance.now();
-  };
-}
-
-async function revokeOne(ctx: Context, uid: string, reason: RevocationReason, by: Actor): Promise<'revoked' | 'already' | 'missing'> {
-  const state = await stateOf(ctx, device, deviceStream(uid));
-  if (state.status === 'NONE') return 'missing';
-  const good = state.certificates.filter(({ status }) => status !== 'revoked');
-  for (const { serial } of good) await execute(ctx, device, deviceStream(uid), { type: 'RevokeCertificate', serial, reason, by }, by);
-  return good.length > 0 ? 'revoked' : 'already';
 }
 
 async function* linesOf(uids: Uint8Array): AsyncGenerator<string> {

@@ -1,4 +1,4 @@
-import { setTimeout } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout } from 'node:timers/promises';
 import { partitionFact } from '../../domain/crlList.ts';
 import type { EventType } from '../../domain/events.ts';
 import { line, lineStream } from '../../domain/line.ts';
@@ -18,7 +18,8 @@ import type { Revocations } from './revocations.ts';
 
 /** Revocations that come together share one note. */
 const gatherMs = 100;
-const rowsAtOnce = 1000;
+/** Taken in between two turns of others. */
+const rowsAtOnce = 250;
 
 /** Holds the store against the mark: its whole history up to the mark, and every single revocation.
  *  @returns whether there is a mark
@@ -93,10 +94,13 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
   };
   const more = () => queries.changedSince(known.position, rowsAtOnce, known.serial);
   const takeChanges = async (): Promise<void> => {
-    for (let rows = await more(); rows.length > 0; rows = await more()) {
+    for (;;) {
+      const rows = await more();
       take(rows);
-      const last = rows.at(-1) as CertificateRow;
-      known = { position: last.position, serial: last.serial };
+      const last = rows.at(-1);
+      if (last !== undefined) known = { position: last.position, serial: last.serial };
+      if (rows.length < rowsAtOnce) return;
+      await nextTurn();
     }
   };
   const write = async (): Promise<void> => {

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
@@ -35,7 +36,8 @@ export type Revocations = {
   close(): Promise<void>;
 };
 
-const maxChangedRows = 1000;
+/** Taken in between two turns of others. */
+const rowsAtOnce = 250;
 
 /** Knows what is revoked when it returns, unless the inventory has a long way to go. */
 export async function startRevocations(ctx: Context): Promise<Revocations> {
@@ -44,7 +46,7 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
   const listeners = new Set<(change: RevocationChange) => void>();
   const start = await ctx.store.head();
   let known: { readonly position: number; readonly serial?: string } = { position: start };
-  const more = () => queries.changedSince(known.position, maxChangedRows, known.serial);
+  const more = () => queries.changedSince(known.position, rowsAtOnce, known.serial);
   const take = (row: CertificateRow): void => {
     const isRevoked = row.reason !== null;
     // What was revoked while the inventory was built is known from its first reading, and not yet published.
@@ -55,10 +57,13 @@ export async function startRevocations(ctx: Context): Promise<Revocations> {
     for (const listener of listeners) listener({ serialHex, kind, subject, icaId, crlPartition, revoked: isRevoked, position });
   };
   const takeAll = async (): Promise<void> => {
-    for (let rows = await more(); rows.length > 0; rows = await more()) {
+    for (;;) {
+      const rows = await more();
       for (const row of rows) take(row);
       const last = rows.at(-1);
       if (last !== undefined) known = { position: last.position, serial: last.serial };
+      if (rows.length < rowsAtOnce) return;
+      await nextTurn();
     }
   };
   const begin = async (): Promise<void> => {

@@ -2,15 +2,15 @@ import { Worker } from 'node:worker_threads';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceState } from '../../domain/deviceState.ts';
 import { endWorker, moduleBeside } from '../../entry.ts';
-import { type Loaded, remember } from '../../eventstore/stateCache.ts';
+import type { Loaded, PassingStates } from '../../eventstore/stateCache.ts';
 import type { Context } from '../base/context.ts';
 
-/** Reads and folds many devices in a thread of its own, before they are decided on. What it finds is a state like any other in the memory: the events
+/** Reads and folds many devices in a thread of its own, before they are decided on. What it finds is a state like any other: the events
  *  after it are read with the decision, and the commit holds its revision against the log. */
 
 export type StatesAhead = {
-  /** Resolves when the states of these devices are in the memory, or are left to whoever decides. */
-  prepare(uids: readonly string[]): Promise<void>;
+  /** The states of these devices, but for those that are left to whoever decides. */
+  read(uids: readonly string[]): Promise<PassingStates>;
   close(): Promise<void>;
 };
 
@@ -19,7 +19,7 @@ export type StreamEnd = readonly [stream: string, position: number];
 export type StatesRead = readonly ((Loaded<DeviceState> & { readonly hash: string }) | undefined)[];
 
 /** @param file of the event store */
-export function readStatesAhead({ store, storedLog }: Context, file: string): StatesAhead {
+export function readStatesAhead({ storedLog }: Context, file: string): StatesAhead {
   let worker: Worker | undefined;
   const asked: ((read: StatesRead) => void)[] = [];
   const start = (): Worker => {
@@ -34,18 +34,20 @@ export function readStatesAhead({ store, storedLog }: Context, file: string): St
     return started;
   };
   return {
-    async prepare(uids) {
+    async read(uids) {
       const ends = uids.map(deviceStream).map((stream): StreamEnd => [stream, storedLog.endOf(stream)]);
       worker ??= start();
       worker.postMessage(ends satisfies readonly StreamEnd[]);
       const read = await new Promise<StatesRead>(resolve => asked.push(resolve));
+      const states = new Map<string, { readonly decider: unknown; readonly loaded: Loaded<DeviceState> }>();
       for (const [i, [stream]] of ends.entries()) {
         const found = read[i];
         if (found === undefined) continue;
         const { hash, ...loaded } = found;
-        remember(store, device, stream, loaded);
+        states.set(stream, { decider: device, loaded });
         storedLog.learnEnd(stream, { revision: loaded.revision, position: loaded.position, hash });
       }
+      return states;
     },
     async close() {
       if (worker === undefined) return;

@@ -3,8 +3,8 @@ import Database from 'better-sqlite3';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { rowCheck } from '../../../src/eventstore/rowCheck.ts';
-import { memoryOf } from '../../../src/eventstore/stateCache.ts';
-import { execute, stateOf } from '../../../src/services/base/context.ts';
+import { memoryOf, type PassingStates } from '../../../src/eventstore/stateCache.ts';
+import { type Context, execute, oneCommit, stateOf } from '../../../src/services/base/context.ts';
 import { readStatesAhead } from '../../../src/services/revocation/statesAhead.ts';
 import { newUid } from '../parties.ts';
 import { openProject, type Project } from '../project.ts';
@@ -39,8 +39,9 @@ async function produced(): Promise<string> {
 }
 
 const file = () => join(project.dataDir, 'events.db');
-const known = (uid: string) => memoryOf(project.ctx.store).states.get(deviceStream(uid))?.loaded;
+const remembered = (uid: string) => memoryOf(project.ctx.store).states.get(deviceStream(uid));
 const forget = () => memoryOf(project.ctx.store).states.clear();
+const of = (states: PassingStates, uid: string) => states.get(deviceStream(uid))?.loaded;
 const ahead = (from = file()) => {
   const states = readStatesAhead(project.ctx, from);
   onTestFinished(() => states.close());
@@ -66,20 +67,15 @@ describe('devices that are read ahead', () => {
     const expected = await Promise.all(uids.map(each => stateOf(project.ctx, device, deviceStream(each))));
     const events = await project.ctx.store.readStream(deviceStream(uid));
     forget();
-    await ahead().prepare(uids);
-    expect(uids.map(each => known(each)?.state)).toEqual(expected);
-    expect(known(uid)).toMatchObject({ revision: events.length - 1, position: events.at(-1)?.position });
+    const states = await ahead().read(uids);
+    expect(uids.map(each => of(states, each)?.state)).toEqual(expected);
+    expect(of(states, uid)).toMatchObject({ revision: events.length - 1, position: events.at(-1)?.position });
     const command = { type: 'RevokeCertificate', serial: serialOf(uid), reason: 'keyCompromise', by: 'system:test' } as const;
-    const { revision } = await execute(project.ctx, device, deviceStream(uid), command, 'system:test');
-    expect(revision).toBe(events.length);
-  });
-
-  it('take the place of nothing newer', async () => {
-    const [uid] = uids;
-    await stateOf(project.ctx, device, deviceStream(uid));
-    const before = known(uid);
-    await ahead().prepare([uid]);
-    expect(known(uid)).toBe(before);
+    const revoke = (ctx: Context) => execute(ctx, device, deviceStream(uid), command, 'system:test');
+    expect((await oneCommit(project.ctx, revoke, states)).revision).toBe(events.length);
+    expect(uids.map(remembered)).toEqual([undefined, undefined, undefined]);
+    // What was read before is not the newest any more: what came after it counts.
+    expect(await oneCommit(project.ctx, revoke, states)).toMatchObject({ revision: events.length, events: [] });
   });
 
   it.each([
@@ -96,14 +92,11 @@ describe('devices that are read ahead', () => {
     change(changed, deviceStream(uid));
     changed.close();
     forget();
-    await ahead(copy).prepare([uid, other]);
-    expect(known(uid)).toBeUndefined();
-    expect(known(other)).toBeDefined();
+    const states = await ahead(copy).read([uid, other]);
+    expect([...states.keys()]).toEqual([deviceStream(other)]);
   });
 
   it('are left to whoever decides when the file cannot be read', async () => {
-    forget();
-    await ahead(join(project.dataDir, 'none.db')).prepare([uids[1]]);
-    expect(known(uids[1])).toBeUndefined();
+    expect((await ahead(join(project.dataDir, 'none.db')).read([uids[1]])).size).toBe(0);
   });
 });
