@@ -40,7 +40,9 @@ describe('test/attacks', () => {
   it('finds a test that names none, also inside of a group and with a table', () => {
     const source = (...lines: readonly string[]): string => lines.join('\n');
     expect(unnamed(source("describe('a (T1)', () => {", "  it('b', () => {", '});', "it('c (I4)', () => {"))).toEqual(['c (I4)']);
-    expect(unnamed(source('it.each([', "  ['x', (y)],", "] as const)('d %s', async () => {", "it('e (T20, I2)', () => {"))).toEqual(['d %s']);
+    expect(unnamed(source('it.each([', "  ['x', (y)],", "] as const)('d %s', async () => {", "it('e (T20, I2)', () => {"))).toEqual([
+      'd %s',
+    ]);
   });
 });
 
