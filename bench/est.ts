@@ -1,23 +1,16 @@
-import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
-import { createServer as createNetServer } from 'node:net';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import { createApi } from '../src/api/app.ts';
 import { createAuth } from '../src/api/auth.ts';
 import { estResource } from '../src/api/est.ts';
 import { closeServer, createApiServer } from '../src/api/server.ts';
 import { readSettings } from '../src/config.ts';
 import { listenOn } from '../src/listening.ts';
-import { toPem } from '../src/pki/pem.ts';
 import { initialiseProject } from '../src/services/administration/initialise.ts';
 import { authenticateOperator } from '../src/services/administration/operators.ts';
 import { createAlarms } from '../src/services/base/alarms.ts';
-import type { Context } from '../src/services/base/context.ts';
 import { noSpans } from '../src/services/base/spans.ts';
 import { openContext } from '../src/services/dataFolder/open.ts';
-import { registerGateway } from '../src/services/field/gateways.ts';
 import { createCertificateUse } from '../src/services/identity/certificateUse.ts';
 import { startClientTrust } from '../src/services/identity/clientTrust.ts';
 import { certifyGateway } from '../src/services/identity/enrolment.ts';
@@ -25,17 +18,14 @@ import { serverIdentity } from '../src/services/identity/serverCertificate.ts';
 import { tlsFile } from '../src/services/identity/tlsFile.ts';
 import { startRevocations } from '../src/services/revocation/revocations.ts';
 import type { Services } from '../src/services/start/services.ts';
-import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
-import { makePair, requestOf } from './parts/authority.ts';
-import { type Cfssl, cfsslMissing, startCfssl } from './parts/cfssl.ts';
-import type { CertificateServer } from './parts/estClient.ts';
+import { asked, bodyOf, clientOf, clients, estAt, gatewayRequests } from './parts/estRequests.ts';
+import { besideRivals } from './parts/estRivals.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './parts/measure.ts';
 import { makeSoftHsm, type SoftHsm, softHsmMissing } from './parts/softHsm.ts';
 
 /** Certificates through EST over HTTPS, each with durable events and blob: beside the same service without HTTPS, and with all keys in a SoftHSM
- *  token beside the same server with its keys in software; and the whole server as a process beside cfssl. */
+ *  token beside the same server with its keys in software; and the whole server as a process beside others. */
 
-const clients = 8;
 const requestsPerRound = 400;
 const rounds = 9;
 
@@ -46,7 +36,7 @@ export async function run(report: Report): Promise<void> {
     report({ figure: 'certificates over EST, durable, 8 clients', unit: '1/s', boundWhat: 'the service without HTTPS', ...services });
     await besideToken(report, folder, software);
     await software.close();
-    await besideCfssl(report, join(folder, 'cfssl'));
+    await besideRivals(report, folder);
   });
 }
 
@@ -60,68 +50,6 @@ async function besideToken(report: Report, folder: string, software: Server): Pr
   report({ figure, unit: '1/s', boundWhat: 'keys in software', ...measured });
 }
 
-/** The whole server as a process of its own, beside cfssl with a record in SQLite: both over HTTPS, each certificate on the disk. */
-async function besideCfssl(report: Report, folder: string): Promise<void> {
-  const figure = 'certificates over HTTPS, durable, cfssl';
-  mkdirSync(folder);
-  const cfssl = await startCfssl(folder, await freePort());
-  if (cfssl === undefined) return report({ figure, notMeasured: cfsslMissing });
-  const work: string[][] = [];
-  const servers = await startServerProcesses(1, async ctx => {
-    for (let round = 0; round < rounds; round += 1) work.push((await gatewayRequests(ctx, requestsPerRound)).map(bodyOf));
-  });
-  const [own] = servers.first as [ServerProcess];
-  const [ours, theirs] = [clientOf(estAt(own.httpsPort, own.rootPem, own.alice)), clientOf(cfsslAt(cfssl))];
-  try {
-    const left = work.values();
-    const bodies = Array.from({ length: requestsPerRound }, (_, index) => pemRequest(String(index)));
-    const measured = await interleave(
-      rounds,
-      () => asked(ours, left.next().value ?? []),
-      () => asked(theirs, bodies),
-    );
-    if (cfssl.recorded() !== rounds * requestsPerRound) throw new Error('cfssl has not recorded its certificates');
-    report({ figure, unit: '1/s', boundWhat: 'cfssl with SQLite', ...measured });
-  } finally {
-    await Promise.all([ours.terminate(), theirs.terminate()]);
-    await servers.close();
-    await cfssl.close();
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createNetServer();
-  const port = await listenOn(server, { port: 0, host: '127.0.0.1' });
-  await new Promise(resolve => server.close(resolve));
-  return port;
-}
-
-const estAt = (port: number, rootPem: string, token: string): CertificateServer => ({
-  port,
-  rootPem,
-  path: '/.well-known/est/gateway/simpleenroll',
-  headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/pkcs10' },
-  clients,
-});
-const cfsslAt = ({ port, rootPem }: Cfssl): CertificateServer => ({
-  port,
-  rootPem,
-  path: '/api/v1/cfssl/sign',
-  headers: { 'Content-Type': 'application/json' },
-  clients,
-});
-const pemRequest = (name: string): string =>
-  JSON.stringify({ certificate_request: toPem('CERTIFICATE REQUEST', requestOf(makePair(), { commonName: name })) });
-
-const bodyOf = ({ csr }: GatewayRequest): string => Buffer.from(csr).toString('base64');
-const clientOf = (workerData: CertificateServer): Worker => new Worker(new URL('./parts/estClient.ts', import.meta.url), { workerData });
-async function asked(worker: Worker, work: readonly string[]): Promise<number> {
-  worker.postMessage(work);
-  const [answer] = await once(worker, 'message');
-  return answer;
-}
-
-type GatewayRequest = { readonly id: string; readonly csr: Uint8Array };
 /** Both give the certificates per second of one round, for the given number of parallel callers. */
 type Server = { throughHttps(): Promise<number>; direct(): Promise<number>; close(): Promise<void> };
 
@@ -181,15 +109,4 @@ async function startServer(folder: string, softHsm?: SoftHsm): Promise<Server> {
       await close();
     },
   };
-}
-
-/** Gateways that are registered, each with the request of a new key. */
-export function gatewayRequests(ctx: Context, count: number): Promise<readonly GatewayRequest[]> {
-  return Promise.all(
-    Array.from({ length: count }, async () => {
-      const id = `gw-${randomBytes(8).toString('hex')}`;
-      await registerGateway(ctx, id, id, 'system:bench');
-      return { id, csr: requestOf(makePair(), { commonName: id }) };
-    }),
-  );
 }

@@ -20,9 +20,10 @@ import { certifyGateway } from '../src/services/identity/enrolment.ts';
 import { identifyMachine } from '../src/services/identity/machines.ts';
 import { startOcsp } from '../src/services/revocation/ocsp.ts';
 import { startRevocations } from '../src/services/revocation/revocations.ts';
-import { run as certificatesOverEst, gatewayRequests } from './est.ts';
+import { run as certificatesOverEst } from './est.ts';
 import { run as issue } from './issue.ts';
 import { issueOne, makeAuthority, makePair, notBefore, type Pair, requestOf, serialBytes, subject } from './parts/authority.ts';
+import { gatewayRequests } from './parts/estRequests.ts';
 import { inTemporaryFolder, interleave, perSecond, type Report } from './parts/measure.ts';
 
 /** Certificates, revocation lists and OCSP responses: each figure beside what the bare cryptography, the service without HTTPS, the command

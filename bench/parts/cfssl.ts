@@ -1,17 +1,13 @@
-import { execFileSync, spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import Database from 'better-sqlite3';
+import { isInstalled, makeKeys, type Rival, startRival } from './rival.ts';
 
 /** cfssl, where it is installed (Debian: golang-cfssl): signs over HTTPS and records each certificate in SQLite. */
 
 export const cfsslMissing = 'cfssl is not installed';
-export type Cfssl = { readonly port: number; readonly rootPem: string; recorded(): number; close(): Promise<void> };
+export type Cfssl = Rival & { recorded(): number };
 
-const patienceMs = 20_000;
-const pollMs = 50;
 /** The tables that its migrations make. */
 const schema = `
   CREATE TABLE certificates (
@@ -21,11 +17,7 @@ const schema = `
 
 /** @param folder that it may fill @returns undefined when there is none */
 export async function startCfssl(folder: string, port: number): Promise<Cfssl | undefined> {
-  try {
-    execFileSync('cfssl', ['version'], { stdio: 'ignore' });
-  } catch {
-    return undefined;
-  }
+  if (!isInstalled('cfssl', 'version')) return undefined;
   makeKeys(folder, 'ca', ['-addext', 'basicConstraints=critical,CA:TRUE']);
   makeKeys(folder, 'tls', ['-addext', 'subjectAltName=DNS:localhost']);
   const signing = { default: { expiry: '8760h', usages: ['signing', 'client auth'] } };
@@ -35,33 +27,13 @@ export async function startCfssl(folder: string, port: number): Promise<Cfssl | 
   database.exec(schema);
   const files = ['-ca', 'ca.pem', '-ca-key', 'ca.key', '-tls-cert', 'tls.pem', '-tls-key', 'tls.key', '-config', 'config.json'];
   const place = ['-address', '127.0.0.1', '-port', String(port), '-db-config', 'db.json', '-loglevel', '4'];
-  const child = spawn('cfssl', ['serve', ...files, ...place], { cwd: folder, stdio: 'ignore' });
-  const ended = new Promise<void>(resolve => child.once('exit', () => resolve()));
-  await listening(port);
+  const rival = await startRival('cfssl', ['serve', ...files, ...place], { folder, port, rootPem: 'tls.pem' });
   return {
-    port,
-    rootPem: readFileSync(join(folder, 'tls.pem'), 'utf8'),
+    ...rival,
     recorded: () => (database.prepare('SELECT count(*) AS count FROM certificates').get() as { count: number }).count,
     async close() {
-      child.kill();
-      await ended;
+      await rival.close();
       database.close();
     },
   };
-}
-
-function makeKeys(folder: string, name: string, more: readonly string[]): void {
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', `${name}.key`];
-  const args = ['req', '-x509', ...key, '-out', `${name}.pem`, '-days', '30', '-subj', `/CN=${name}`, ...more];
-  execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
-}
-
-async function listening(port: number): Promise<void> {
-  for (const until = performance.now() + patienceMs; performance.now() < until; await sleep(pollMs)) {
-    const socket = connect(port, '127.0.0.1');
-    const isThere = await new Promise<boolean>(resolve => socket.once('connect', () => resolve(true)).once('error', () => resolve(false)));
-    socket.destroy();
-    if (isThere) return;
-  }
-  throw new Error('cfssl does not listen');
 }

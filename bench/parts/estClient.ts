@@ -21,7 +21,7 @@ const options = { port, host: 'localhost', method: 'POST', path };
 const enrol = (agent: Agent, body: string) =>
   new Promise<void>((resolve, reject) => {
     const outgoing = request({ ...options, agent, headers: { ...headers, 'Content-Length': Buffer.byteLength(body) } }, response => {
-      if (response.statusCode !== 200) reject(new Error(`the server answered ${response.statusCode}`));
+      if (response.statusCode !== 200 && response.statusCode !== 201) reject(new Error(`the server answered ${response.statusCode}`));
       response.resume().on('end', resolve);
     });
     outgoing.on('error', reject).end(body);
