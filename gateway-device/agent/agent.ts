@@ -7,7 +7,7 @@ import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../link/mqttClient.ts';
 import { type AgentAnswer, type AttestQuestion, attestDevice } from './attestation.ts';
 import { keepIdentity, openIdentity } from './identity.ts';
-import { startRelay } from './relay.ts';
+import { type RelayParts, startRelay } from './relay.ts';
 import { renewedIdentity } from './renewal.ts';
 import { openSequence } from './sequence.ts';
 import { openTrust } from './trust.ts';
@@ -23,10 +23,7 @@ export type AgentOptions = {
   readonly mqtt: { readonly host: string; readonly port: number };
   /** Name in the server's certificate. */
   readonly servername: string;
-  /** UID → `host:port` or the path of a serial device. */
-  readonly devices: ReadonlyMap<string, string>;
-  readonly tell: (event: { readonly event: string; readonly [field: string]: string | number | boolean }) => void;
-};
+} & Pick<RelayParts, 'devices' | 'tell'>;
 
 export type Agent = { connected(): Promise<void>; close(): Promise<void> };
 

@@ -12,7 +12,6 @@ import { createBridgeServer } from '../link/bridgeServer.ts';
 import { openByteLink } from '../link/byteLink.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { createMctpClient } from '../link/mctpLink.ts';
-import type { AgentOptions } from './agent.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
@@ -23,10 +22,11 @@ export type RelayParts = {
   readonly identity: () => AgentIdentity;
   readonly trust: AgentTrust;
   readonly server: string;
-  readonly devices: AgentOptions['devices'];
+  /** UID → `host:port` or the path of a serial device. */
+  readonly devices: ReadonlyMap<string, string>;
   /** One at a time on each wire. */
   readonly onWire: <T>(uid: string, work: () => Promise<T>) => Promise<T>;
-  readonly tell: AgentOptions['tell'];
+  readonly tell: (event: { readonly event: string; readonly [field: string]: string | number | boolean }) => void;
 };
 
 const askEveryMs = 5_000;

@@ -1,5 +1,6 @@
 import { equalBytes } from '../../src/bytes.ts';
-import { type IssuerRecord, type IssuerScope, issuerUses } from '../../src/pki/issuerScope.ts';
+import type { IssuerRecord } from '../../src/pki/issuerRecord.ts';
+import { type IssuerScope, issuerUses } from '../../src/pki/issuerScope.ts';
 import type { Certificate } from '../../src/pki/parse.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 

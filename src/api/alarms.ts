@@ -6,10 +6,10 @@ import { type AlarmCaseRow, alarmQueries, alarmStates } from '../projections/ala
 import { acknowledgeAlarm, alarmCase, assignAlarm, silenceAlarm } from '../services/administration/alarmCases.ts';
 import { nowIso } from '../services/base/context.ts';
 import { dayMs, hourMs } from '../times.ts';
-import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { eventPage, filtered, next } from './events.ts';
 import { idField, jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
 
 /** Alarms as they were raised, and as cases that somebody takes on, puts off or closes. */

@@ -6,10 +6,10 @@ import { allot, approveThaw, proposeThaw } from '../services/production/allotmen
 import { thawShare } from '../services/production/clonedKey.ts';
 import { jobOf } from '../services/production/jobs.ts';
 import { exportPackage } from '../services/production/packages.ts';
-import { actor, type Resource } from './app.ts';
 import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
 import { isPlanner } from './jobs.ts';
 import { jobSchema, jobView } from './jobViews.ts';
+import { actor, type Resource } from './resource.ts';
 import { requireInScope, within } from './scopes.ts';
 
 /** Allotments: a programmer's share of a job and its production package (R57–R61). */

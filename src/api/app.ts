@@ -1,5 +1,5 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { Context, MiddlewareHandler } from 'hono';
+import type { MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { compress } from 'hono/compress';
 import { NusecError } from '../errors.ts';
@@ -13,20 +13,11 @@ import { type Document, describeApi, noteRights } from './openapi/describe.ts';
 import { serveDocs } from './openapi/page.ts';
 import { problemResponse } from './problem.ts';
 import { requestLog } from './requestLog.ts';
+import type { Api, Resource } from './resource.ts';
 import { refuseStrayQueries } from './strayQueries.ts';
 import { traced } from './tracing.ts';
 
 /** The HTTPS API: one file per resource, all with the same authentication, limits and problem documents. */
-
-export type Api = OpenAPIHono<ApiEnv>;
-/** What a resource file exports: it adds its routes. */
-export type Resource = (api: Api, services: Services, auth: Auth) => void;
-
-/** The caller's name as events carry it. */
-export function actor(c: Context<ApiEnv>): string {
-  const { person, machine } = c.var as Partial<ApiEnv['Variables']>;
-  return person !== undefined ? `operator:${person.name}` : `${machine?.kind}:${machine?.id}`;
-}
 
 const maxBodyBytes = 256 * 1024;
 /** Firmware, bills of materials, vulnerability notes and lists of values only. */

@@ -2,17 +2,14 @@ import type { TLSSocket } from 'node:tls';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context as HonoContext, Next } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import type { SignedIn } from '../domain/operatorCredentials.ts';
 import { emptyScope, roles as everyRole, type Role, readers, type Scope } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import { type Expectation, expecting } from '../eventstore/expectation.ts';
 import type { Machine } from '../services/identity/machines.ts';
 import type { Answers } from './answers.ts';
-import type { SessionOf } from './sessions.ts';
+import type { Person } from './sessions.ts';
 
 /** Who calls: a person by bearer token, a machine by its client certificate, or nobody. */
-/** `session`: what it was opened with, where there is one. */
-export type Person = { readonly kind: 'operator'; readonly session?: SessionOf } & SignedIn;
 /** `console` is the person of a page of our own that asks on behalf of the person who is signed in: no request from outside can set it. */
 export type ApiEnv = {
   Bindings: HttpBindings & { readonly console?: Person };

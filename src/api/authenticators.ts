@@ -5,10 +5,10 @@ import {
   confirmationOptions,
   registrationOptions,
 } from '../services/administration/authenticators.ts';
-import { actor, type Resource } from './app.ts';
 import { requireOwnHands } from './auth.ts';
 import { newChallenge, openChallenge, placeOf } from './confirmations.ts';
 import { jsonAnswer, jsonBody, sha256Field } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Authenticators (WebAuthn) with which people confirm what they approve: registered and asked in the browser. */
 

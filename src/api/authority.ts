@@ -3,8 +3,8 @@ import { signingUses } from '../domain/signingUse.ts';
 import { overviewOf } from '../services/administration/caGenerations.ts';
 import { authorityOf } from '../services/authority/authority.ts';
 import { countDevicesBehind } from '../services/field/devices.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** The authorities of the project; ceremonies.ts changes them. */
 

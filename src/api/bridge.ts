@@ -2,9 +2,9 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
 import { toBase64url } from '../bytes.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
-import type { Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, sha256Field, uidField } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** Firmware and orders for a device on the wires of a programmer (`/v1/programmer-bridge/…`) or of a gateway (`/v1/gateway-bridge/…`), each over mTLS
  *  with the certificate of the machine. docs/upgrades.md shows the order. */

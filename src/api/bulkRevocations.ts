@@ -3,8 +3,8 @@ import { sha256Hex } from '../digest.ts';
 import { type BulkRevocation, bulkRevocationContent, bulkRevocationsStream } from '../domain/bulkRevocations.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
-import { actor, type Resource } from './app.ts';
 import { bytesAnswer, idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Revocation of many devices together: proposed by one person, approved by another, with progress (I16). */
 

@@ -12,8 +12,8 @@ import {
   proposeCeremony,
   withdrawCeremony,
 } from '../services/administration/ceremonies.ts';
-import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, lineField, lookBody, reasonField, seenIn, sha256Field } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** The key ceremonies that change the authorities: proposed by one administrator, approved by another (I16). */
 

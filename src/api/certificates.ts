@@ -3,8 +3,8 @@ import { certificateKinds } from '../domain/storeEvents.ts';
 import { NusecError } from '../errors.ts';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
 import type { Context } from '../services/base/context.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer, maxPageRows, pageQuery, wholeNumber } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** Certificates issued, expired and revoked (R86, RULE-16). */
 

@@ -2,8 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
 import { wantedComponent, whereIs } from '../services/firmware/components.ts';
 import { vulnerabilityOf } from '../services/firmware/vulnerabilities.ts';
-import type { Resource } from './app.ts';
 import { idField, jsonAnswer, lineField, pageQuery, uidField } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** Where in the fleet a component is, by the bills of materials of the releases. */
 

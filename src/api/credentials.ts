@@ -3,10 +3,10 @@ import { maxTokenDays } from '../domain/operatorCredentials.ts';
 import { authenticatorsNow } from '../services/administration/authenticators.ts';
 import { changeOperator } from '../services/administration/operatorChanges.ts';
 import { addNamedToken, endCredential, listCredentials, type TokenWish } from '../services/administration/operatorCredentials.ts';
-import { actor, type Resource } from './app.ts';
 import { requireOwnHands } from './auth.ts';
 import { jsonAnswer, jsonBody, sha256Field } from './fields.ts';
 import { changeView, nameField, proposed, roleField, rolesField, scopeField } from './operators.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** What a person signs in with: one's own, and what administrators see and end of others. */
 

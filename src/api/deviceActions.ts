@@ -9,10 +9,10 @@ import { livingDevice } from '../services/base/livingDevice.ts';
 import { cannotBringReceipt } from '../services/field/decommission.ts';
 import { deviceRow, enrolAttestationKey, quarantineDevice, releaseDevice, tagDevice } from '../services/field/devices.ts';
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
-import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
 import { jsonAnswer, jsonBody, reasonField, tagField, uidField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** What an officer does to a device: revoke, suspend, quarantine, decommission (R86, R96). */

@@ -3,8 +3,8 @@ import { tokenCallers } from '../domain/attestationPolicy.ts';
 import type { AttestationProof } from '../evidence/attestationProof.ts';
 import { attestationProof } from '../services/field/attestationProofs.ts';
 import { deviceEvidence, deviceRow } from '../services/field/devices.ts';
-import type { Resource } from './app.ts';
 import { bytesAnswer, jsonAnswer, maxPageRows, sha256Field, uidField, wholeNumber } from './fields.ts';
+import type { Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** Attestation of devices and the evidence of it: now, every one before, and one file that proves a device's history (R83–R86). */

@@ -3,10 +3,10 @@ import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { formatVersion } from '../domain/version.ts';
 import { changeCursor } from '../projections/deviceQueries.ts';
 import { countDevices, deviceRow, deviceTimeline, listDevices } from '../services/field/devices.ts';
-import type { Resource } from './app.ts';
 import { deviceAnswer, deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
 import { eventAnswer, eventSchema } from './events.ts';
 import { idField, jsonAnswer, lineField, pageQuery, tagField, uidField, versionField } from './fields.ts';
+import type { Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** Devices as people see them: the fleet, one device, its history (R83–R86). */

@@ -4,8 +4,8 @@ import { type Allowance, allowanceContent, effects, effectsStream, maxAllowed } 
 import { NusecError } from '../errors.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { approveAllowance, listAllowances, listOpenAllowances, proposeAllowance } from '../services/administration/effects.ts';
-import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, lookBody, reasonField, seenIn, sha256Field } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** More than one person may do to devices alone within a day (I16). */
 

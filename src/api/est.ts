@@ -8,9 +8,9 @@ import { authenticateOperator } from '../services/administration/operators.ts';
 import { watchKey } from '../services/base/alarms.ts';
 import { caCertificates, type EstLabel, enrol, estLabels, reenrol } from '../services/identity/est.ts';
 import type { Services } from '../services/start/services.ts';
-import type { Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { secondOfficer } from './gatewayKeys.ts';
+import type { Resource } from './resource.ts';
 import { wrongTokensOf } from './wrongTokens.ts';
 
 /** EST (RFC 7030) under `/.well-known/est/` and `/.well-known/est/{label}/`: base64 of DER both ways, as its clients send and expect it. */

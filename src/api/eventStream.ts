@@ -3,9 +3,9 @@ import { streamSSE } from 'hono/streaming';
 import { NusecError } from '../errors.ts';
 import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
 import { cloudEvent } from '../services/integration/cloudEvent.ts';
-import type { Resource } from './app.ts';
 import { wholeNumber } from './fields.ts';
 import { patterns } from './log.ts';
+import type { Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
 import { isStill } from './sessions.ts';
 

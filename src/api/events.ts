@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { RecordedEvent } from '../eventstore/port.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
+import type { Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
 
 /** The event log, for auditors. */

@@ -14,9 +14,9 @@ import {
   registerGateway,
 } from '../services/field/gateways.ts';
 import { certifyGateway } from '../services/identity/enrolment.ts';
-import { actor, type Resource } from './app.ts';
 import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
 import { secondOfficer } from './gatewayKeys.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Gateways and the devices behind them (R84). */
 

@@ -21,8 +21,7 @@ import {
   suspendJob,
 } from '../services/production/jobs.ts';
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
-import { actor, type Resource } from './app.ts';
-import type { ApiEnv, Person } from './auth.ts';
+import type { ApiEnv } from './auth.ts';
 import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, seenIn, sha256Field, siteField } from './fields.ts';
 import {
   boardView,
@@ -38,7 +37,9 @@ import {
   unitSchema,
   unitView,
 } from './jobViews.ts';
+import { actor, type Resource } from './resource.ts';
 import { requirePlace, within } from './scopes.ts';
+import type { Person } from './sessions.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
 

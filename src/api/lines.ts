@@ -23,8 +23,8 @@ import {
   setEncryption,
   setSupportPeriod,
 } from '../services/firmware/lines.ts';
-import { actor, type Resource } from './app.ts';
 import { countField, jsonAnswer, jsonBody, lineField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** Product lines. */

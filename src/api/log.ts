@@ -2,8 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
 import { logPage, storedFilter } from '../services/proof/logEntries.ts';
 import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** The log as auditors follow and export it: checkpoints on demand, events with their proofs, consistency of two trees. */
 

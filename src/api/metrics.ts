@@ -3,9 +3,9 @@ import type { Context, MiddlewareHandler } from 'hono';
 import { matchedRoutes } from 'hono/route';
 import { Counter, Histogram, Registry } from 'prom-client';
 import type { Services } from '../services/start/services.ts';
-import type { Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { registerFigures } from './figures.ts';
+import type { Resource } from './resource.ts';
 
 /** `/metrics`: what this process has done and sees, for Prometheus. */
 

@@ -2,9 +2,9 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { operatorsStream } from '../domain/operators.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
 import { approveOperatorChange, listOperatorChanges, withdrawOperatorChange } from '../services/administration/operatorChanges.ts';
-import { actor, type Resource } from './app.ts';
 import { idField, jsonAnswer, jsonBody, sha256Field } from './fields.ts';
 import { changeSchema, changeView } from './operators.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Changes among the people who may approve, as they wait for the second administrator (I16). */
 

@@ -6,9 +6,9 @@ import { roles } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
 import { listOperators } from '../services/administration/operators.ts';
-import { actor, type Resource } from './app.ts';
 import { requireOwnHands } from './auth.ts';
 import { idField, jsonAnswer, jsonBody, lineField, sha256Field, siteField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** People and their tokens. What concerns those who may approve is only proposed here: operatorChanges.ts. */
 

@@ -4,8 +4,8 @@ import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { sealedFileBytes } from '../ota/blocks.ts';
 import { type Span, sealedFile } from '../services/firmware/sealedFile.ts';
-import type { Resource } from './app.ts';
 import { bytesAnswer, idField } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** Firmware by HTTPS, for a device with its certificate: the file of its sealed blocks, whole or in ranges (RFC 9110 §14). The job and the session that
  *  makes the block key come by MQTT; so does what is not fetched here. The right to each block is looked up when it is served. */

@@ -1,8 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { createAttestationLag, createScheduleView } from '../services/field/attestationLag.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer } from './fields.ts';
 import { progressSchema } from './lines.ts';
+import type { Resource } from './resource.ts';
 import { readinessOf } from './system.ts';
 
 /** Figures about the whole: how current attestations are, and whether the log and its checkpoints are well. */

@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { followerStates, listParkedEvents, parkEvent, parkingRole } from '../services/administration/parkedEvents.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer, jsonBody, reasonField } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** The followers of the log in this process, and events that they skip: proposed by one person, parked when another agrees (I16). */
 

@@ -2,9 +2,9 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { gatewayClientId } from '../mqttTopics.ts';
 import { livingDevice } from '../services/base/livingDevice.ts';
 import type { ClientPresence, PresenceNote } from '../services/field/presence.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer, uidField, wholeNumber } from './fields.ts';
 import { gatewayField } from './gateways.ts';
+import type { Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** Who connects over MQTT, and who was refused why: what the server remembers since it started. */

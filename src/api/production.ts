@@ -22,8 +22,8 @@ import {
 } from '../services/production/unitSteps.ts';
 import { reserveUnit } from '../services/production/units.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
-import { actor, type Resource } from './app.ts';
 import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { stepsOf } from './steps.ts';
 
 /** What a programmer asks for while it builds, over mTLS (R35–R56, R65–R82). docs/api.md shows the order. */

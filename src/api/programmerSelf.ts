@@ -6,9 +6,9 @@ import { kekNonceBytes } from '../production/kek.ts';
 import type { Machine } from '../services/identity/machines.ts';
 import { agreeKek, confirmKek } from '../services/production/kek.ts';
 import { checkInProgrammer } from '../services/production/programmers.ts';
-import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { bytesField, jsonAnswer, jsonBody, uidField, wholeNumber } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** What a programmer asks for about itself, over mTLS with its own certificate (R27–R34, R70, R71). */
 

@@ -24,9 +24,9 @@ import {
   signProgrammerFirmware,
   suspendProgrammer,
 } from '../services/production/programmers.ts';
-import { actor, type Resource } from './app.ts';
 import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField, versionField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** Programmers as the OEM's security officer sees them (R3–R34). */

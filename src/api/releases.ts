@@ -5,7 +5,6 @@ import { releaseContent, releaseStream } from '../domain/release.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { attachSbom, sbomOf } from '../services/firmware/components.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
-import { actor, type Resource } from './app.ts';
 import {
   bytesAnswer,
   bytesBody,
@@ -23,6 +22,7 @@ import {
   versionField,
   wholeNumber,
 } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { requirePlace, within } from './scopes.ts';
 
 /** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */

@@ -18,8 +18,8 @@ import {
   unlockOrder,
 } from '../services/production/repairs.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
-import { actor, type Resource } from './app.ts';
 import { bytesField, idField, jsonAnswer, jsonBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { requireInScope, within } from './scopes.ts';
 import { stepsOf } from './steps.ts';
 

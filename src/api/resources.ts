@@ -1,6 +1,5 @@
 import { alarmsResource } from './alarms.ts';
 import { allotmentsResource } from './allotments.ts';
-import type { Resource } from './app.ts';
 import { authenticatorsResource } from './authenticators.ts';
 import { authorityResource } from './authority.ts';
 import { bridgeResource } from './bridge.ts';
@@ -32,6 +31,7 @@ import { programmerSelfResource } from './programmerSelf.ts';
 import { programmersResource } from './programmers.ts';
 import { releasesResource } from './releases.ts';
 import { repairsResource } from './repairs.ts';
+import type { Resource } from './resource.ts';
 import { rolloutsResource } from './rollouts.ts';
 import { seriesResource } from './series.ts';
 import { signInResource } from './signIn.ts';

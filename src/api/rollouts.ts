@@ -7,7 +7,6 @@ import { beginningOf, earlierApprover } from '../services/administration/approva
 import { approveRollout, planSha256 } from '../services/firmware/rolloutApproval.ts';
 import { planRollout } from '../services/firmware/rolloutPlan.ts';
 import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
-import { actor, type Resource } from './app.ts';
 import {
   idField,
   jsonAnswer,
@@ -24,6 +23,7 @@ import {
   versionField,
   wholeNumber,
 } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 import { requireInScope, within } from './scopes.ts';
 
 /** Rollouts of a release over groups of devices, with four eyes (R87–R95, I16). */

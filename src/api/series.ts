@@ -2,8 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { KnownSeries } from '../domain/series.ts';
 import { seriesKinds } from '../domain/seriesValues.ts';
 import { addList, addRange, allSeries, createSeries } from '../services/production/series.ts';
-import { actor, type Resource } from './app.ts';
 import { countField, jsonAnswer, jsonBody, pageQuery } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Series of values that each unit gets for itself: serial numbers, MAC addresses, labels, calibration data. */
 

@@ -7,10 +7,10 @@ import { webSocketPath } from '../mqttTopics.ts';
 import type { Context } from '../services/base/context.ts';
 import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
-import type { Api } from './app.ts';
 import { CanonicalResponse } from './canonicalHeaders.ts';
 import { serveCrl } from './crl.ts';
 import { serveOcsp } from './ocsp.ts';
+import type { Api } from './resource.ts';
 
 /** The listening sockets of the API: HTTPS with optional client certificates, and plain HTTP for CRLs and OCSP and nothing else. */
 

@@ -1,6 +1,6 @@
 import { timingSafeEqual } from 'node:crypto';
 import { fromBase64url, toBase64url, utf8 } from '../bytes.ts';
-import { operatorInSession } from '../domain/operatorCredentials.ts';
+import { operatorInSession, type SignedIn } from '../domain/operatorCredentials.ts';
 import { operators, operatorsStream } from '../domain/operators.ts';
 import type { Role } from '../domain/roles.ts';
 import { isPast } from '../domain/rules.ts';
@@ -8,7 +8,6 @@ import { ensureKey } from '../keystore/ensureKey.ts';
 import { personNow } from '../services/administration/operators.ts';
 import { type Context, nowIso, stateOf } from '../services/base/context.ts';
 import { hourMs } from '../times.ts';
-import type { Person } from './auth.ts';
 
 /** Signed-in browsers and commands. A session says who, by which credential and until when, and is sealed by a key of the keystore: every process can
  *  verify it, and nobody who has only the log can make one. Who that person is now is asked at every request, so a session ends with the person, with
@@ -33,6 +32,9 @@ export type SessionOf = {
 /** @returns the text of a session that begins now */
 export const openSession = (ctx: Context, of: SessionOf, use: Use = 'console'): Promise<string> =>
   seal(ctx, `${use} session`, claimOf(of), sessionHours[use] * hourMs);
+
+/** Who asks. `session`: what it was opened with, where there is one. */
+export type Person = { readonly kind: 'operator'; readonly session?: SessionOf } & SignedIn;
 
 /** The person of a session, as the log has that person now; undefined when it is no session, or has ended. */
 export async function findSession(ctx: Context, text: string | undefined, use: Use = 'console'): Promise<Person | undefined> {

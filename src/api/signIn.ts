@@ -4,8 +4,8 @@ import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import type { Context } from '../services/base/context.ts';
 import { minuteMs } from '../times.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer, jsonBody } from './fields.ts';
+import type { Resource } from './resource.ts';
 import { openSession, type SessionOf, seal, unseal } from './sessions.ts';
 import { wrongTokensOf } from './wrongTokens.ts';
 

@@ -1,7 +1,7 @@
 import type { Context, Next } from 'hono';
 import { NusecError } from '../errors.ts';
-import type { Api } from './app.ts';
 import type { ApiEnv } from './auth.ts';
+import type { Api } from './resource.ts';
 
 /** A route that takes no parameters refuses those that come: a filter that it does not have must not answer with everything. The others say in their
  *  schema what they take. */

@@ -1,9 +1,9 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { subjectKinds } from '../domain/personalFields.ts';
+import { subjectKinds } from '../domain/subjects.ts';
 import { eraseSubject, erasureRole, listSubjects, subjectData } from '../services/administration/subjects.ts';
-import type { Resource } from './app.ts';
 import { eventAnswer, eventSchema } from './events.ts';
 import { jsonAnswer, jsonBody, reasonField, wholeNumber } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** The people whom the log speaks of: what is known of one, and erasure by two administrators (GDPR articles 15 and 17). */
 

@@ -7,8 +7,8 @@ import { trustBundleFor } from '../services/authority/olderRoots.ts';
 import { currentTrustBundle, rootForReader } from '../services/authority/trustBundle.ts';
 import { type Context, nowIso } from '../services/base/context.ts';
 import type { Services } from '../services/start/services.ts';
-import type { Resource } from './app.ts';
 import { jsonAnswer } from './fields.ts';
+import type { Resource } from './resource.ts';
 
 /** Health and what everybody may know: the root certificate and the trust bundle. */
 

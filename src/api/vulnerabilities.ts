@@ -7,9 +7,9 @@ import {
   reportVulnerability,
   showVulnerability,
 } from '../services/firmware/vulnerabilities.ts';
-import { actor, type Resource } from './app.ts';
 import { affectedReleaseSchema } from './components.ts';
 import { fileBody, fileIn, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Cases about vulnerabilities of components: what is affected, which reports are due, and when it is over. */
 

@@ -2,8 +2,8 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { WebhookTarget } from '../domain/webhook.ts';
 import type { DeadLetterRow } from '../projections/webhooks.ts';
 import type { WebhookView } from '../services/integration/webhooks.ts';
-import { actor, type Resource } from './app.ts';
 import { jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
+import { actor, type Resource } from './resource.ts';
 
 /** Webhooks: systems that are told of events as they come. What they are told anybody may not know, so an administrator adds them. */
 

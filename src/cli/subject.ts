@@ -1,6 +1,6 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { subjectKinds } from '../domain/personalFields.ts';
+import { subjectKinds } from '../domain/subjects.ts';
 import { NusecError } from '../errors.ts';
 import { ask, listOnce, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';

@@ -1,11 +1,8 @@
 import type { EventMap, EventType } from './events.ts';
+import type { SubjectKind } from './subjects.ts';
 
 /** Which fields of events name or describe people. The log keeps none of them in clear: see src/eventstore/personal.ts. `by` of an event and every
  *  `operator:{name}` in its data need no line here. test/domain/personalFields.test.ts fails for a text field that nobody has thought about. */
-
-/** Whom a data key is for: an operator, a site (manufacturers may be persons too), the network address of a client. */
-export const subjectKinds = ['operator', 'site', 'address'] as const;
-export type SubjectKind = (typeof subjectKinds)[number];
 
 /** operator, site: a name, or a list of names · text: what somebody typed; it belongs to the operator who did */
 export type PersonalField = 'operator' | 'site' | 'text';

@@ -1,10 +1,13 @@
 import type { Actor, IsoTime } from './actor.ts';
 import type { Decider, Of } from './decider.ts';
-import type { SubjectKind } from './personalFields.ts';
 import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
 
 /** Erasure of people from the log: the data key of a subject is destroyed, so that nobody can read any more what was written under it. Proposed by one
  *  person, approved by another (I16), because it cannot be undone. Stream `subjects`; a subject: PROPOSED → APPROVED → ERASED. */
+
+/** Whom a data key is for: an operator, a site (manufacturers may be persons too), the network address of a client. */
+export const subjectKinds = ['operator', 'site', 'address'] as const;
+export type SubjectKind = (typeof subjectKinds)[number];
 
 /** After that a proposal is made again. */
 export const erasureLifetimeMs = 7 * 86_400_000;

@@ -1,4 +1,5 @@
-import { type PersonalField, personalAlarms, personalFields, personalStreams, type SubjectKind } from '../domain/personalFields.ts';
+import { type PersonalField, personalAlarms, personalFields, personalStreams } from '../domain/personalFields.ts';
+import type { SubjectKind } from '../domain/subjects.ts';
 import { fieldKey, idIn, isPseudonym, isSealed, openText, placeOf, pseudonymOf, type Subject, sealText } from '../evidence/personalSeal.ts';
 import type { EventToAppend, Json, JsonObject, RecordedEvent } from './port.ts';
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { fromHex } from '../bytes.ts';
-import { subjectKinds } from '../domain/personalFields.ts';
+import { subjectKinds } from '../domain/subjects.ts';
 import { NusecError } from '../errors.ts';
 import { idIn, isSealed, openText, placeOf, subjectId } from './personalSeal.ts';
 

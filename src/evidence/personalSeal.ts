@@ -1,6 +1,6 @@
 import { createHash, createHmac, hkdfSync } from 'node:crypto';
 import { toBase64url, utf8 } from '../bytes.ts';
-import type { SubjectKind } from '../domain/personalFields.ts';
+import type { SubjectKind } from '../domain/subjects.ts';
 import { ivBytes, openBox, sealBox } from '../sealedBox.ts';
 
 /** How a person is written in the log: a pseudonym for a name, ciphertext for a text. Both can be shown to be right to somebody who has only the log,

@@ -4,7 +4,7 @@ import { digestOf, importKey } from '../ecKey.ts';
 import { type ErrorCode, NusecError } from '../errors.ts';
 import { lru } from '../lru.ts';
 import { hostMatches } from './hosts.ts';
-import { type IssuerRecord, issuerRefusal, type LeafPurpose } from './issuerScope.ts';
+import { type IssuerRecord, issuerRefusal, type LeafPurpose } from './issuerRecord.ts';
 import { nameRefusal } from './nameConstraints.ts';
 import { describeName } from './names.ts';
 import { oids } from './oids.ts';

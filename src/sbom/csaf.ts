@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { AffectedComponent, VersionRange } from '../domain/component.ts';
-import type { VulnerabilityNote } from './note.ts';
 import { readPurl } from './purl.ts';
+import type { VulnerabilityNote } from './vulnerabilityNote.ts';
 
 /** CSAF 2.0: the products of the product tree that a vulnerability is known to affect. A product is named by its package URL, else by the branches that
  *  lead to it (product_name, product_version, product_version_range with a `vers` specifier). */

@@ -1,19 +1,10 @@
-import type { AffectedComponent } from '../domain/component.ts';
 import { NusecError } from '../errors.ts';
 import { readCsaf } from './csaf.ts';
 import { jsonOf } from './json.ts';
 import { readOsv } from './osv.ts';
+import type { VulnerabilityNote } from './vulnerabilityNote.ts';
 
 /** Vulnerability notes: CSAF 2.0 (ISO/IEC 20153) and OSV (ossf.github.io/osv-schema), as JSON. */
-
-export type VulnerabilityNote = {
-  readonly format: 'csaf' | 'osv';
-  /** As the note calls it: a CVE number where it has one. */
-  readonly id: string;
-  readonly aliases: readonly string[];
-  readonly title: string;
-  readonly affected: readonly AffectedComponent[];
-};
 
 const maxAffected = 500;
 /** Versions and ranges of one component. */

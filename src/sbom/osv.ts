@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { AffectedComponent, VersionRange } from '../domain/component.ts';
-import type { VulnerabilityNote } from './note.ts';
 import { readPurl } from './purl.ts';
+import type { VulnerabilityNote } from './vulnerabilityNote.ts';
 
 /** OSV: affected packages with ranges of events. Ranges of Git commits say nothing about versions and are passed over. */
 

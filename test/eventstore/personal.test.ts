@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { SubjectKind } from '../../src/domain/personalFields.ts';
+import type { SubjectKind } from '../../src/domain/subjects.ts';
 import { personalStore } from '../../src/eventstore/personal.ts';
 import { openEvent, type SubjectKeys, sealEvent } from '../../src/eventstore/personalEvent.ts';
 import type { EventStore, EventToAppend, JsonObject } from '../../src/eventstore/port.ts';

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkChain, type PurposePolicy } from '../../src/pki/chain.ts';
-import { type IssuerRecord, type IssuerUse, issuerUses, policiesOf, scopeIn } from '../../src/pki/issuerScope.ts';
+import type { IssuerRecord } from '../../src/pki/issuerRecord.ts';
+import { type IssuerUse, issuerUses, policiesOf, scopeIn } from '../../src/pki/issuerScope.ts';
 import { covers } from '../support/covers.ts';
 import { type Authority, makeIca, makeLeaf, makeRoot, now } from './support.ts';
 

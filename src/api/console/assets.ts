@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { etag } from 'hono/etag';
-import type { Api } from '../app.ts';
+import type { Api } from '../resource.ts';
 
 /** Style sheet, icon and scripts of the console: files of ours, and htmx as npm installed it. Nothing is fetched from elsewhere. */
 

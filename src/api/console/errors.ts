@@ -1,8 +1,9 @@
 import type { Context } from 'hono';
 import { html } from 'hono/html';
 import { NusecError } from '../../errors.ts';
-import type { ApiEnv, Person } from '../auth.ts';
+import type { ApiEnv } from '../auth.ts';
 import { problemOf } from '../problem.ts';
+import type { Person } from '../sessions.ts';
 import { framed } from './layout.ts';
 
 /** Refusals of the console as pages: what was wrong, in words, and the way back. */

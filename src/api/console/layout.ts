@@ -1,5 +1,5 @@
 import { html } from 'hono/html';
-import type { Person } from '../auth.ts';
+import type { Person } from '../sessions.ts';
 import { type IconName, icon } from './icons.ts';
 
 /** The frame of every console page. Everything comes from this server: the Content-Security-Policy allows nothing else. */

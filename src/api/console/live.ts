@@ -1,7 +1,8 @@
 import type { Context as HonoContext } from 'hono';
 import { streamSSE } from 'hono/streaming';
 import type { Context } from '../../services/base/context.ts';
-import type { ApiEnv, Person } from '../auth.ts';
+import type { ApiEnv } from '../auth.ts';
+import type { Person } from '../sessions.ts';
 
 /** Says to open pages that the log has grown: they fetch themselves again, with the rights that the person has at that moment. */
 

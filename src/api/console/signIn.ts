@@ -8,8 +8,9 @@ import { authenticateOperator, hashOf } from '../../services/administration/oper
 import { bindOwnIdentity, signInArrival } from '../../services/administration/signIn.ts';
 import type { Services } from '../../services/start/services.ts';
 import { minuteMs } from '../../times.ts';
-import type { Api } from '../app.ts';
-import type { ApiEnv, Person } from '../auth.ts';
+import type { ApiEnv } from '../auth.ts';
+import type { Api } from '../resource.ts';
+import type { Person } from '../sessions.ts';
 import { findSession, openSession, type SessionOf, seal, sessionCookie, unseal } from '../sessions.ts';
 import { commandCode } from '../signIn.ts';
 import { wrongTokensOf } from '../wrongTokens.ts';

@@ -1,8 +1,9 @@
 import type { Context as HonoContext } from 'hono';
 import type { Role } from '../../domain/roles.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
-import type { Api } from '../app.ts';
-import type { ApiEnv, Person } from '../auth.ts';
+import type { ApiEnv } from '../auth.ts';
+import type { Api } from '../resource.ts';
+import type { Person } from '../sessions.ts';
 
 /** A person who looks at a page. Pages read and act through the API itself, in the same process and as that person: there are no other rights, scopes
  *  and refusals here than there. */

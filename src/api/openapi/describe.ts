@@ -1,5 +1,5 @@
-import type { Api } from '../app.ts';
 import { type Who, whoMayPass } from '../auth.ts';
+import type { Api } from '../resource.ts';
 import { estPaths } from './est.ts';
 import { operationNames } from './names.ts';
 import { refusalsOf } from './refusals.ts';

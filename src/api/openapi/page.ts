@@ -1,7 +1,7 @@
 import { html } from 'hono/html';
 import { secureHeaders } from 'hono/secure-headers';
-import type { Api } from '../app.ts';
 import { framed, type Html } from '../console/layout.ts';
+import type { Api } from '../resource.ts';
 import type { Document, Operation } from './describe.ts';
 
 /** `/docs`: the description of the API for people to read, made by the server from the same document; nothing comes from elsewhere. */

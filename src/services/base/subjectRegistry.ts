@@ -1,4 +1,4 @@
-import type { SubjectKind } from '../../domain/personalFields.ts';
+import type { SubjectKind } from '../../domain/subjects.ts';
 import type { SubjectKeys } from '../../eventstore/personalEvent.ts';
 
 /** The people that the log speaks of, and their data keys: see dataFolder/subjectKeys.ts. */

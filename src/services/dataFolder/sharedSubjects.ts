@@ -1,20 +1,12 @@
 import { fromBase64url, toBase64url, toHex, utf8 } from '../../bytes.ts';
-import type { SubjectKind } from '../../domain/personalFields.ts';
+import type { SubjectKind } from '../../domain/subjects.ts';
 import { NusecError } from '../../errors.ts';
 import { allKeys, type ObjectStore } from '../../objects/port.ts';
 import type { Subjects } from '../base/subjectRegistry.ts';
-import type { SubjectRow } from './subjectKeys.ts';
+import type { LocalSubjects, SubjectRow } from './subjectKeys.ts';
 
 /** The keys of the people in the log for servers on several machines: one object for each, under the tag of its name, so that two machines make one key for
  *  one person. The rows here are copies; who is erased has no object, and so no copy for long. */
-
-export type LocalSubjects = Subjects & {
-  /** A new row for this name, which is not stored yet. */
-  draft(kind: SubjectKind, name: string): SubjectRow;
-  rows(): readonly SubjectRow[];
-  /** Takes over a row of another machine. @throws NusecError KEYSTORE_DAMAGED */
-  adopt(row: SubjectRow): void;
-};
 
 const prefix = 'subjects/';
 const objectOf = (tag: Uint8Array): string => prefix + toHex(tag);

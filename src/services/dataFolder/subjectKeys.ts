@@ -3,15 +3,14 @@ import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
-import type { SubjectKind } from '../../domain/personalFields.ts';
+import type { SubjectKind } from '../../domain/subjects.ts';
 import { NusecError } from '../../errors.ts';
 import { type Subject, subjectId } from '../../evidence/personalSeal.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { checkOwnerOnly, secretFileMode } from '../../keystore/secretFile.ts';
 import { standingKey } from '../../keystore/standingKey.ts';
 import { ivBytes, openBox, sealBox } from '../../sealedBox.ts';
-import type { KnownSubject } from '../base/subjectRegistry.ts';
-import type { LocalSubjects } from './sharedSubjects.ts';
+import type { KnownSubject, Subjects } from '../base/subjectRegistry.ts';
 
 /** The data keys of the people in the log: one SQLite file beside it, `subjects.db`. A row is sealed under a key that only the keystore gives:
  *
@@ -34,6 +33,15 @@ export type SubjectRow = {
   readonly tag: Uint8Array;
   readonly sealed: Uint8Array;
   readonly since: string;
+};
+
+/** Of this machine alone. */
+export type LocalSubjects = Subjects & {
+  /** A new row for this name, which is not stored yet. */
+  draft(kind: SubjectKind, name: string): SubjectRow;
+  rows(): readonly SubjectRow[];
+  /** Takes over a row of another machine. @throws NusecError KEYSTORE_DAMAGED */
+  adopt(row: SubjectRow): void;
 };
 
 /** For servers on several machines: sharedSubjects.ts.

@@ -13,7 +13,7 @@ import {
 } from '../messages/events.ts';
 import { decodeHeadOnly } from '../messages/sessionControl.ts';
 import { bothHave, type Connection, requirePeer } from './connection.ts';
-import { type Asking, exchange } from './requests.ts';
+import { type Asking, exchange } from './exchange.ts';
 
 /** Events of a session (DSP0274 since 1.3), with an established session: which ones the responder has, and which ones we want; they come as answers to
  *  GET_ENCAPSULATED_REQUEST (`answerQuestions`). The other way round the responder subscribes there, and `sendEvents` tells it. */

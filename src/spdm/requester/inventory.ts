@@ -19,7 +19,7 @@ import {
 import { decodeLogEntries, decodeMeasurementLog, encodeGetMeasurementLog, type LogEntry } from '../messages/measurementLog.ts';
 import { importLeafKey, type LeafKey, signingInput, verifyByKey } from '../signature.ts';
 import { algorithmsOf, requirePeer, unexpected } from './connection.ts';
-import { type Asking, exchange } from './requests.ts';
+import { type Asking, exchange } from './exchange.ts';
 
 /** What a requester asks of a responder beside its identity: key pairs, the kind of device, the measurement extension log. */
 

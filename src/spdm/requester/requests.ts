@@ -16,21 +16,12 @@ import { decodeSetCertificateRsp, encodeSetCertificate, type SetCertificate } fr
 import { decodeVendorResponse, encodeVendorRequest, type VendorDefined } from '../messages/vendorDefined.ts';
 import type { SpdmSession } from '../session.ts';
 import { acceptMeasurements, algorithmsOf, type Connection, checkHead, requirePeer, takeMeasurements, unexpected } from './connection.ts';
-import { type Ask, deliver, type Wait } from './delivery.ts';
+import { deliver } from './delivery.ts';
 import { answerEncapsulated } from './encapsulated.ts';
 import type { EventEnds } from './events.ts';
+import { type Asking, exchange } from './exchange.ts';
 
 /** Single requests of a requester, in a session or, where the responder allows it, in the clear. */
-
-/** Where and to whom: `ask` from `sessionAsk` or `clearAsk`. */
-export type Asking = { readonly ask: Ask; readonly connection: Connection; readonly wait?: Wait };
-
-/** One request and its answer. */
-export async function exchange({ ask, connection, wait }: Asking, request: Uint8Array, code: number): Promise<Uint8Array> {
-  const response = await deliver(ask, connection, request, wait);
-  checkHead(connection, response, code);
-  return response;
-}
 
 export type SessionMeasurements = {
   readonly nonce: Uint8Array;
