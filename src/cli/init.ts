@@ -1,15 +1,5 @@
 import { type Command, Option } from 'commander';
-import type { Curve } from '../ecKey.ts';
-
-export type InitOptions = {
-  data: string;
-  organization: string;
-  administrator: string;
-  second: string;
-  curve: Curve;
-  icaCurve?: Curve;
-  json?: boolean;
-};
+import type { InitOptions } from './initialise.ts';
 
 /** `nusec init`: the key ceremony on the server's own machine, before the server starts. */
 export function registerInit(program: Command): void {

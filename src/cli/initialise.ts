@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSettings } from '../config.ts';
+import type { Curve } from '../ecKey.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { toPem } from '../pki/pem.ts';
 import { initialiseProject } from '../services/administration/initialise.ts';
@@ -9,8 +10,17 @@ import { authorityOf, rootDer } from '../services/authority/authority.ts';
 import { makeStandingKeys } from '../services/backup/markedStore.ts';
 import { createAlarms } from '../services/base/alarms.ts';
 import { openContext } from '../services/dataFolder/open.ts';
-import type { InitOptions } from './init.ts';
 import { print, record, styled } from './output.ts';
+
+export type InitOptions = {
+  data: string;
+  organization: string;
+  administrator: string;
+  second: string;
+  curve: Curve;
+  icaCurve?: Curve;
+  json?: boolean;
+};
 
 /** Makes a project in a data folder, and says what people need of it. */
 export async function initialise(options: InitOptions): Promise<void> {
