@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { formatVersion } from '../domain/version.ts';
 import { changeCursor } from '../projections/deviceQueries.ts';
-import { countDevices, deviceRow, deviceTimeline, listDevices } from '../services/field/devices.ts';
+import { countDevices, deviceChain, deviceRow, deviceTimeline, listDevices } from '../services/field/devices.ts';
 import { deviceAnswer, deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
 import { eventAnswer, eventSchema } from './events.ts';
 import { idField, jsonAnswer, lineField, pageQuery, tagField, uidField, versionField } from './fields.ts';
@@ -17,6 +17,11 @@ const countSchema = z
 export type DeviceCountAnswer = z.infer<typeof countSchema>;
 
 const params = z.object({ uid: uidField });
+
+const chainSchema = z.object({ ok: z.boolean(), brokenAt: z.number().optional() }).openapi({
+  description:
+    'whether the hash chain of the history is unbroken as it is stored, with pseudonyms; else the first revision that it does not fit',
+});
 
 export const devicesResource: Resource = (api, { ctx, channel, attestations }, auth) => {
   const reader = auth.personWithin(within(ctx, 'device', 'uid'));
@@ -110,7 +115,12 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
     summary: 'Everything that happened to a device, oldest first',
     middleware: reader,
     request: { params },
-    responses: { 200: jsonAnswer(z.object({ events: z.array(eventSchema) }), 'events') },
+    responses: { 200: jsonAnswer(z.object({ events: z.array(eventSchema), chain: chainSchema }), 'events') },
   });
-  api.openapi(timeline, async c => c.json({ events: (await deviceTimeline(ctx, c.req.valid('param').uid)).map(eventAnswer) }, 200));
+  api.openapi(timeline, async c => {
+    const { uid } = c.req.valid('param');
+    const events = (await deviceTimeline(ctx, uid)).map(eventAnswer);
+    const verdict = await deviceChain(ctx, uid);
+    return c.json({ events, chain: verdict.ok ? { ok: true } : { ok: false, brokenAt: verdict.revision } }, 200);
+  });
 };

@@ -41,10 +41,10 @@ export const badge = (word: string, tone: Tone = toneOf(word)): Html => html`<sp
 
 export type Tone = 'good' | 'busy' | 'bad' | 'quiet';
 const tones: Readonly<Record<Exclude<Tone, 'quiet'>, readonly string[]>> = {
-  good: 'IN_SERVICE STOCK PROVISIONED ACTIVE PUBLISHED COMPLETED RECONCILED DONE passed verified issued upgraded active healthy RELEASED'.split(
+  good: 'IN_SERVICE STOCK PROVISIONED ACTIVE PUBLISHED COMPLETED RECONCILED DONE passed verified issued upgraded active healthy RELEASED COMMITTED'.split(
     ' ',
   ),
-  busy: 'MINTED CERTIFIED ROOTED LOCKED UPGRADING RMA RUNNING PROPOSED PLANNED APPROVED UPLOADED DRAFT PAUSED SUSPENDED open acknowledged pending RETURNING REGISTERED SHIPPED unproven offered started written testing waiting EXHAUSTED'.split(
+  busy: 'MINTED CERTIFIED ROOTED LOCKED UPGRADING RMA RUNNING PROPOSED PLANNED APPROVED UPLOADED DRAFT PAUSED SUSPENDED open acknowledged pending RETURNING REGISTERED SHIPPED unproven offered started written testing waiting EXHAUSTED ESTABLISHED'.split(
     ' ',
   ),
   bad: 'REVOKED QUARANTINED SCRAPPED FAILED HALTED STOLEN COMPROMISED failed damaged revoked refused DISCREPANT FROZEN compromised'.split(
@@ -52,8 +52,11 @@ const tones: Readonly<Record<Exclude<Tone, 'quiet'>, readonly string[]>> = {
   ),
 };
 export const toneOf = (word: string): Tone =>
-  (Object.keys(tones) as (keyof typeof tones)[]).find(tone => tones[tone].includes(word)) ?? 'quiet';
-const readable = (word: string): string => word.toLowerCase().replaceAll('_', ' ');
+  (Object.keys(tones) as (keyof typeof tones)[]).find(tone => tones[tone].some(one => one.toUpperCase() === word.toUpperCase())) ?? 'quiet';
+const readable = (word: string): string => (/^[A-Z_]+$/.test(word) ? word.toLowerCase().replaceAll('_', ' ') : word);
+
+/** `1 device`, `1,000 devices` */
+export const counted = (count: number, name: string): string => `${count.toLocaleString('en')} ${name}${count === 1 ? '' : 's'}`;
 
 /** `2026-01-31 12:00:00` in UTC with the full ISO text behind it; console.js shows it in the reader's own time. */
 export const time = (iso: string | null | undefined): Cell =>

@@ -7,6 +7,7 @@ import type { DeviceEvent } from '../../domain/deviceEvents.ts';
 import type { Scope } from '../../domain/roles.ts';
 import { curveOf, importKey } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
+import { type StreamVerdict, verifyStream } from '../../eventstore/hashchain.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import { streamOf } from '../../eventstore/recorded.ts';
 import { type DevicePage, deviceQueries } from '../../projections/deviceQueries.ts';
@@ -52,6 +53,10 @@ export async function deviceTimeline(ctx: Context, uid: string): Promise<readonl
   if (events.length === 0) throw new NusecError('NOT_FOUND', `there is no device ${uid}`);
   return events;
 }
+
+/** Whether the history of a device is what its hash chain is over. That is what is stored: people are pseudonyms there. */
+export const deviceChain = async (ctx: Context, uid: string): Promise<StreamVerdict> =>
+  verifyStream(await ctx.storedLog.readStream(deviceStream(uid)));
 
 /** Evidence of this device, as encodeEvidence writes it, or the verdict of the gateway that brought it. Only what one of its events or attestations
  *  names is given out. @throws NusecError NOT_FOUND */

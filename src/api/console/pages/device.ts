@@ -1,6 +1,4 @@
 import { html } from 'hono/html';
-import { verifyStream } from '../../../eventstore/hashchain.ts';
-import type { RecordedEvent } from '../../../eventstore/port.ts';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { DeviceAnswer } from '../../deviceAnswer.ts';
 import type { AttestedAnswer } from '../../deviceAttestations.ts';
@@ -8,7 +6,7 @@ import type { EventAnswer } from '../../events.ts';
 import type { PresenceAnswer } from '../../presence.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, type Cell, card, facts, heading, id, link, pager, table, time } from '../parts.ts';
+import { badge, type Cell, card, counted, facts, heading, id, link, pager, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { certificateColumns } from './certificates.ts';
 import { deviceActions } from './deviceActions.ts';
@@ -17,6 +15,7 @@ import { timeline } from './timeline.ts';
 
 /** One device: what is known of it, what it proved, and its whole life as the events that prove it. */
 
+type History = { readonly events: readonly EventAnswer[]; readonly chain: { readonly ok: boolean; readonly brokenAt?: number } };
 type Release = { readonly version: string; readonly imageHash: string; readonly status: string };
 type Repair = { readonly status: string; readonly programmer: string | null; readonly unlock: string; readonly returning: string };
 
@@ -24,8 +23,8 @@ const attestationRows = 10;
 
 export async function devicePage(visit: Visit, { uid = '' }: Readonly<Record<string, string>>): Promise<Page> {
   const device = await visit.get<DeviceAnswer>(`/v1/devices/${uid}`);
-  const [{ events }, { attestations, next }, { certificates }, presence, release, repair] = await Promise.all([
-    visit.get<{ readonly events: readonly EventAnswer[] }>(`/v1/devices/${uid}/events`),
+  const [{ events, chain }, { attestations, next }, { certificates }, presence, release, repair] = await Promise.all([
+    visit.get<History>(`/v1/devices/${uid}/events`),
     visit.get<{ readonly attestations: readonly AttestedAnswer[]; readonly next?: number }>(
       `/v1/devices/${uid}/attestations${queryOf({ limit: attestationRows, before: visit.query('cursor') })}`,
     ),
@@ -36,7 +35,7 @@ export async function devicePage(visit: Visit, { uid = '' }: Readonly<Record<str
   ]);
   const about = html`${badge(device.status)} ${device.connected ? badge('online', 'good') : badge('offline', 'quiet')} ${device.line}`;
   const content = html`${heading(html`Device <span class="uid">${uid}</span>`, about, actionsFor(visit, device, repair))}
-${facts(factsOf(device, release, events))}
+${facts(factsOf(device, release, { events, chain }))}
 ${
   repair === undefined
     ? ''
@@ -85,8 +84,7 @@ function actionsFor(visit: Visit, { uid, status }: DeviceAnswer, repair: Repair 
   return ['tag-device', 'enrol-attestation-key', ...(names[status] ?? [])].map(name => actionLink(visit, deviceActions, name, [uid]));
 }
 
-function factsOf(device: DeviceAnswer, release: Release | undefined, events: readonly EventAnswer[]): readonly (readonly [string, Cell])[] {
-  const verdict = verifyStream(events as readonly RecordedEvent[]);
+function factsOf(device: DeviceAnswer, release: Release | undefined, { events, chain }: History): readonly (readonly [string, Cell])[] {
   const firmware = device.version === null ? null : `${device.version}, security counter ${device.securityCounter}`;
   return [
     [
@@ -102,9 +100,9 @@ function factsOf(device: DeviceAnswer, release: Release | undefined, events: rea
     ['Last change', time(device.changedAt)],
     [
       'History',
-      verdict.ok
-        ? html`${badge('verified')} ${verdict.events} ${verdict.events === 1 ? 'event' : 'events'}, hash chain unbroken`
-        : html`${badge('damaged')} the chain breaks at revision ${verdict.revision}`,
+      chain.ok
+        ? html`${badge('verified')} ${counted(events.length, 'event')}, hash chain unbroken`
+        : html`${badge('damaged')} the chain breaks at revision ${chain.brokenAt}`,
     ],
   ];
 }

@@ -3,7 +3,7 @@ import { deviceStatuses } from '../../../domain/deviceStatus.ts';
 import type { DeviceAnswer } from '../../deviceAnswer.ts';
 import type { DeviceCountAnswer } from '../../devices.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, bar, type Column, deviceLink, filters, heading, link, pager, table, time, toneOf } from '../parts.ts';
+import { badge, bar, type Column, counted, deviceLink, filters, heading, link, pager, table, time, toneOf } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 
 /** The fleet: every device with its state, firmware and last attestation; searched, filtered, sorted, and chosen for what is done to many. */
@@ -61,7 +61,7 @@ function statesOf(counts: readonly DeviceCountAnswer[]): ReadonlyMap<string, num
 
 const summary = (counts: readonly DeviceCountAnswer[]): string => {
   const total = counts.reduce((sum, { count }) => sum + count, 0);
-  return total === 1 ? '1 device' : `${total.toLocaleString('en')} devices`;
+  return counted(total, 'device');
 };
 
 /** How many devices are in each state, as one bar. */

@@ -1,7 +1,7 @@
 import { html } from 'hono/html';
 import type { PresenceAnswer, RefusalAnswer } from '../../presence.ts';
 import type { Html } from '../layout.ts';
-import { badge, type Column, facts, table, time } from '../parts.ts';
+import { badge, type Column, counted, facts, table, time } from '../parts.ts';
 
 /** Who connected over MQTT, and who was refused why, since the server started. */
 
@@ -16,7 +16,7 @@ const noteColumns: readonly Column<Note>[] = [
 ];
 
 export const connections = ({ connects, refusals, recent }: PresenceAnswer): Html =>
-  html`${facts([['Since the server started', `${connects} connects, ${refusals} refusals`]])}${table('Connections', noteColumns, recent, 'It has not connected since the server started.')}`;
+  html`${facts([['Since the server started', `${counted(connects, 'connect')}, ${counted(refusals, 'refusal')}`]])}${table('Connections', noteColumns, recent, 'It has not connected since the server started.')}`;
 
 const refusalColumns: readonly Column<RefusalAnswer>[] = [
   { name: 'Who', cell: ({ clientId }) => clientId ?? 'unknown', kind: 'text' },
