@@ -6,7 +6,13 @@ import { NusecError } from './errors.ts';
 
 /** Settings of one server process: `DATA/nusec.json` first, then NUSEC_… environment variables over it.
  *  Everything listens on loopback and nothing is open without credentials by default. */
-const port = z.coerce.number().int().min(0).max(65_535);
+/** The environment has text: plain digits, without sign and exponent. */
+const wholeNumber = (least: number, most: number) =>
+  z.preprocess(
+    value => (typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value),
+    z.number({ error: 'a whole number in plain digits' }).int().min(least).max(most),
+  );
+const port = wholeNumber(0, 65_535);
 
 /** A list in an environment variable is JSON text. */
 function jsonIn(value: unknown): unknown {
@@ -94,7 +100,7 @@ const settingsSchema = z.strictObject({
   /** Folder of the sockets at which a TLS terminator of this machine hands MQTT connections on (docs/mqtt.md). Without it there is none. */
   mqttProxyFolder: z.string().min(1).optional(),
   /** TCP connections to the HTTPS port, and to that of CRLs and OCSP; beyond it those of the fullest address are ended. */
-  httpsConnections: z.coerce.number().int().min(10).max(1_000_000).default(4000),
+  httpsConnections: wholeNumber(10, 1_000_000).default(4000),
   /** Several processes of one machine listen on the same ports; the kernel gives each connection to one of them. */
   sharePorts: z.stringbool().or(z.boolean()).default(false),
   /** Host name or address under which machines reach the server: in certificates' CRL address, in packages and in the TLS server certificate. */
@@ -107,11 +113,11 @@ const settingsSchema = z.strictObject({
   pkcs11Token: z.string().optional(),
   pkcs11PinFile: z.string().optional(),
   /** How many minutes before now certificates, lists and OCSP answers begin to count, for clients whose clock is behind. */
-  backdateMinutes: z.coerce.number().int().min(0).max(1440).default(60),
+  backdateMinutes: wholeNumber(0, 1440).default(60),
   /** Devices that one person revokes, decommissions, quarantines or releases alone within a day; gateways and programmers count with them. */
-  effectsPerDay: z.coerce.number().int().min(0).max(1_000_000).default(10),
+  effectsPerDay: wholeNumber(0, 1_000_000).default(10),
   /** How many days the address of a client can be read that gave too many wrong tokens; then its key is destroyed. */
-  addressDays: z.coerce.number().int().min(1).max(3650).default(30),
+  addressDays: wholeNumber(1, 3650).default(30),
   /** Signatures per minute, by the beginning of the key id, above which an alarm is raised; over the defaults. */
   signingLimits: z.record(z.string(), z.number().int().min(1)).default({}),
   /** Folder for what this machine remembers of its stores, such as the revocation high-water mark: where a backup of the data folder does not reach.

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { gatewayClientId } from '../mqttTopics.ts';
 import { livingDevice } from '../services/base/livingDevice.ts';
+import { gatewayOf } from '../services/field/gateways.ts';
 import type { ClientPresence, PresenceNote } from '../services/field/presence.ts';
 import { jsonAnswer, uidField, wholeNumber } from './fields.ts';
 import { gatewayField } from './gateways.ts';
@@ -82,8 +83,9 @@ export const presenceResource: Resource = (api, { ctx, channel, field }, auth) =
     request: { params: z.object({ id: gatewayField }) },
     responses: { 200: jsonAnswer(presenceSchema, 'since the server started') },
   });
-  api.openapi(gateway, c => {
+  api.openapi(gateway, async c => {
     const { id } = c.req.valid('param');
+    await gatewayOf(ctx, id);
     return c.json(presenceOf(channel.isGatewayConnected(id), field.presence.ofClient(gatewayClientId(id))), 200);
   });
 

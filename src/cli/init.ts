@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { InitOptions } from './initialise.ts';
+import { personName } from './options.ts';
 
 /** `nusec init`: the key ceremony on the server's own machine, before the server starts. */
 export function registerInit(program: Command): void {
@@ -8,8 +9,8 @@ export function registerInit(program: Command): void {
     .description('create the project: root and issuing CAs, signing keys, the first two administrators')
     .requiredOption('--data <dir>', 'data folder; created when missing')
     .option('--organization <name>', 'name in the certificates', 'Example OEM')
-    .option('--administrator <name>', 'first administrator', 'alice')
-    .option('--second <name>', 'second administrator: whatever needs four eyes needs both', 'bob')
+    .option('--administrator <name>', 'first administrator', personName, 'alice')
+    .option('--second <name>', 'second administrator: whatever needs four eyes needs both', personName, 'bob')
     .addOption(new Option('--curve <curve>', 'of the root’s key').choices(['P-256', 'P-384']).default('P-256'))
     .addOption(new Option('--ica-curve <curve>', 'of the keys of issuing CAs; default: that of the root').choices(['P-256', 'P-384']))
     .option('--json', 'print JSON instead of text')

@@ -7,7 +7,8 @@ export type FilterOptions = { readonly type?: readonly string[]; readonly stream
 export const filterOf = ({ type, stream, by }: FilterOptions): LogFilter => ({
   ...(type && { types: [...type] }),
   ...(stream && { streams: [...stream] }),
-  ...(by && { by: [...by] }),
+  // `alice` is a person.
+  ...(by && { by: by.map(one => (/[:*]/.test(one) ? one : `operator:${one}`)) }),
 });
 
 export const isFiltered = (filter: LogFilter): boolean => Object.keys(filter).length > 0;

@@ -14,7 +14,9 @@ const watchMs = 2000;
 const clearScreen = '\u001b[H\u001b[2J';
 
 /** `nusec help device` is `nusec device --help`. */
-const asked = process.argv[process.argv[2] === 'help' ? 3 : 2] ?? '';
+const word = process.argv[process.argv[2] === 'help' ? 3 : 2] ?? '';
+const asked = word.startsWith('-') ? '' : word;
+const isHelp = process.argv[2] === 'help' || process.argv.includes('--help') || process.argv.includes('-h');
 
 endOnSignal();
 // The reader of a pipe has enough, such as `head`.
@@ -25,7 +27,10 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   do {
     if (isWatching && process.stdout.isTTY) process.stdout.write(clearScreen);
-    await (await programFor(asked, asJson)).parseAsync();
+    const program = await programFor(asked, asJson);
+    if (isHelp && asked !== '' && !program.commands.some(one => one.name() === asked || one.aliases().includes(asked)))
+      program.error(`error: unknown command '${asked}'`, { exitCode: 2 });
+    await program.parseAsync();
     if (isWatching && process.exitCode === undefined) await sleep(watchMs);
   } while (isWatching && process.exitCode === undefined);
 } catch (error) {

@@ -20,8 +20,11 @@ export const portNumber = wholeNumber(0, 0xffff);
 
 /** The address of the API. */
 export function httpsUrl(text: string): string {
-  if (!URL.canParse(text) || new URL(text).protocol !== 'https:')
-    throw new InvalidArgumentError('It takes an address that begins with https://, such as https://localhost:8443.');
+  const { protocol, username } = URL.canParse(text) ? new URL(text) : { protocol: '', username: '' };
+  if (protocol !== 'https:' || username !== '')
+    throw new InvalidArgumentError(
+      'It takes an address that begins with https://, such as https://localhost:8443, without a name and a password.',
+    );
   return text;
 }
 
@@ -32,3 +35,10 @@ export const oneOf =
     if (!words.includes(text)) throw new InvalidArgumentError(`It takes one of ${words.join(', ')}.`);
     return text;
   };
+
+/** How people are called in the API. */
+export function personName(text: string): string {
+  if (!/^[a-z][a-z0-9._-]{0,63}$/.test(text))
+    throw new InvalidArgumentError('A name is 1 to 64 of a–z, 0–9, . _ - and begins with a letter.');
+  return text;
+}

@@ -34,7 +34,9 @@ export async function fittingRows<Row>(
 ): Promise<readonly Row[]> {
   const strange = filters.find(({ field }) => !rows.some(row => Object.hasOwn(row as object, field)));
   if (strange !== undefined) {
-    const fields = fieldsOf(await describe(), path, key);
+    const fields =
+      fieldsOf(await describe(), path, key) ??
+      (rows.length > 0 ? [...new Set(rows.flatMap(row => Object.keys(row as object)))] : undefined);
     if (fields !== undefined && !fields.includes(strange.field))
       throw new NusecError('BAD_REQUEST', `there is no field ${strange.field} in this list: it has ${fields.join(', ')}`);
   }

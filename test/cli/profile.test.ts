@@ -47,6 +47,16 @@ describe('a wrong call', () => {
     expect([status, stderr]).toEqual([2, expect.stringContaining('begins with https://')]);
   });
 
+  it('is no name that nobody could be asked for by', () => {
+    const { status, stderr } = nusec('init', '--data', 'nowhere', '--administrator', 'A B');
+    expect([status, stderr]).toEqual([2, expect.stringContaining('A name is 1 to 64 of')]);
+  });
+
+  it('is a command that there is none of, also when help is asked for', () => {
+    const { status, stderr } = nusec('bogus', '--help');
+    expect([status, stderr]).toEqual([2, expect.stringContaining("unknown command 'bogus'")]);
+  });
+
   it('finds the help of a command in both ways', () => {
     expect(nusec('help', 'device').stdout).toBe(nusec('device', '--help').stdout);
     expect(nusec('help', 'device').stdout).toContain('quarantine');
