@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { issuingCaStatuses } from '../domain/authorityEvents.ts';
 import { signingUses } from '../domain/signingUse.ts';
 import { overviewOf } from '../services/administration/caGenerations.ts';
 import { authorityOf } from '../services/authority/authority.ts';
@@ -26,7 +27,7 @@ const overviewSchema = z
         use: z.string(),
         line: z.string().nullable(),
         generation: z.number(),
-        status: z.string(),
+        status: z.enum(issuingCaStatuses),
         rootId: z.string(),
         crl: z.object({ number: z.number(), nextUpdate: z.string(), lists: z.number() }).nullable(),
       }),

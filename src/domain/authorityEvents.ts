@@ -44,7 +44,8 @@ export type IssuingCa = CaFacts & {
   readonly generation: number;
 };
 
-export type IssuingCaStatus = 'ESTABLISHED' | 'ACTIVE' | 'RETIRED' | 'COMPROMISED';
+export const issuingCaStatuses = ['ESTABLISHED', 'ACTIVE', 'RETIRED', 'COMPROMISED'] as const;
+export type IssuingCaStatus = (typeof issuingCaStatuses)[number];
 
 /** `uses`: what it signs; all of them when left out, as keys did before each use had its own. */
 export type SigningKey = { readonly keyId: string; readonly publicKey: string; readonly uses?: readonly SigningUse[] };

@@ -67,7 +67,7 @@ export type Unit = Enrolment & {
   firmware: Firmware;
 };
 
-/** Builds a device as the factory would, up to stock: every event of production is there. */
+/** Builds a device as the factory would, up to stock: every event of production is there. @param unlockKeyId as chips have it that a password unlocks */
 export async function build(
   ctx: Context,
   bl2: Firmware,
@@ -75,6 +75,7 @@ export async function build(
   of = line,
   uid = toHex(random(16)),
   key = makeKey(),
+  unlockKeyId?: string,
 ): Promise<Unit> {
   const by = 'programmer:test';
   const [objId, grantId] = [toHex(random(16)), toHex(random(16))];
@@ -86,7 +87,7 @@ export async function build(
   const bootKey = await assignBootKey(ctx, await living(), 'bl2', by);
   await run({ type: 'InstallBootloader', ...facts(bl2) });
   await run({ type: 'BurnBootKey', slot: 'bl2', keyId: bootKey.keyId });
-  await run({ type: 'LockDebug', receiptSha256: 'r1' });
+  await run({ type: 'LockDebug', receiptSha256: 'r1', ...(unlockKeyId !== undefined && { unlockKeyId }) });
   const appKey = await assignBootKey(ctx, await living(), 'app', by);
   await run({ type: 'AuthenticateSession', grantId, evidenceSha256: 'e1' });
   await run({ type: 'BurnBootKey', slot: 'app', keyId: appKey.keyId });

@@ -29,6 +29,7 @@ ${pager(visit, next, filterNames)}`;
   return { title: 'Alarms', content, isLive: true };
 }
 
+const shownChars = 24;
 const idForm = /[0-9a-f]{32}/;
 const deviceSubject = /^(?:device-)?([0-9a-f]{32})$/;
 
@@ -37,7 +38,7 @@ export const caseColumns: readonly Column<AlarmCaseAnswer>[] = [
     name: 'Alarm',
     cell: ({ code }) => html`<strong>${/[a-z]/.test(code) ? words(code) : sentence(code)}</strong><br><code class="none">${code}</code>`,
   },
-  { name: 'About', cell: ({ subject }) => about(subject) },
+  { name: 'About', cell: about },
   { name: 'What', cell: ({ detail }) => detail, kind: 'text' },
   { name: 'Raised', cell: ({ raised }) => `${raised}×`, kind: 'number' },
   { name: 'Newest', cell: ({ lastAt }) => time(lastAt) },
@@ -46,15 +47,18 @@ export const caseColumns: readonly Column<AlarmCaseAnswer>[] = [
 /** `REVOKED_CONNECT` → `Revoked connect` */
 const sentence = (code: string): string => code[0] + code.slice(1).toLowerCase().replaceAll('_', ' ');
 
-function about(subject: string) {
+/** A cloned key is about the production job, named without its kind. */
+function about({ subject, code }: Pick<AlarmCaseAnswer, 'subject' | 'code'>) {
+  if (code === 'WEAK_OR_CLONED_KEY' && idForm.exec(subject)?.[0] === subject)
+    return link(`/console/jobs/${subject}`, id(subject, shownChars));
   const [, uid] = deviceSubject.exec(subject) ?? [];
   const [kind = ''] = subject.split('-');
   const found = idForm.exec(subject)?.[0];
-  if (uid !== undefined) return link(`/console/fleet/${uid}`, id(subject, 20));
+  if (uid !== undefined) return link(`/console/fleet/${uid}`, id(subject, shownChars));
   const places: Readonly<Record<string, string>> = { job: 'jobs', programmer: 'programmers', release: 'releases', rollout: 'rollouts' };
   return places[kind] === undefined || found === undefined
-    ? html`<code>${subject}</code>`
-    : link(`/console/${places[kind]}/${found}`, id(subject, 20));
+    ? id(subject, shownChars)
+    : link(`/console/${places[kind]}/${found}`, id(subject, shownChars));
 }
 
 const people: Column<AlarmCaseAnswer> = {
@@ -81,7 +85,7 @@ const common = {
     const known = await visit.get<AlarmCaseAnswer>(`/v1/alarm-cases/${id}`);
     return facts([
       ['Alarm', html`<code>${known.code}</code>`],
-      ['About', about(known.subject)],
+      ['About', about(known)],
       ['What', known.detail],
       ['Raised', html`${known.raised}×, last ${time(known.lastAt)}`],
     ]);

@@ -1,6 +1,6 @@
 import { html } from 'hono/html';
 import type { Html, Page } from '../layout.ts';
-import { type Column, filters, heading, table, time } from '../parts.ts';
+import { type Column, filters, heading, id, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { linesOfJson, streamed } from './download.ts';
 import { words } from './timeline.ts';
@@ -60,7 +60,7 @@ const columns: readonly Column<Entry>[] = [
   { name: 'Time', cell: ({ at }) => time(at) },
   { name: 'Who', cell: ({ by }) => by },
   { name: 'What', cell: ({ type }) => html`<strong>${words(type)}</strong>` },
-  { name: 'Where', cell: ({ stream }) => html`<code>${stream}</code>` },
+  { name: 'Where', cell: ({ stream }) => id(stream, 24) },
   { name: 'Details', cell: ({ data }) => detailsOf(data), kind: 'text' },
 ];
 

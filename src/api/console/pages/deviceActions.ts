@@ -11,6 +11,14 @@ const back = ([uid]: readonly string[]) => `/console/fleet/${uid}`;
 const uidOf = ([uid = '']: readonly string[]) => uid;
 export const reason: Field = { name: 'reason', label: 'Reason', hint: 'Kept in the log for as long as the log is kept.' };
 
+/** None is chosen before: whoever revokes says why. */
+export const revocationReason: Field = {
+  name: 'reason',
+  label: 'Reason (RFC 5280)',
+  kind: 'select',
+  options: [['', 'choose …'], ...revocationReasons.map(one => [one, one] as const)],
+};
+
 /** @returns SubjectPublicKeyInfo, base64url @throws NusecError BAD_REQUEST */
 function keyIn(pem: string): string {
   const [der] = fromPem('PUBLIC KEY', pem);
@@ -125,7 +133,7 @@ export const deviceActions: Actions = {
     about: 'Revokes every certificate of the device for ever. Its connection ends at once. This cannot be undone.',
     roles: officer,
     tone: 'danger',
-    fields: [{ name: 'reason', label: 'Reason (RFC 5280)', kind: 'select', options: revocationReasons.map(one => [one, one] as const) }],
+    fields: [revocationReason],
     typed: uidOf,
     back,
     request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/revoke`, body: { reason: form.text('reason') } }),

@@ -55,11 +55,14 @@ export async function jobPage(visit: Visit, { id: jobId = '' }: Readonly<Record<
   const content = html`${heading(html`Job ${id(jobId)}`, html`${badge(job.status)} ${job.line}`, actionsFor(visit, job))}
 ${facts(factsOf(job))}
 ${card('Live board', board(job, progress))}
-${card('Shares of the programmers', table('Shares', shareColumns(visit, jobId), job.board, 'No programmer has a share yet.'), [actionLink(visit, jobActions, 'allot', [jobId])])}
+${card('Shares of the programmers', table('Shares', shareColumns(visit, job), job.board, 'No programmer has a share yet.'), building.has(job.status) ? [actionLink(visit, jobActions, 'allot', [jobId])] : [])}
 ${card('Units', html`${table('Units', unitColumns, units, 'No unit is begun yet.')}${units.length < shownUnits ? '' : html`<p class="none">The first ${shownUnits}; all of them are in the file.</p>`}`, [html`<a class="button" href="/console/jobs/${jobId}/units" download>Units as CSV</a>`])}
 ${reconciled(job)}`;
   return { title: `Job ${jobId}`, content, isLive: true };
 }
+
+/** States in which shares are given and packages made. */
+const building: ReadonlySet<string> = new Set(['RELEASED', 'RUNNING', 'SUSPENDED']);
 
 function actionsFor(visit: Visit, { jobId, status }: JobAnswer): readonly Html[] {
   const names: Readonly<Record<string, readonly string[]>> = {
@@ -149,7 +152,7 @@ const unitColumns: readonly Column<UnitAnswer>[] = [
   { name: 'Ended', cell: ({ finishedAt }) => (finishedAt === null ? null : time(finishedAt)) },
 ];
 
-const shareColumns = (visit: Visit, jobId: string): readonly Column<JobAnswer['board'][number]>[] => [
+const shareColumns = (visit: Visit, { jobId, status: jobStatus }: JobAnswer): readonly Column<JobAnswer['board'][number]>[] => [
   {
     name: 'Programmer',
     cell: ({ programmer }) => (visit.may(...readers) ? link(`/console/programmers/${programmer}`, id(programmer)) : id(programmer)),
@@ -167,7 +170,7 @@ const shareColumns = (visit: Visit, jobId: string): readonly Column<JobAnswer['b
   {
     name: 'Do',
     cell: ({ programmer, status }) =>
-      html`<div class="actions">${['export-package', ...(status === 'FROZEN' ? ['thaw-share', 'propose-thaw', 'approve-thaw'] : [])].map(name => actionLink(visit, jobActions, name, [jobId, programmer]))}</div>`,
+      html`<div class="actions">${[...(building.has(jobStatus) && status !== 'CLOSED' ? ['export-package'] : []), ...(status === 'FROZEN' ? ['thaw-share', 'propose-thaw', 'approve-thaw'] : [])].map(name => actionLink(visit, jobActions, name, [jobId, programmer]))}</div>`,
   },
 ];
 

@@ -1,5 +1,4 @@
 import { html } from 'hono/html';
-import { revocationReasons } from '../../../domain/deviceEvents.ts';
 import type { BulkRevocationAnswer } from '../../bulkRevocations.ts';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { LineAnswer } from '../../lines.ts';
@@ -8,6 +7,7 @@ import type { Page } from '../layout.ts';
 import { badge, bar, type Column, card, facts, heading, id, link, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { certificateColumns } from './certificates.ts';
+import { revocationReason } from './deviceActions.ts';
 
 /** Revocation of many devices together, under four eyes, with progress; and what is revoked. */
 
@@ -66,10 +66,7 @@ export const bulkDevicesFile = (visit: Visit, { id: bulkId = '' }: Readonly<Reco
 
 const officers = ['securityOfficer'] as const;
 const back = () => '/console/revocations';
-const why: readonly Field[] = [
-  { name: 'reason', label: 'Reason (RFC 5280)', kind: 'select', options: revocationReasons.map(one => [one, one] as const) },
-  { name: 'note', label: 'What happened' },
-];
+const why: readonly Field[] = [revocationReason, { name: 'note', label: 'What happened' }];
 const propose = (selection: object, form: Form) =>
   ({ method: 'POST', path: '/v1/bulk-revocations', body: { selection, reason: form.text('reason'), note: form.text('note') } }) as const;
 const proposed = 'The revocation is proposed. Another officer approves it.';

@@ -63,6 +63,7 @@ function actionsFor(visit: Visit, { rolloutId, status }: RolloutAnswer): readonl
     APPROVED: ['start-rollout', 'abort-rollout'],
     RUNNING: ['pause-rollout', 'abort-rollout'],
     PAUSED: ['resume-rollout', 'abort-rollout'],
+    HALTED: ['abort-rollout'],
   };
   return (names[status] ?? []).map(name => actionLink(visit, rolloutActions, name, [rolloutId]));
 }

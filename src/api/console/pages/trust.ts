@@ -1,9 +1,10 @@
 import { html } from 'hono/html';
+import type { IssuingCaStatus } from '../../../domain/authorityEvents.ts';
 import type { AuthorityAnswer } from '../../authority.ts';
 import type { CeremonyAnswer } from '../../ceremonies.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, type Column, card, facts, heading, id, link, table, time } from '../parts.ts';
+import { badge, type Column, card, counted, facts, heading, id, link, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { words } from './timeline.ts';
 import { trustActions } from './trustActions.ts';
@@ -32,7 +33,9 @@ ${card(
     ['Version', authority.trustBundle.version],
     [
       'Adopted',
-      behind === 0 ? html`${badge('by all', 'good')}` : link('/console/fleet?behind=true', `${behind} devices in use do not have it yet`),
+      behind === 0
+        ? html`${badge('by all', 'good')}`
+        : link('/console/fleet?behind=true', `${counted(behind, 'device')} in use without it`),
     ],
     ['SHA-256', id(authority.trustBundle.sha256, 32)],
   ]),
@@ -55,15 +58,15 @@ const rootLine = (visit: Visit, { subject, curve, notAfter, retired, rootId }: R
   }</div></div>`;
 
 function icaLine(visit: Visit, { icaId, use, line, generation, curve, status, notAfter, crl }: Ica): Html {
-  const names = {
-    PENDING: ['propose-activate-ica'],
-    ACTIVE: ['propose-compromise-ica'],
-    RETIRING: ['propose-retire-ica', 'propose-compromise-ica'],
-  }[status.toUpperCase()] ?? ['propose-compromise-ica'];
-  const isOver = /compromised|retired/i.test(status);
+  const names: Readonly<Record<IssuingCaStatus, readonly string[]>> = {
+    ESTABLISHED: ['propose-activate-ica', 'propose-retire-ica'],
+    ACTIVE: ['propose-retire-ica', 'propose-compromise-ica'],
+    RETIRED: ['propose-compromise-ica'],
+    COMPROMISED: [],
+  };
   return html`<div class="head"><div><code>${icaId}</code> ${badge(status)} <span class="none">for ${use}${line === null ? '' : ` of ${line}`}, generation ${generation}, ${curve}, until ${time(notAfter)}${
     crl === null ? '' : html`; CRL no. ${crl.number}, next by ${time(crl.nextUpdate)}`
-  }</span></div><div class="actions">${isOver ? '' : names.map(name => actionLink(visit, trustActions, name, [icaId]))}</div></div>`;
+  }</span></div><div class="actions">${names[status].map(name => actionLink(visit, trustActions, name, [icaId]))}</div></div>`;
 }
 
 const keyColumns = (visit: Visit): readonly Column<AuthorityAnswer['packageKeys'][number]>[] => [
