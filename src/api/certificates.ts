@@ -3,7 +3,7 @@ import { certificateKinds } from '../domain/storeEvents.ts';
 import { NusecError } from '../errors.ts';
 import { type CertificateRow, certificateQueries } from '../projections/certificates.ts';
 import type { Context } from '../services/base/context.ts';
-import { jsonAnswer, maxPageRows, pageQuery, wholeNumber } from './fields.ts';
+import { jsonAnswer, maxPageRows, pageAfter, wholeNumber } from './fields.ts';
 import type { Resource } from './resource.ts';
 
 /** Certificates issued, expired and revoked (R86, RULE-16). */
@@ -43,6 +43,8 @@ const queriesOf = async (ctx: Context, ...more: readonly string[]) => {
   return certificateQueries(ctx.reads.db);
 };
 
+const serialField = z.string().regex(/^[0-9a-f]{2,64}$/, 'a serial number is hex');
+
 export const certificatesResource: Resource = (api, { ctx }, auth) => {
   const list = createRoute({
     method: 'get',
@@ -50,7 +52,7 @@ export const certificatesResource: Resource = (api, { ctx }, auth) => {
     summary: 'The certificate inventory, by serial; with a scope those of its devices',
     middleware: auth.personInScope(),
     request: {
-      query: pageQuery.extend({
+      query: pageAfter(serialField).extend({
         status: z.enum(['issued', 'expired', 'revoked']).optional(),
         kind: z.enum(certificateKinds).optional(),
         subject: z.string().max(64).optional(),

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
 import { wantedComponent, whereIs } from '../services/firmware/components.ts';
 import { vulnerabilityOf } from '../services/firmware/vulnerabilities.ts';
-import { idField, jsonAnswer, lineField, pageQuery, uidField } from './fields.ts';
+import { idField, jsonAnswer, lineField, pageAfter, uidField } from './fields.ts';
 import type { Resource } from './resource.ts';
 
 /** Where in the fleet a component is, by the bills of materials of the releases. */
@@ -31,7 +31,7 @@ const whereSchema = z
 
 export type WhereAnswer = z.infer<typeof whereSchema>;
 
-const query = pageQuery.extend({
+const query = pageAfter(uidField).extend({
   component: z.string().min(1).max(500).optional().openapi({ example: 'openssl@3.0.1' }),
   vulnerability: z.string().min(1).max(120).optional().openapi({ example: 'CVE-2023-0286' }),
 });

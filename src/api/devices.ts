@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { formatVersion } from '../domain/version.ts';
+import { NusecError } from '../errors.ts';
 import { changeCursor } from '../projections/deviceQueries.ts';
 import { countDevices, deviceChain, deviceRow, deviceTimeline, listDevices } from '../services/field/devices.ts';
 import { deviceAnswer, deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
@@ -18,6 +19,8 @@ export type DeviceCountAnswer = z.infer<typeof countSchema>;
 
 const params = z.object({ uid: uidField });
 
+/** Where a page ends, in each order. */
+const places = { uid: /^[0-9a-f]{32}$/, changed: /^\d{4}-[0-9T:.-]{15,24}Z~[0-9a-f]{32}$/ } as const;
 const chainSchema = z.object({ ok: z.boolean(), brokenAt: z.number().optional() }).openapi({
   description:
     'whether the hash chain of the history is unbroken as it is stored, with pseudonyms; else the first revision that it does not fit',
@@ -80,6 +83,8 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
       withoutEncryptionKey: encryptionKey === 'missing',
       scope: c.var.person.scope,
     };
+    if (cursor !== undefined && !places[sort].test(cursor))
+      throw new NusecError('BAD_REQUEST', 'cursor: it is not that of a page in this order');
     const rows = await listDevices(ctx, { ...filter, limit, ...(cursor !== undefined && { after: cursor }) });
     const last = rows.length === limit ? rows.at(-1) : undefined;
     const next = last === undefined ? {} : { next: sort === 'changed' ? changeCursor(last) : last.uid };

@@ -51,6 +51,8 @@ export const jsonAnswer = <Schema extends z.ZodType>(schema: Schema, description
   description,
   content: { 'application/json': { schema } },
 });
+/** A page of a list whose cursor is the id of the last row before: another text would be an end that there is none of. */
+export const pageAfter = <Place extends z.ZodType>(place: Place) => pageQuery.extend({ cursor: place.optional() });
 export const jsonBody = <Schema extends z.ZodType>(schema: Schema) => ({
   body: { required: true, content: { 'application/json': { schema } } },
 });

@@ -14,7 +14,7 @@ import {
   registerGateway,
 } from '../services/field/gateways.ts';
 import { certifyGateway } from '../services/identity/enrolment.ts';
-import { bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField } from './fields.ts';
+import { bytesField, jsonAnswer, jsonBody, pageAfter, reasonField, uidField } from './fields.ts';
 import { secondOfficer } from './gatewayKeys.ts';
 import { actor, type Resource } from './resource.ts';
 
@@ -64,7 +64,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     path: '/v1/gateways',
     summary: 'All gateways with their devices',
     middleware: auth.person(),
-    request: { query: pageQuery },
+    request: { query: pageAfter(gatewayField) },
     responses: { 200: jsonAnswer(z.object({ gateways: z.array(gatewaySchema), next: z.string().optional() }), 'gateways') },
   });
   api.openapi(list, async c => {

@@ -22,7 +22,19 @@ import {
 } from '../services/production/jobs.ts';
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import type { ApiEnv } from './auth.ts';
-import { countField, idField, jsonAnswer, jsonBody, lineField, pageQuery, reasonField, seenIn, sha256Field, siteField } from './fields.ts';
+import {
+  countField,
+  idField,
+  jsonAnswer,
+  jsonBody,
+  lineField,
+  pageAfter,
+  pageQuery,
+  reasonField,
+  seenIn,
+  sha256Field,
+  siteField,
+} from './fields.ts';
 import {
   boardView,
   configField,
@@ -90,7 +102,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     path: '/v1/jobs',
     summary: 'Jobs, by page',
     middleware: auth.personInScope(...readers, 'lineOperator'),
-    request: { query: pageQuery.extend({ status: z.enum(jobStatuses).optional() }) },
+    request: { query: pageAfter(idField).extend({ status: z.enum(jobStatuses).optional() }) },
     responses: { 200: jsonAnswer(z.object({ jobs: z.array(rowSchema), next: z.string().optional() }), 'jobs') },
   });
   const one = createRoute({

@@ -25,7 +25,7 @@ import {
   suspendProgrammer,
 } from '../services/production/programmers.ts';
 import type { ApiEnv } from './auth.ts';
-import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageQuery, reasonField, uidField, versionField } from './fields.ts';
+import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageAfter, reasonField, uidField, versionField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
@@ -75,7 +75,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
     path: '/v1/programmers',
     summary: 'Programmers, by page',
     middleware: auth.personInScope(),
-    request: { query: pageQuery },
+    request: { query: pageAfter(uidField) },
     responses: { 200: jsonAnswer(z.object({ programmers: z.array(programmerSchema), next: z.string().optional() }), 'programmers') },
   });
   const one = createRoute({

@@ -15,7 +15,7 @@ import {
   jsonBody,
   lineField,
   lookBody,
-  pageQuery,
+  pageAfter,
   reasonField,
   seenIn,
   sha256Field,
@@ -102,7 +102,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     path: '/v1/releases',
     summary: 'Releases, by page',
     middleware: auth.personInScope(),
-    request: { query: pageQuery.extend({ line: lineField.optional() }) },
+    request: { query: pageAfter(idField).extend({ line: lineField.optional() }) },
     responses: { 200: jsonAnswer(z.object({ releases: z.array(rowSchema), next: z.string().optional() }), 'releases') },
   });
   const one = createRoute({

@@ -13,6 +13,7 @@ import {
   jsonBody,
   lookBody,
   maxPageRows,
+  pageAfter,
   pageQuery,
   reasonField,
   seenIn,
@@ -141,7 +142,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
     path: '/v1/rollouts',
     summary: 'All rollouts',
     middleware: auth.personInScope(),
-    request: { query: pageQuery.extend({ status: z.enum(rolloutStatuses).optional() }) },
+    request: { query: pageAfter(idField).extend({ status: z.enum(rolloutStatuses).optional() }) },
     responses: { 200: jsonAnswer(z.object({ rollouts: z.array(rolloutSchema), next: z.string().optional() }), 'rollouts') },
   });
   api.openapi(list, async c => {

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { KnownSeries } from '../domain/series.ts';
 import { seriesKinds } from '../domain/seriesValues.ts';
 import { addList, addRange, allSeries, createSeries } from '../services/production/series.ts';
-import { countField, jsonAnswer, jsonBody, pageQuery } from './fields.ts';
+import { countField, jsonAnswer, jsonBody, pageAfter } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 
 /** Series of values that each unit gets for itself: serial numbers, MAC addresses, labels, calibration data. */
@@ -35,7 +35,7 @@ export const seriesResource: Resource = (api, { ctx }, auth) => {
     path: '/v1/series',
     summary: 'Series by name, with how many values they have and how many are taken',
     middleware: auth.person('productionPlanner', 'auditor'),
-    request: { query: pageQuery },
+    request: { query: pageAfter(seriesNameField) },
     responses: { 200: jsonAnswer(z.object({ series: z.array(seriesSchema), next: z.string().optional() }), 'series') },
   });
   const range = createRoute({

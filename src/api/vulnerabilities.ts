@@ -8,7 +8,7 @@ import {
   showVulnerability,
 } from '../services/firmware/vulnerabilities.ts';
 import { affectedReleaseSchema } from './components.ts';
-import { fileBody, fileIn, jsonAnswer, jsonBody, lineField, pageQuery, reasonField } from './fields.ts';
+import { fileBody, fileIn, jsonAnswer, jsonBody, lineField, pageAfter, reasonField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 
 /** Cases about vulnerabilities of components: what is affected, which reports are due, and when it is over. */
@@ -69,7 +69,7 @@ export const vulnerabilitiesResource: Resource = (api, { ctx }, auth) => {
     path: '/v1/vulnerabilities',
     summary: 'Cases, by page',
     middleware: auth.person('securityOfficer', 'releaseManager', 'auditor'),
-    request: { query: pageQuery.extend({ status: statusField.optional() }) },
+    request: { query: pageAfter(caseField).extend({ status: statusField.optional() }) },
     responses: { 200: jsonAnswer(z.object({ vulnerabilities: z.array(rowSchema), next: z.string().optional() }), 'cases') },
   });
   api.openapi(list, async c => {

@@ -38,6 +38,9 @@ describe('what an address has that is not known', () => {
     ['/v1/devices?limit=%2010', 'limit: a whole number in plain digits'],
     ['/v1/devices?limit=', 'limit: a whole number in plain digits'],
     ['/v1/devices?limit=5&limit=6', 'limit: a whole number in plain digits'],
+    ['/v1/jobs?cursor=zzz', 'cursor: an id is 32 lower-case hex digits'],
+    ['/v1/devices?cursor=zzz', 'cursor: it is not that of a page in this order'],
+    [`/v1/devices?sort=changed&cursor=${'ab'.repeat(16)}`, 'cursor: it is not that of a page in this order'],
     ['/v1/certificates?endsBefore=tomorrow', 'endsBefore: a day or a time, such as 2027-01-31'],
     ['/v1/events/stream?after=999999', 'none at position 999999'],
   ])('%s is refused', async (path, detail) => {
