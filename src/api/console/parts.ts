@@ -60,7 +60,7 @@ export const counted = (count: number, name: string): string => `${count.toLocal
 
 /** `2026-01-31 12:00:00` in UTC with the full ISO text behind it; console.js shows it in the reader's own time. */
 export const time = (iso: string | null | undefined): Cell =>
-  iso ? html`<time datetime="${iso}" title="${iso}">${iso.slice(0, 10)} ${iso.slice(11, 19)}</time>` : undefined;
+  iso ? html`<time datetime="${iso}" title="${iso}"><span>${iso.slice(0, 10)}</span> <span>${iso.slice(11, 19)}</span></time>` : undefined;
 
 /** A long id, short enough to read; the whole of it is in the title. */
 export const id = (text: string, chars = 12): Html =>
