@@ -29,9 +29,16 @@ const asText = (text: unknown): string => `${text}\n`;
 /** Lines as long as the terminal is wide; elsewhere as they are. */
 function fitted(text: unknown): string {
   const columns = process.stdout.isTTY ? process.stdout.columns : undefined;
-  const fit = (line: string) =>
-    columns === undefined || stripVTControlCharacters(line).length <= columns ? line : `${line.slice(0, columns - 1)}…`;
-  return `${String(text).split('\n').map(fit).join('\n')}\n`;
+  const lines = String(text).split('\n');
+  return `${lines.map(line => (columns === undefined ? line : fitLine(line, columns))).join('\n')}\n`;
+}
+
+/** Cut to a width, without the style of its beginning going on after it. */
+export function fitLine(line: string, columns: number): string {
+  const plain = stripVTControlCharacters(line);
+  if (plain.length <= columns) return line;
+  const style = line.startsWith('\u001b') ? line.slice(0, line.indexOf('m') + 1) : '';
+  return `${style}${plain.slice(0, columns - 1)}…${style === '' ? '' : '\u001b[0m'}`;
 }
 
 /** Times are local on a terminal, unless --utc; everywhere else as the log has them. */
