@@ -123,6 +123,9 @@ async function answerFrame(frame: EmulatorFrame, socket: Socket, responder: Resp
     case emulatorCommand.updateSendingKey:
       responder.updateSendingKey();
       return reply(emulatorCommand.updateSendingKey);
+    case emulatorCommand.askEndpointInfo:
+      // It then finds that nothing is asked: our responder has no use for that.
+      return reply(emulatorCommand.askEndpointInfo);
     case emulatorCommand.shutdown:
       reply(emulatorCommand.shutdown);
       socket.end();

@@ -3,8 +3,15 @@ import { NusecError } from '../../errors.ts';
 
 /** The socket framing that other SPDM emulators and validators use: three big-endian u32, command | transport | size, then the payload. */
 
-/** `updateSendingKey` asks the responder for new keys of its own, as if it had decided so. */
-export const emulatorCommand = { normal: 0x0001, test: 0xdead, shutdown: 0xfffe, continue: 0xfffd, updateSendingKey: 0x8001 } as const;
+/** `updateSendingKey` asks the responder for new keys of its own, as if it had decided so; `askEndpointInfo` to ask the requester what kind of device it is. */
+export const emulatorCommand = {
+  normal: 0x0001,
+  test: 0xdead,
+  shutdown: 0xfffe,
+  continue: 0xfffd,
+  updateSendingKey: 0x8001,
+  askEndpointInfo: 0x8002,
+} as const;
 export const emulatorTransport = { none: 0, mctp: 1, doe: 2, tcp: 3 } as const;
 
 export type EmulatorFrame = { readonly command: number; readonly transport: number; readonly payload: Uint8Array };
