@@ -45,7 +45,10 @@ async function attest({ line, start, watch, ...options }: Attest): Promise<void>
       const text = options.json ? JSON.stringify(progress) : oneLine(progress);
       if (text !== before) process.stdout.write(`${text}\n`);
       before = text;
-      if (progress.left === 0) return;
+      if (progress.left > 0) continue;
+      // It is over: nothing is to be watched any more.
+      process.exitCode = 0;
+      return;
     }
   });
 }

@@ -15,6 +15,7 @@ const options = spdmCommand('spdm:requester', 'SPDM requester for interoperabili
   .option('--steps <list>', `what is done, in this order: ${stepNames.join(', ')}`, stepsOf, ['ATTEST'])
   .option('--slot <number>', 'certificate slot of the responder', wholeNumber, 0)
   .option('--portion-bytes <number>', 'asked for in one GET_CERTIFICATE', wholeNumber, 1024)
+  .option('--known-key', 'the responder has no certificates: its key is that of --certificates', false)
   .option('--hint <text>', 'hint of the pre-shared key, without its zero byte', 'TestPskHint')
   .parse()
   .opts<RequesterOptions>();

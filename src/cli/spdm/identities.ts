@@ -1,7 +1,14 @@
-import { X509Certificate } from 'node:crypto';
+import { createPublicKey, X509Certificate } from 'node:crypto';
 import { NusecError } from '../../errors.ts';
 import type { SlotSource } from '../../spdm/certSlot.ts';
-import type { Algorithms, SignatureAlgorithm } from '../../spdm/suite.ts';
+import {
+  type Algorithms,
+  type HashAlgorithm,
+  hashAlgorithms,
+  pqcSignatureAlgorithms,
+  type SignatureAlgorithm,
+  signatureAlgorithms,
+} from '../../spdm/suite.ts';
 import type { CommonOptions } from './options.ts';
 import { type Kind, type LoadedSlots, loadSlots, makeSlots, type Role } from './slots.ts';
 
@@ -18,6 +25,26 @@ const mlDsaKinds = { 'ml-dsa-44': 'mldsa44', 'ml-dsa-65': 'mldsa65', 'ml-dsa-87'
 function kindOf(signature: SignatureAlgorithm): Kind {
   if ('mlDsa' in signature) return mlDsaKinds[signature.mlDsa];
   return 'curve' in signature && signature.curve === 'P-384' ? 'ecp384' : 'ecp256';
+}
+
+/** The algorithms that a public key known before is for: the first that is offered, as there is no negotiation of such a key. */
+export function soleAlgorithms({ asym, pqcAsym, hash }: CommonOptions): {
+  readonly hash: HashAlgorithm;
+  readonly signature: SignatureAlgorithm;
+} {
+  const rows = [...pqcSignatureAlgorithms.filter(({ bit }) => pqcAsym & bit), ...signatureAlgorithms.filter(({ bit }) => asym & bit)];
+  const [signature] = rows;
+  const used = hashAlgorithms.find(({ bit }) => hash & bit);
+  if (!signature || !used) throw new NusecError('KEY_NOT_FOUND', 'a public key known before needs --asym or --pqc-asym, and --hash');
+  return { signature, hash: used };
+}
+
+/** The responder's public key (SubjectPublicKeyInfo, DER), which a requester knows before, from the same folder. @throws KEY_NOT_FOUND */
+export function responderKey(options: CommonOptions): Uint8Array {
+  if (options.certificates === undefined)
+    throw new NusecError('KEY_NOT_FOUND', 'PUB_KEY_ID needs --certificates: both ends know the key from there');
+  const { key } = loadSlots(options.certificates, kindOf(soleAlgorithms(options).signature), 'responder', 1);
+  return new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' }));
 }
 
 export async function openIdentities({ certificates: folder, slots: count }: CommonOptions, role: Role): Promise<Identities> {

@@ -11,9 +11,16 @@ import type { LoadedSlots } from './slots.ts';
 
 /** AsymAlgoCapabilities (DSP0274 table "KEY_PAIR_INFO"). */
 const asymBits = { 'P-256': 0x08, 'P-384': 0x10 } as const;
+/** PqcAsymAlgoCapabilities, since 1.4. */
+const mlDsaBits: Readonly<Record<string, number>> = { 'ml-dsa-44': 0x1, 'ml-dsa-65': 0x2, 'ml-dsa-87': 0x4 };
 const allUses = 0x0f;
-/** Offset and length of the AlgorithmIdentifier in a SubjectPublicKeyInfo of such a curve. */
-const algorithmAt = 2;
+
+/** AlgorithmIdentifier of a SubjectPublicKeyInfo: what follows the head of the outer sequence (X.690 §8.1.3). */
+function algorithmOf(spki: Uint8Array): Uint8Array {
+  const length = spki[1] ?? 0;
+  const at = length < 0x80 ? 2 : 2 + (length & 0x7f);
+  return spki.slice(at, at + 2 + (spki[at + 1] ?? 0));
+}
 
 const changeable = keyPairCapability.usage | keyPairCapability.association | keyPairCapability.erasable | keyPairCapability.generate;
 
@@ -22,9 +29,11 @@ const changeable = keyPairCapability.usage | keyPairCapability.association | key
 export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly CertSlot[]) {
   const changed = new Map<number, Partial<KeyPair>>();
   const pairOf = (keyPairId: number, slot: number): KeyPair => {
-    const spki = new Uint8Array(createPublicKey(loaded().key).export({ type: 'spki', format: 'der' }));
+    const { key } = loaded();
+    const spki = new Uint8Array(createPublicKey(key).export({ type: 'spki', format: 'der' }));
     const curve = curveOf(spki);
     const algorithm = curve === undefined ? 0 : asymBits[curve];
+    const pqcAlgorithm = mlDsaBits[key.asymmetricKeyType ?? ''] ?? 0;
     return {
       keyPairId,
       capabilities: changeable,
@@ -32,10 +41,10 @@ export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly Ce
       usage: allUses,
       algorithms: algorithm,
       algorithm,
-      pqcAlgorithms: 0,
-      pqcAlgorithm: 0,
+      pqcAlgorithms: pqcAlgorithm,
+      pqcAlgorithm,
       slotMask: 1 << slot,
-      publicKeyInfo: curve === undefined ? new Uint8Array() : spki.slice(algorithmAt, algorithmAt + 2 + (spki[algorithmAt + 1] ?? 0)),
+      publicKeyInfo: algorithmOf(spki),
       ...changed.get(keyPairId),
     };
   };
@@ -45,7 +54,7 @@ export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly Ce
       const wished = { ...changed.get(keyPairId), ...(usage !== 0 && { usage }), slotMask };
       if (operation !== 'generate') changed.set(keyPairId, operation === 'erase' ? { ...wished, ...erased } : wished);
       else {
-        const { algorithm: _, publicKeyInfo: __, ...made } = wished;
+        const { algorithm: _, pqcAlgorithm: __, publicKeyInfo: ___, ...made } = wished;
         changed.set(keyPairId, made);
       }
       return 'done';
@@ -53,7 +62,11 @@ export function openKeyPairs(loaded: () => LoadedSlots, slots: () => readonly Ce
   };
 }
 
-const erased: Pick<KeyPair, 'algorithm' | 'publicKeyInfo'> = { algorithm: 0, publicKeyInfo: new Uint8Array() };
+const erased: Pick<KeyPair, 'algorithm' | 'pqcAlgorithm' | 'publicKeyInfo'> = {
+  algorithm: 0,
+  pqcAlgorithm: 0,
+  publicKeyInfo: new Uint8Array(),
+};
 
 /** Registry IANA, the enterprise number for examples (RFC 5612). */
 const ianaRegistry = 4;

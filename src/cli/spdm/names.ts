@@ -23,6 +23,7 @@ const capabilityNames = {
   HBEAT: single.heartbeat,
   KEY_UPD: single.keyUpdate,
   HANDSHAKE_IN_CLEAR: single.handshakeInTheClear,
+  PUB_KEY_ID: single.publicKeyId,
   CHUNK: single.chunk,
   SET_CERT: single.setCertificate,
   CSR: single.csr,

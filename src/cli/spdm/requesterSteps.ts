@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createPublicKey, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
 import { decodeCertificateChain } from '../../spdm/certChain.ts';
@@ -18,7 +18,7 @@ import { answerQuestions, getCsr, measureInSession, setCertificate, vendorReques
 import { runAttestation, runPskSetup, runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
-import { type Identities, trustLinks } from './identities.ts';
+import { type Identities, responderKey, trustLinks } from './identities.ts';
 import { platformKem } from './kem.ts';
 import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.ts';
 
@@ -29,6 +29,8 @@ export type RequesterOptions = CommonOptions & {
   readonly slot: number;
   readonly portionBytes: number;
   readonly hint: string;
+  /** The responder has no certificates and is known by its key. */
+  readonly knownKey?: boolean;
 };
 
 /** Steps by name; those of a session need SESSION or PSK before them. */
@@ -90,6 +92,8 @@ export async function runSteps(
   for (const name of options.steps) tell({ step: name, ...(await steps[name as (typeof stepNames)[number]](run)) });
 }
 
+/** Any key: this is a tool for tests of the protocol. */
+const trustKey = (spki: Uint8Array) => createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });
 const random = (length: number): Uint8Array => new Uint8Array(randomBytes(length));
 const wait = (delayMs: number): Promise<void> => delay(delayMs);
 
@@ -107,13 +111,14 @@ function identify({ options, identities }: Run) {
     trust: trustLinks,
     ownSlots: identities.slots,
     ...(kem ? { kem } : {}),
+    ...(options.knownKey ? { publicKey: responderKey(options), trustKey } : {}),
   };
 }
 
 async function attest(run: Run, measurements: number | 'none'): Promise<Result> {
   const nonce = random(32);
   const evidence = await runAttestation({ ...identify(run), nonce, measurements }, run.link);
-  const verified = await verifyEvidence(evidence, { nonce, trust: trustLinks, versions: run.options.versions });
+  const verified = await verifyEvidence(evidence, { nonce, trust: trustLinks, trustKey, versions: run.options.versions });
   const { version, slot } = verified;
   return { version: spdmVersionName(version), slot, measurements: verified.measurements.map(({ index }) => index) };
 }
@@ -162,7 +167,7 @@ async function measure(run: Run): Promise<Result> {
   const { evidence, nonce } = opened(run);
   if (!evidence) throw new Error('measurements are signed in a session with certificates only');
   const measured = await measureInSession(asking(run), evidence, { nonce, slot: run.options.slot });
-  const { measurements } = await verifyEvidence(measured, { nonce, trust: trustLinks, versions: run.options.versions });
+  const { measurements } = await verifyEvidence(measured, { nonce, trust: trustLinks, trustKey, versions: run.options.versions });
   return { measurements: measurements.map(({ index }) => index) };
 }
 

@@ -5,6 +5,7 @@ import type { CertSlot, CertSlots } from '../../spdm/certSlot.ts';
 import { capability } from '../../spdm/constants.ts';
 import { decodeDmtfEvent } from '../../spdm/messages/events.ts';
 import { createResponder, type Responder } from '../../spdm/responder/responder.ts';
+import type { ProvisionedKey } from '../../spdm/responder/state.ts';
 import { type Algorithms, noSignature, type SignatureAlgorithm } from '../../spdm/suite.ts';
 import {
   createEmulatorDecoder,
@@ -16,7 +17,7 @@ import {
 import type { Seconds } from '../../times.ts';
 import { answerApplication, certificationRequest, measurementSet } from './device.ts';
 import { normalFrame, payloadOf, wireOf } from './framing.ts';
-import { type Identities, trustLinks } from './identities.ts';
+import { type Identities, responderKey, soleAlgorithms, trustLinks } from './identities.ts';
 import { deviceClasses, measurementLog, openKeyPairs } from './inventory.ts';
 import { platformKem } from './kem.ts';
 import { faultText } from './names.ts';
@@ -50,8 +51,10 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     () => identities.forSignature(signature),
     () => present,
   );
+  const isKnownByKey = has(capability.publicKeyId);
   const responder = createResponder({
-    slots,
+    slots: isKnownByKey ? [] : slots,
+    ...(isKnownByKey ? { provisionedKey: provisionedKey(options, identities) } : {}),
     versions: options.versions,
     capabilities: capabilitiesFrom(options),
     algorithms: algorithmsFrom(options),
@@ -80,6 +83,13 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     onFault: error => tell(`fault: ${faultText(error)}`),
   });
   return responder;
+}
+
+/** The key of slot 0, without its certificates. */
+function provisionedKey(options: ResponderOptions, identities: Identities): ProvisionedKey {
+  const { signature, hash } = soleAlgorithms(options);
+  const [slot] = identities.forSignature(signature).slots(hash);
+  return { publicKey: responderKey(options), sign: slot!.sign };
 }
 
 /** @returns the listening server; it closes after a SHUTDOWN; default: `stay` is false */
