@@ -20,10 +20,17 @@ export function fromBase64url(text: string): Uint8Array {
   return new Uint8Array(Buffer.from(text, 'base64url'));
 }
 
+/** From here on it costs as much to zero memory as to write it. */
+const zeroedBytes = 1024;
+
+/** Memory that may have any content: the caller writes all of it. */
+export const unwritten = (bytes: number): Uint8Array =>
+  bytes > zeroedBytes ? new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer) : new Uint8Array(bytes);
+
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
   let total = 0;
   for (const part of parts) total += part.length;
-  const out = new Uint8Array(total);
+  const out = unwritten(total);
   let offset = 0;
   for (const part of parts) {
     out.set(part, offset);

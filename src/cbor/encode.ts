@@ -1,3 +1,4 @@
+import { unwritten } from '../bytes.ts';
 import {
   type CborKey,
   type CborMap,
@@ -30,12 +31,13 @@ export function encodeCbor(value: CborValue, maxDepth: number = defaultMaxDepth)
 }
 
 /** One for all messages, one after the other: the memory of each costs more than the writing. */
-const sink: Sink = { bytes: new Uint8Array(keptBytes), length: 0 };
+const kept = new Uint8Array(keptBytes);
+const sink: Sink = { bytes: kept, length: 0 };
 
 /** A message may have been secret. */
 function empty(used: Sink): void {
-  if (used.bytes.length > keptBytes) used.bytes = new Uint8Array(keptBytes);
-  else used.bytes.fill(0, 0, used.length);
+  kept.fill(0, 0, used.length);
+  used.bytes = kept;
   used.length = 0;
 }
 
@@ -157,7 +159,7 @@ function append(sink: Sink, bytes: Uint8Array): void {
 
 function reserve(sink: Sink, count: number): void {
   if (sink.length + count <= sink.bytes.length) return;
-  const grown = new Uint8Array(Math.max(sink.bytes.length * 2, sink.length + count));
+  const grown = unwritten(Math.max(sink.bytes.length * 2, sink.length + count));
   grown.set(sink.bytes.subarray(0, sink.length));
   sink.bytes = grown;
 }

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, hkdfSync } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
@@ -24,14 +24,15 @@ export const sealedTogetherBytes = 64 * 1024;
 
 export type BlockChannel = {
   readonly job: OtaJob;
-  readonly key: Uint8Array;
+  /** With the bytes of a key, node:crypto takes longer for each block than for its encryption. */
+  readonly key: KeyObject;
   readonly noncePrefix: Uint8Array;
 };
 
 /** @param sessionSecret  at least 32 bytes exported from the session with the device @throws NusecError KEY_REFUSED when it is shorter */
 export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: SignedJob): BlockChannel {
   if (sessionSecret.length < minSecretBytes) throw new NusecError('KEY_REFUSED', 'the session secret has at least 32 bytes');
-  const key = new Uint8Array(hkdfSync('sha256', sessionSecret, jobDigest, info, 32));
+  const key = createSecretKey(new Uint8Array(hkdfSync('sha256', sessionSecret, jobDigest, info, 32)));
   return { job, key, noncePrefix: sha256(job.otaJobId).subarray(0, 8) };
 }
 
@@ -120,8 +121,5 @@ const nonce = (channel: BlockChannel, index: number): Uint8Array => concat(chann
 
 const aad = (job: OtaJob, index: number): Uint8Array => concat(aadPrefix, job.otaJobId, u32(index), u32(blockCount(job)));
 
-function u32(value: number): Uint8Array {
-  const out = new Uint8Array(4);
-  new DataView(out.buffer).setUint32(0, value);
-  return out;
-}
+/** Big endian. */
+const u32 = (value: number): Uint8Array => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);

@@ -1,4 +1,4 @@
-import { concat } from '../bytes.ts';
+import { concat, unwritten } from '../bytes.ts';
 import { p256Spki } from '../cose/publicKey.ts';
 import { sha256 } from '../digest.ts';
 import { derToRaw } from '../ecdsa.ts';
@@ -30,8 +30,7 @@ export function buildImage(spec: ImageSpec): UnsignedImage {
     flags: flagsOf(spec),
     version: spec.version,
   };
-  // Not zeroed first: every byte of it is written here.
-  const body = new Uint8Array(Buffer.allocUnsafeSlow(bodyBytesOf(header)).buffer).fill(erased, 0, header.headerBytes);
+  const body = unwritten(bodyBytesOf(header)).fill(erased, 0, header.headerBytes);
   body.set(writeHeader(header));
   body.set(payload, header.headerBytes);
   body.set(area, header.headerBytes + payload.length);

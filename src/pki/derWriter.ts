@@ -1,3 +1,4 @@
+import { unwritten } from '../bytes.ts';
 import { contextConstructed, headBytes, malformed, printable, tags } from './der.ts';
 import { remembered } from './remembered.ts';
 
@@ -7,14 +8,12 @@ import { remembered } from './remembered.ts';
 const maxKnownTimes = 256;
 /** Up to here a loop copies faster than a call. */
 const loopBytes = 32;
-/** From here on memory is not cleared before every byte of it is written: a revocation list has megabytes, several times. */
-const uninitialisedBytes = 64 * 1024;
 
 export function tlv(tag: number, parts: readonly Uint8Array[]): Uint8Array {
   let length = 0;
   for (const part of parts) length += part.length;
   const head = headBytes(length);
-  const out = length > uninitialisedBytes ? new Uint8Array(Buffer.allocUnsafeSlow(head + length).buffer) : new Uint8Array(head + length);
+  const out = unwritten(head + length);
   out[0] = tag;
   if (head === 2) out[1] = length;
   else writeLongLength(out, length, head - 2);

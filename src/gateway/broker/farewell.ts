@@ -52,18 +52,19 @@ export function sayWhy({ socket, identity, isOnline }: Session, reason: Presence
       [errorKey.text, text],
     ]),
   );
-  socket.write(publishQos0(downTopic(identity, uid, 'err'), payload));
+  const topic = downTopic(identity, uid, 'err');
+  socket.write(Buffer.concat([publishHead(topic, payload.length), payload]));
 }
 
-/** PUBLISH with QoS 0 (MQTT 3.1.1 §3.3): header, remaining length in groups of seven bits, topic, payload. */
-function publishQos0(topic: string, payload: Uint8Array): Buffer {
+/** What stands before the payload of a PUBLISH with QoS 0 (MQTT 3.1.1 §3.3): header, remaining length in groups of seven bits, topic. */
+export function publishHead(topic: string, payloadBytes: number): Buffer {
   const name = Buffer.from(topic);
   const length: number[] = [];
-  for (let rest = 2 + name.length + payload.length; ; rest >>= 7) {
+  for (let rest = 2 + name.length + payloadBytes; ; rest >>= 7) {
     length.push(rest < 128 ? rest : (rest & 127) | 128);
     if (rest < 128) break;
   }
-  return Buffer.concat([Buffer.from([0x30, ...length, name.length >> 8, name.length & 0xff]), name, payload]);
+  return Buffer.concat([Buffer.from([0x30, ...length, name.length >> 8, name.length & 0xff]), name]);
 }
 
 /** Ends a connection so that what was written still arrives: nothing more is read, and the socket closes when the client has closed or after

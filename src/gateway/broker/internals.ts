@@ -17,6 +17,8 @@ export type ClientInternals = Client & {
   _nextBatch: (error?: Error | null) => void;
   /** The listener of its 'error' event. */
   readonly _onError: (error: Error) => void;
+  /** Calls back when the socket has taken what was written, or the connection is over. */
+  waitForDrain: (done: () => void) => void;
   pause: () => void;
   resume: () => void;
 };
