@@ -12,7 +12,8 @@ import {
   simple,
 } from './value.ts';
 
-type Sink = { bytes: Uint8Array; length: number };
+/** `parts`: what comes before `bytes`, where a message is written in parts. */
+type Sink = { bytes: Uint8Array; length: number; parts: Uint8Array[] | undefined };
 
 /** Bytes that are kept for the next message. */
 const keptBytes = 4096;
@@ -30,14 +31,33 @@ export function encodeCbor(value: CborValue, maxDepth: number = defaultMaxDepth)
   }
 }
 
+/** The same as parts, one after the other: a long byte string is the caller's own, not a copy. @throws as encodeCbor */
+export function encodeParts(value: CborValue, maxDepth: number = defaultMaxDepth): readonly Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  sink.parts = parts;
+  try {
+    write(sink, value, maxDepth);
+    closePart(sink, parts);
+    return parts;
+  } finally {
+    empty(sink);
+  }
+}
+
+function closePart(sink: Sink, parts: Uint8Array[]): void {
+  if (sink.length > 0) parts.push(sink.bytes.slice(0, sink.length));
+  sink.length = 0;
+}
+
 /** One for all messages, one after the other: the memory of each costs more than the writing. */
 const kept = new Uint8Array(keptBytes);
-const sink: Sink = { bytes: kept, length: 0 };
+const sink: Sink = { bytes: kept, length: 0, parts: undefined };
 
 /** A message may have been secret. */
 function empty(used: Sink): void {
-  kept.fill(0, 0, used.length);
+  kept.fill(0);
   used.bytes = kept;
+  used.parts = undefined;
   used.length = 0;
 }
 
@@ -113,7 +133,9 @@ function writeTag(sink: Sink, { tag, value }: CborTag, depth: number): void {
 
 function writeBytes(sink: Sink, type: number, bytes: Uint8Array): void {
   writeHead(sink, type, bytes.length);
-  append(sink, bytes);
+  if (sink.parts === undefined || bytes.length < keptBytes) return append(sink, bytes);
+  closePart(sink, sink.parts);
+  sink.parts.push(bytes);
 }
 
 /** The initial byte and its argument in the fewest bytes (RFC 8949 §3, §4.2.1). */

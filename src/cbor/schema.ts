@@ -1,5 +1,5 @@
 import { decodeCbor } from './decode.ts';
-import { encodeCbor } from './encode.ts';
+import { encodeCbor, encodeParts } from './encode.ts';
 import { type CborKey, type CborValue, isArray, isMap, malformed } from './value.ts';
 
 /** Typed CBOR messages. A format is declared once, as a codec, and both directions follow from it with the same limits:
@@ -25,6 +25,11 @@ export function decodeAs<T>(codec: Codec<T>, bytes: Uint8Array, maxDepth?: numbe
 /** @throws NusecError CBOR_MALFORMED when the value does not keep the limits of the codec */
 export function encodeAs<T>(codec: Codec<T>, value: NoInfer<T>, maxDepth?: number): Uint8Array {
   return encodeCbor(codec.encode(value, 'message'), maxDepth);
+}
+
+/** The same as parts, one after the other: a long byte string is the caller's own, not a copy. @throws as encodeAs */
+export function encodePartsAs<T>(codec: Codec<T>, value: NoInfer<T>): readonly Uint8Array[] {
+  return encodeParts(codec.encode(value, 'message'));
 }
 
 const refuse = (at: string, expected: string) => malformed(`${at}: expected ${expected}`);

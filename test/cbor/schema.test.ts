@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromHex, toHex } from '../../src/bytes.ts';
+import { concat, fromHex, toHex } from '../../src/bytes.ts';
 import { decodeCbor } from '../../src/cbor/decode.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import {
@@ -11,6 +11,7 @@ import {
   type CodecType,
   decodeAs,
   encodeAs,
+  encodePartsAs,
   field,
   literal,
   mapped,
@@ -123,5 +124,30 @@ describe('record', () => {
       { requiredKeys: ['version', 'uid', 'kind', 'counts', 'parent', 'last', 'even', 'hex'] },
     );
     fc.assert(fc.property(arbitrary, item => void expect(decodeAs(sample, encodeAs(sample, item))).toEqual(item)));
+  });
+});
+
+describe('a message in parts', () => {
+  const blocks = record({ name: field(0, text(9)), blocks: field(1, array(bytesUpTo(99_999), 9)), end: field(2, uint()) });
+
+  it('has the same bytes, whatever is in it', () => {
+    const long = fc.uint8Array({ minLength: 4000, maxLength: 5000 });
+    const given = fc.record({
+      name: fc.constant('blocks'),
+      blocks: fc.array(fc.oneof(long, fc.uint8Array()), { maxLength: 5 }),
+      end: fc.nat(),
+    });
+    fc.assert(
+      fc.property(given, value => {
+        expect(concat(...encodePartsAs(blocks, value))).toEqual(encodeAs(blocks, value));
+      }),
+    );
+  });
+
+  it('does not copy a long byte string, and leaves nothing to the next message when it is refused', () => {
+    const block = new Uint8Array(16_384);
+    expect(encodePartsAs(blocks, { name: '', blocks: [block], end: 1 })[1]).toBe(block);
+    expect(() => encodePartsAs(array(array(bytesUpTo(99_999), 1), 9), Array(10).fill([block]))).toThrow();
+    expect(toHex(encodeCbor(1))).toBe('01');
   });
 });

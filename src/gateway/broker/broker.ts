@@ -8,7 +8,7 @@ import { createKeyedBuckets } from './bucket.ts';
 import { send } from './egress.ts';
 import { createEmitter } from './emitter.ts';
 import { cut } from './farewell.ts';
-import type { Handlers, Qos } from './handler.ts';
+import type { Handlers, Payload, Qos } from './handler.ts';
 import { plugIn } from './hooks.ts';
 import { type CheckClient, type Identity, peerOf } from './identity.ts';
 import { createIngress } from './ingress.ts';
@@ -142,7 +142,7 @@ async function openBroker(own: Own, options: BrokerOptions) {
   };
 }
 
-const sendTo = (session: Session, uid: string, family: DownFamily, payload: Uint8Array, qos: Qos): Promise<boolean> =>
+const sendTo = (session: Session, uid: string, family: DownFamily, payload: Payload, qos: Qos): Promise<boolean> =>
   send(session, downTopic(session.identity, uid, family), payload, qos);
 
 function cutAll(sessions: readonly Session[], reason: PresenceReason): number {

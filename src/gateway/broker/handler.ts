@@ -2,6 +2,8 @@ import type { DownFamily, UpFamily } from '../../mqttTopics.ts';
 import type { Identity } from './identity.ts';
 
 export type Qos = 0 | 1;
+/** What is in parts is sent with QoS 0, without a copy. */
+export type Payload = Uint8Array | readonly Uint8Array[];
 
 /** A message from a device, straight or through a gateway. `uid` is the device it is about; rights are checked, the payload is not. */
 export type UpMessage = {
@@ -12,7 +14,7 @@ export type UpMessage = {
   readonly path: readonly string[];
   readonly payload: Uint8Array;
   /** Sends to the same device on the way it came; false when the connection is gone. */
-  readonly reply: (family: DownFamily, payload: Uint8Array, qos?: Qos) => Promise<boolean>;
+  readonly reply: (family: DownFamily, payload: Payload, qos?: Qos) => Promise<boolean>;
 };
 
 /** Resolves when what the message says is durable: the PUBACK leaves after that. Handlers of one device never overlap.

@@ -4,7 +4,7 @@ import type { DownFamily } from '../../mqttTopics.ts';
 import { reserveMs } from './bucket.ts';
 import { cidOf, errorReply } from './errorReply.ts';
 import { endGently } from './farewell.ts';
-import type { Handlers, Qos, UpMessage } from './handler.ts';
+import type { Handlers, Payload, Qos, UpMessage } from './handler.ts';
 import type { GatewayLimits } from './limits.ts';
 import type { GatewayAlarm, PresenceReason } from './presence.ts';
 import { isServerTrouble, judgeRefusal } from './refusals.ts';
@@ -17,7 +17,7 @@ export type Publish = { readonly topic: string; readonly payload: string | Buffe
 export type IngressOptions = {
   readonly handlers: Handlers;
   readonly isAttached: (gatewayId: string, uid: string) => boolean;
-  readonly send: (session: Session, uid: string, family: DownFamily, payload: Uint8Array, qos: Qos) => Promise<boolean>;
+  readonly send: (session: Session, uid: string, family: DownFamily, payload: Payload, qos: Qos) => Promise<boolean>;
   /** A device was heard through this gateway connection. */
   readonly onHeard: (session: Session, uid: string) => void;
   readonly onAlarm: (kind: GatewayAlarm['kind'], session: Session, detail: string) => void;

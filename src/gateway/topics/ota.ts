@@ -1,5 +1,5 @@
 import { fromHex } from '../../bytes.ts';
-import { decodeAs, encodeAs } from '../../cbor/schema.ts';
+import { decodeAs, encodePartsAs } from '../../cbor/schema.ts';
 import { NusecError } from '../../errors.ts';
 import { otaBlock, otaQuestion } from '../../mqttMessages.ts';
 import { sealedTogetherBytes } from '../../ota/blocks.ts';
@@ -28,7 +28,7 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'turn' | 'giveBack' | 'fi
       const taken = await Promise.all(
         indexes.map(index => {
           const sealed = delivery.block(uid, offerId, index, blockBytes);
-          return reply('ota', encodeAs(otaBlock, { cid, otaJobId, index, sealed }), 0);
+          return reply('ota', encodePartsAs(otaBlock, { cid, otaJobId, index, sealed }), 0);
         }),
       );
       if (taken.includes(false)) return delivery.giveBack(uid, left);

@@ -1,5 +1,5 @@
 import { expect, it, vi } from 'vitest';
-import { fromHex } from '../../../src/bytes.ts';
+import { concat, fromHex } from '../../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { NusecError } from '../../../src/errors.ts';
 import type { UpMessage } from '../../../src/gateway/broker/handler.ts';
@@ -24,7 +24,7 @@ async function ask(delivery: ReturnType<typeof deliveryOf>, first: number, count
   const sent: [string, Uint8Array][] = [];
   const reply: UpMessage['reply'] = async (family, payload) => {
     if (sent.length === takes) return false;
-    sent.push([family, payload]);
+    sent.push([family, concat(...[payload].flat())]);
     return true;
   };
   const payload = encodeAs(otaQuestion, { cid: 7, first, count, blockBytes });
