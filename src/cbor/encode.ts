@@ -133,9 +133,11 @@ function writeTag(sink: Sink, { tag, value }: CborTag, depth: number): void {
 
 function writeBytes(sink: Sink, type: number, bytes: Uint8Array): void {
   writeHead(sink, type, bytes.length);
-  if (sink.parts === undefined || bytes.length < keptBytes) return append(sink, bytes);
-  closePart(sink, sink.parts);
-  sink.parts.push(bytes);
+  if (sink.parts === undefined || bytes.length < keptBytes) append(sink, bytes);
+  else {
+    closePart(sink, sink.parts);
+    sink.parts.push(bytes);
+  }
 }
 
 /** The initial byte and its argument in the fewest bytes (RFC 8949 §3, §4.2.1). */
