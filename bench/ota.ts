@@ -92,7 +92,7 @@ async function memory(report: Report, kib: number, ...[server, units, releaseId]
   const openAll = sizeKib(server.pid, 'VmRSS');
   await busyKib(server, devices);
   const [busyHalf, busyAll] = [await busyKib(server, first), await busyKib(server, devices)];
-  const goal = { unit: 'KiB', bound: 256, boundWhat: 'KiB, the goal' };
+  const goal = { unit: 'KiB', bound: 256, boundWhat: 'KiB, the goal' } as const;
   report({ figure: `${kib} KiB: memory of one more open delivery`, value: (openAll - openHalf) / (count - half), ...goal });
   report({ figure: `${kib} KiB: of one more that downloads`, value: (busyAll - busyHalf) / (count - half), ...goal });
   await closeAll(devices);
