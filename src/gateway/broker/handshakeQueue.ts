@@ -14,11 +14,12 @@ export type HandshakeQueue = {
   stats(): { readonly handshakesInFlight: number; readonly handshakesWaiting: number; readonly silentConnections: number };
 };
 
-type PeerOf = { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined };
+type PeerOf = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>;
 
 /** A connection whose handshake is not over. */
 type Stranger = {
   readonly socket: Socket;
+  readonly key: string;
   readonly address: string;
   /** When its handshake has to be over, whatever it sends meanwhile (performance.now). */
   readonly untilMs: number;
@@ -84,10 +85,9 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
     lineOf(stranger).join(stranger);
     next();
   };
-  const forget = (key: string): void => {
-    const stranger = strangers.get(key);
-    if (stranger === undefined) return;
-    const { address, state } = stranger;
+  const forget = (stranger: Stranger): void => {
+    const { key, address, state } = stranger;
+    if (strangers.get(key) !== stranger) return;
     strangers.delete(key);
     const ofAddress = byAddress.get(address);
     ofAddress?.delete(stranger);
@@ -95,9 +95,10 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
     if (state === 'waiting') lineOf(stranger).leave(stranger);
     stranger.leave();
   };
-  const end = ({ socket, state }: Stranger, why: 'silent' | 'crowded'): void => {
+  const end = (stranger: Stranger, why: 'silent' | 'crowded'): void => {
+    const { socket, state } = stranger;
     if (state !== 'running') onEnded(socket, why);
-    forget(peerKey(socket));
+    forget(stranger);
     socket.destroy();
   };
   let sweeping = false;
@@ -125,21 +126,29 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
   return {
     admit(socket) {
       socket.on('error', ignore);
+      const [key, address] = [keyOf(socket), socket.remoteAddress];
+      // It was reset while it waited to be accepted.
+      if (address === undefined) return void socket.destroy();
+      // The same port came again: the earlier connection was reset, and its end has not been reported yet.
+      const earlier = strangers.get(key);
+      if (earlier !== undefined) forget(earlier);
       if (strangers.size >= limits.maxStrangers) shed();
-      const [key, address] = [peerKey(socket), socket.remoteAddress ?? ''];
       const untilMs = performance.now() + limits.handshakeTimeoutMs;
-      const stranger: Stranger = { socket, address, untilMs, isKnown: false, state: 'silent', leave: ignore };
+      const stranger: Stranger = { socket, key, address, untilMs, isKnown: false, state: 'silent', leave: ignore };
       strangers.set(key, stranger);
       byAddress.set(address, (byAddress.get(address) ?? new Set()).add(stranger));
-      socket.once('close', () => forget(key));
+      socket.once('close', () => forget(stranger));
       whenHello(socket, record => {
-        if (strangers.has(key)) ready(stranger, record);
+        if (strangers.get(key) === stranger) ready(stranger, record);
       });
       if (sweeping) return;
       sweeping = true;
       setTimeout(sweep, limits.handshakeTimeoutMs).unref();
     },
-    finished: peer => forget(peerKey(peer)),
+    finished(peer) {
+      const stranger = strangers.get(keyOf(peer));
+      if (stranger !== undefined) forget(stranger);
+    },
     stats: () => ({ handshakesInFlight: inFlight, handshakesWaiting: countOf('waiting'), silentConnections: countOf('silent') }),
   };
 }
@@ -226,7 +235,8 @@ function countsOf() {
 /** Above every number of handshakes that run in parallel. */
 const maxRank = 100_000;
 
-const peerKey = (socket: PeerOf): string => `${socket.remoteAddress}|${socket.remotePort}`;
+/** Of the connections that are open, one has this key: the TLS socket on top is found by it. The server's own port is the same for all. */
+const keyOf = ({ remoteAddress, remotePort, localAddress }: PeerOf): string => `${remoteAddress}|${remotePort}|${localAddress}`;
 
 function once(action: () => void): () => void {
   let done = false;

@@ -124,17 +124,23 @@ it('ends the oldest of the fullest address when there are too many that have not
   await until(() => stats().online === 1);
 });
 
-it('ends many silent connections whose time is over a few at a time: between them others are served (T22)', () => {
-  covers('T22');
+/** A queue by a clock that is set by hand. */
+function queueOfSilent(given: Partial<GatewayLimits> = {}) {
   vi.useFakeTimers({ toFake: ['setTimeout', 'setImmediate', 'performance'] });
   onTestFinished(() => void vi.useRealTimers());
   const ended: string[] = [];
-  const limits = { ...defaultLimits, handshakeTimeoutMs: 1_000 };
+  const limits = { ...defaultLimits, handshakeTimeoutMs: 1_000, ...given };
   const queue = createHandshakeQueue(limits, { start: () => undefined, onEnded: (_socket, why) => ended.push(why), isKnown: () => false });
-  const silentSocket = (remotePort: number): Socket => {
-    const socket = Object.assign(new EventEmitter(), { remoteAddress: '127.1.1.1', remotePort, read: () => null });
-    return Object.assign(socket, { destroy: () => socket.emit('close') }) as unknown as Socket;
-  };
+  return { queue, ended };
+}
+const silentSocket = (remotePort: number, place = { remoteAddress: '127.1.1.1', localAddress: '127.0.0.1' }): Socket => {
+  const socket = Object.assign(new EventEmitter(), { ...place, remotePort, read: () => null });
+  return Object.assign(socket, { destroy: () => socket.emit('close') }) as unknown as Socket;
+};
+
+it('ends many silent connections whose time is over a few at a time: between them others are served (T22)', () => {
+  covers('T22');
+  const { queue, ended } = queueOfSilent();
   for (let port = 1; port <= 1_000; port += 1) queue.admit(silentSocket(port));
   vi.advanceTimersByTime(999);
   expect(ended).toHaveLength(0);
@@ -148,6 +154,30 @@ it('ends many silent connections whose time is over a few at a time: between the
   vi.advanceTimersByTime(600);
   expect(ended).toHaveLength(1_001);
   expect(queue.stats().silentConnections).toBe(0);
+});
+
+it('keeps a connection in its bounds whose port was used just before, or at another address of the server (T22)', () => {
+  covers('T22');
+  const { queue, ended } = queueOfSilent();
+  const before = silentSocket(1);
+  queue.admit(before);
+  queue.admit(silentSocket(1));
+  // The end of the earlier one is reported after the next has come.
+  before.emit('close');
+  queue.admit(silentSocket(1, { remoteAddress: '127.1.1.1', localAddress: '127.0.0.2' }));
+  expect(queue.stats().silentConnections).toBe(2);
+  vi.advanceTimersByTime(1_000);
+  expect(ended).toEqual(['silent', 'silent']);
+});
+
+it('forgets connections that were reset before they were accepted: the bound on strangers holds beside them (T22)', () => {
+  covers('T22');
+  const { queue, ended } = queueOfSilent({ maxStrangers: 3 });
+  const nowhere = { remoteAddress: undefined, localAddress: undefined } as never;
+  for (let count = 0; count < 10; count += 1) queue.admit(silentSocket(undefined as never, nowhere));
+  for (let port = 1; port <= 5; port += 1) queue.admit(silentSocket(port));
+  expect(queue.stats().silentConnections).toBe(3);
+  expect(ended).toEqual(['crowded', 'crowded']);
 });
 
 it('takes a ClientHello that comes byte by byte', async () => {
