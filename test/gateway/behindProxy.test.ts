@@ -1,8 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { connect as connectTcp, type Socket } from 'node:net';
-import { tmpdir, userInfo } from 'node:os';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectMqtt, type MqttClient } from 'mqtt';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
@@ -16,11 +16,11 @@ import { startTestServer, type TestServer } from '../support/server.ts';
 import { connectPacket } from './broker/wire.ts';
 import { createTestPki } from './certificates.ts';
 import { eventually, type Fleet, people, seedFleet, type Unit } from './fieldKit.ts';
+import { startProxy } from './haproxy.ts';
 
 /** MQTT behind Debian's HAProxy with deploy/haproxy.cfg: TLS ends there, and everything else is as without it. */
 
 const proxyFolder = mkdtempSync(join(tmpdir(), 'nusec-proxy-'));
-const config = new URL('../../deploy/haproxy.cfg', import.meta.url).pathname;
 let server: TestServer;
 let fleet: Fleet;
 let http: HttpClient;
@@ -36,7 +36,7 @@ beforeAll(async () => {
   http = people(server);
   reserved = await reservePorts(1);
   [port = 0] = reserved.ports;
-  proxy = await startProxy();
+  proxy = await startProxy(proxyFolder, port);
 });
 afterAll(async () => {
   proxy?.kill('SIGKILL');
@@ -45,29 +45,6 @@ afterAll(async () => {
   await server?.close();
   rmSync(proxyFolder, { recursive: true, force: true });
 });
-
-async function startProxy(): Promise<ChildProcess> {
-  const { username, gid } = userInfo();
-  const groups = readFileSync('/etc/group', 'utf8').split('\n');
-  const group = groups.map(line => line.split(':')).find(([, , id]) => id === String(gid))?.[0];
-  const env = { NUSEC_MQTT_PROXY_FOLDER: proxyFolder, NUSEC_MQTT_BIND: `127.0.0.1:${port}`, NUSEC_USER: username, NUSEC_GROUP: group };
-  const child = spawn('haproxy', ['-db', '-f', config], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] });
-  let said = '';
-  child.stderr.on('data', text => {
-    said += text;
-  });
-  child.once('exit', code => {
-    if (code) console.error(`haproxy ended with ${code}: ${said}`);
-  });
-  await eventually(async () => {
-    if (child.exitCode !== null) throw new Error(`haproxy ended: ${said}`);
-    const probe = connectTcp(port, '127.0.0.1');
-    const isOpen = await Promise.race([once(probe, 'connect').then(() => true), once(probe, 'close').then(() => false)]).catch(() => false);
-    probe.destroy();
-    return isOpen;
-  });
-  return child;
-}
 
 type Keys = { readonly key: string; readonly cert: string };
 const keysOf = (unit: Unit): Keys => ({
@@ -128,7 +105,7 @@ describe('a device behind HAProxy', () => {
     proxy.kill('SIGKILL');
     await ended;
     await eventually(async () => !(await presenceOf(unit)).connected);
-    proxy = await startProxy();
+    proxy = await startProxy(proxyFolder, port);
   });
 });
 
