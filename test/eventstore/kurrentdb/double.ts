@@ -35,14 +35,17 @@ const ofClient = createRequire(require.resolve(`${folder}/status_pb.js`));
 const { Any } = ofClient('google-protobuf/google/protobuf/any_pb.js');
 const { Empty } = ofClient('google-protobuf/google/protobuf/empty_pb.js');
 
+type AppendFault = 'lost' | 'unanswered' | 'silent' | 'ends';
+
 export type Double = {
   /** `kurrentdb://127.0.0.1:PORT?tls=false`; with TLS `kurrentdb://localhost:PORT` */
   readonly url: string;
   /** Appends so far. */
   appends(): number;
   /** What becomes of the next append to a stream whose name ends so: `lost`: not stored, and the connection breaks; `unanswered`: stored, and the
-   *  connection breaks before the answer; `silent`: stored, and nothing is heard of it. */
-  failNextAppend(ending: string, how: 'lost' | 'unanswered' | 'silent'): void;
+   *  connection breaks before the answer; `silent`: stored, and nothing is heard of it; `ends`: not stored, and nothing is reached until `up`, as when the
+   *  disk of a real server is full: it ends. */
+  failNextAppend(ending: string, how: AppendFault): void;
   /** All connections break; nothing is reached until `up`. What was stored stays. */
   down(): Promise<void>;
   up(): Promise<void>;
@@ -76,7 +79,7 @@ export async function startDouble({ tls, login, node }: DoubleOptions = {}): Pro
   const table = node?.table ?? streamTable();
   let port = 0;
   let appends = 0;
-  let fault: { readonly ending: string; readonly how: 'lost' | 'unanswered' | 'silent' } | undefined;
+  let fault: { readonly ending: string; readonly how: AppendFault } | undefined;
   let resumed: PromiseWithResolvers<void> | undefined;
   let readDelayMs = 0;
   let server: Server | undefined;
@@ -114,6 +117,7 @@ export async function startDouble({ tls, login, node }: DoubleOptions = {}): Pro
       const how = isFaulty ? fault?.how : undefined;
       if (isFaulty) fault = undefined;
       if (how === 'lost') return breakConnections();
+      if (how === 'ends') return void down();
       const expected = options.hasStreamPosition()
         ? Number(options.getStreamPosition())
         : options.hasNoStream()

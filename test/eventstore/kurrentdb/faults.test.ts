@@ -98,6 +98,18 @@ describe('a database that is away', () => {
     expect(await idsOf(store, 's')).toHaveLength(2);
   });
 
+  it('that ends in the middle of an append, as a server does whose disk is full, has acknowledged nothing of it; with room again it is stored once', async () => {
+    const [store, other] = [await open(), await open()];
+    await store.append('s', 'none', [event('A')]);
+    const added = event('B');
+    double.failNextAppend(logStream, 'ends');
+    expect(await code(store.append('s', 0, [added]))).toBe('STORE_UNAVAILABLE');
+    expect(await store.trouble()).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    await double.up();
+    expect(await store.append('s', 0, [added])).toMatchObject({ revision: 1 });
+    expect(await idsOf(other, 's')).toEqual([expect.any(String), added.id]);
+  });
+
   it('answers no read after a second: what is here may be old by then', async () => {
     const [store, other] = [await open(), await open()];
     await store.append('s', 'none', [event('A')]);
