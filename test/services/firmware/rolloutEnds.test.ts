@@ -65,6 +65,12 @@ describe('what stops a rollout or a device', () => {
       'quarantined',
       'HALTED',
     ],
+    [
+      'the device is ordered to wipe itself',
+      (_: string, unit: Unit) => bench.field.decommissions.decommission(unit.uid, 'old', 'operator:olga'),
+      'decommission',
+      'HALTED',
+    ],
   ] as const)(
     'ends a download under way when %s: no block, the device is told, the upgrade is cancelled',
     async (_, stop, reason, ended) => {
