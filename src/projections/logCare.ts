@@ -9,8 +9,9 @@ import { endWorker, moduleBeside } from '../entry.ts';
 const eventsBetweenMoves = 10_000;
 
 export type LogCare = {
-  /** To be called with the number of projected events. */
-  projected(events: number): void;
+  /** To be called with the number of projected events, when no transaction is open. While it waits, whoever calls writes nothing: then all of the log
+   *  is moved, and the next write begins it again. */
+  projected(events: number): Promise<void>;
   /** Resolves when what runs has ended. */
   close(): Promise<void>;
 };
@@ -19,31 +20,42 @@ export type LogCare = {
 export function careForLog(db: Database): LogCare {
   db.pragma('wal_autocheckpoint = 0');
   let worker: Worker | undefined;
-  let moving = false;
+  let state: 'idle' | 'moving' | 'moved' = 'idle';
   let events = 0;
+  let answered = Promise.withResolvers<void>();
   const start = (): Worker => {
     const started = new Worker(moduleBeside(import.meta.url, 'logCareWorker'), { workerData: db.name });
     started.unref();
     started.on('message', () => {
-      moving = false;
-      // What was written meanwhile is little. With that, the next write begins the log again.
-      if (db.open) db.pragma('wal_checkpoint(PASSIVE)');
+      state = 'moved';
+      answered.resolve();
     });
     // The next move begins another one.
     started.on('error', () => {
-      moving = false;
+      state = 'idle';
       worker = undefined;
+      answered.resolve();
     });
     return started;
   };
+  const move = (): Promise<void> => {
+    state = 'moving';
+    answered = Promise.withResolvers();
+    worker ??= start();
+    worker.postMessage('move');
+    return answered.promise;
+  };
   return {
-    projected(more) {
+    async projected(more) {
       events += more;
-      if (events < eventsBetweenMoves || moving) return;
-      events = 0;
-      moving = true;
-      worker ??= start();
-      worker.postMessage('move');
+      if (state === 'moved') {
+        // What was written meanwhile is little.
+        await move();
+        state = 'idle';
+      } else if (state === 'idle' && events >= eventsBetweenMoves) {
+        events = 0;
+        void move();
+      }
     },
     async close() {
       if (worker === undefined) return;

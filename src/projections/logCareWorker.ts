@@ -12,6 +12,7 @@ parentPort?.on('message', (task: 'move' | 'close') => {
     parentPort?.close();
     return;
   }
-  db.pragma('wal_checkpoint(PASSIVE)');
+  // Twice: what is written during the first one is much, what is written during the second one is little.
+  for (let pass = 0; pass < 2; pass += 1) db.pragma('wal_checkpoint(PASSIVE)');
   parentPort?.postMessage('moved');
 });

@@ -158,9 +158,9 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     await apply(group, events);
     group.builds = group.builds.filter(build => build.fault === undefined);
     if (group === live && events.some(({ type }) => type === 'EventParked')) await goOnWithoutParked();
-    care.projected(events.length);
     if (group !== live) joinLive(group);
     reads.check();
+    await care.projected(events.length);
   };
   /** A group that has caught up moves with the others from here on; what is still unpublished is swapped in. */
   const joinLive = (group: Group) => {
