@@ -50,7 +50,7 @@ async function measureFleetPage(report: Report): Promise<void> {
     const body = new URLSearchParams({ token: server.alice }).toString();
     const { headers } = await exchange(`${server.url}/console/sign-in`, { agent, method: 'POST', headers: form, body });
     const Cookie = String(headers['set-cookie']?.[0]).split(';')[0] ?? '';
-    for (const query of ['', '?status=MINTED', '?line=meter&sort=changed', '?uid=00']) {
+    for (const query of ['', '?status=MINTED', '?line=meter', '?line=meter&sort=changed', '?status=STOCK&sort=changed', '?uid=00']) {
       const times: number[] = [];
       for (let page = 0; page < pages; page++) {
         const startMs = performance.now();

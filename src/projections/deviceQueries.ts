@@ -1,4 +1,4 @@
-import type { ExpressionBuilder, Kysely, SelectQueryBuilder } from 'kysely';
+import { type ExpressionBuilder, type Kysely, type SelectQueryBuilder, sql } from 'kysely';
 import type { DeviceStatus } from '../domain/deviceStatus.ts';
 import type { Scope } from '../domain/roles.ts';
 import { type DeviceSelector, upgradableStatuses } from '../domain/rolloutPlan.ts';
@@ -81,6 +81,32 @@ export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ..
   return query;
 }
 
+/** From so many on, rows that fit are looked for in the order of the page. */
+const manyRows = 2000;
+
+/** Devices that fit a filter. @param byOrder without an index of the filter: a column with a plus sign before it has none */
+function fitting(db: Kysely<DeviceTables & JobTables & GatewayTables>, wish: DevicePage, byOrder: boolean) {
+  const { attestation, uidPrefix, tag, trustBelow, withoutEncryptionKey, scope } = wish;
+  const equal = {
+    line: wish.line,
+    status: wish.status,
+    job_id: wish.jobId,
+    release_id: wish.releaseId,
+    image_hash: wish.imageHash,
+    version: wish.version,
+  };
+  const column = (name: string) => (byOrder ? sql<string | null>`+${sql.ref(name)}` : sql<string | null>`${sql.ref(name)}`);
+  let query = db.selectFrom('devices');
+  for (const [name, value] of Object.entries(equal)) if (value !== undefined) query = query.where(column(name), '=', value);
+  if (attestation === 'none') query = query.where(column('attestation'), 'is', null);
+  else if (attestation !== undefined) query = query.where(column('attestation'), '=', attestation);
+  if (uidPrefix !== undefined) query = query.where('uid', '>=', uidPrefix).where('uid', '<=', uidPrefix.padEnd(32, 'f'));
+  if (tag !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', '=', tag));
+  if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
+  if (withoutEncryptionKey) query = query.where('has_encryption_key', '=', 0).where('status', 'in', inUse);
+  return scope === undefined ? query : query.where('uid', 'in', devicesInScope(db, scope));
+}
+
 export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTables>) => ({
   byUid: (uid: string) => db.selectFrom('devices').selectAll().where('uid', '=', uid).executeTakeFirst(),
   /** UIDs of the devices of these lines, or of all, in order. @param after the last UID of the page before */
@@ -92,41 +118,17 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTable
     if (after !== undefined) query = query.where('uid', '>', after);
     return (await query.execute()).map(({ uid }) => uid);
   },
-  /** One page, by UID or by the newest change. */
-  page({
-    line,
-    status,
-    jobId,
-    releaseId,
-    imageHash,
-    version,
-    tag,
-    attestation,
-    uidPrefix,
-    trustBelow,
-    withoutEncryptionKey,
-    order,
-    after,
-    limit,
-    scope,
-  }: DevicePage) {
-    let query = db.selectFrom('devices').selectAll().limit(limit);
-    if (line !== undefined) query = query.where('line', '=', line);
-    if (status !== undefined) query = query.where('status', '=', status as DeviceStatus);
-    if (jobId !== undefined) query = query.where('job_id', '=', jobId);
-    if (releaseId !== undefined) query = query.where('release_id', '=', releaseId);
-    if (imageHash !== undefined) query = query.where('image_hash', '=', imageHash);
-    if (version !== undefined) query = query.where('version', '=', version);
-    if (attestation !== undefined)
-      query = query.where('attestation', attestation === 'none' ? 'is' : '=', attestation === 'none' ? null : attestation);
-    if (uidPrefix !== undefined) query = query.where('uid', '>=', uidPrefix).where('uid', '<=', uidPrefix.padEnd(32, 'f'));
-    if (tag !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', '=', tag));
-    if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
-    if (withoutEncryptionKey) query = query.where('has_encryption_key', '=', 0).where('status', 'in', inUse);
-    if (order === 'changed') query = newestFirst(query, after);
-    else query = (after === undefined ? query : query.where('uid', '>', after)).orderBy('uid');
-    if (scope !== undefined) query = query.where('uid', 'in', devicesInScope(db, scope));
-    return query.execute();
+  /** One page, by UID or by the newest change. Where many rows fit, they are met soon in the order of the page; where few do, an index of the filter
+   *  finds them, and they are sorted. SQLite knows neither how many fit nor that a page is short, so it is told. */
+  async page(wish: DevicePage): Promise<readonly DeviceRow[]> {
+    const { order, after, limit } = wish;
+    const found = db
+      .selectFrom(fitting(db, wish, false).select('uid').limit(manyRows).as('some'))
+      .select(({ fn }) => fn.countAll<number>().as('count'));
+    const areMany = Number((await found.executeTakeFirst())?.count) === manyRows;
+    const query = fitting(db, wish, areMany).selectAll().limit(limit);
+    if (order === 'changed') return newestFirst(query, after).execute();
+    return (after === undefined ? query : query.where('uid', '>', after)).orderBy('uid').execute();
   },
   /** Devices that a rollout may offer something to, and that every one of the selectors fits. */
   selected({ line, releaseId, selectors, after, limit }: SelectedPage) {
