@@ -87,6 +87,8 @@ async function rates(report: Report, kib: number, ...[server, units, releaseId]:
 async function memory(report: Report, kib: number, ...[server, units, releaseId]: Parameters<Work>): Promise<void> {
   const half = Math.ceil(count / 2);
   const first = await bringOnline(server, units.slice(0, half), releaseId);
+  // A server that has delivered before: its code is compiled, its heap has its size.
+  await busyKib(server, first);
   const openHalf = sizeKib(server.pid, 'VmRSS');
   const devices = [...first, ...(await bringOnline(server, units.slice(half), releaseId))];
   const openAll = sizeKib(server.pid, 'VmRSS');
