@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, createSecretKey, type KeyObject, timingSafeEqual } from 'node:crypto';
 
 /** Reads of a ClientHello whether it brings a session ticket of ours: a machine that was here before is let in before one that nobody knows. Nothing is
  *  granted for it but a place in the line; TLS judges the ticket itself. */
@@ -47,13 +47,20 @@ const nameBytes = 16;
 const hmacKeyBytes = 16;
 const macBytes = 32;
 
-/** Whether a ticket was sealed under these keys: its name, and its HMAC-SHA-256 over all that is before it (RFC 5077 §4).
+/** What tickets of ours are recognised by. */
+export type TicketSeal = { readonly name: Uint8Array; readonly hmacKey: KeyObject };
+
+/** Made once for many tickets: a key object is most of what an HMAC of a ticket costs.
  *  @param ticketKeys name[16] ‖ HMAC key[16] ‖ AES key[16] */
-export function isOurTicket(ticket: Uint8Array, ticketKeys: Uint8Array): boolean {
+export const ticketSealOf = (ticketKeys: Uint8Array): TicketSeal => ({
+  name: ticketKeys.slice(0, nameBytes),
+  hmacKey: createSecretKey(ticketKeys.subarray(nameBytes, nameBytes + hmacKeyBytes)),
+});
+
+/** Whether a ticket was sealed under these keys: its name, and its HMAC-SHA-256 over all that is before it (RFC 5077 §4). */
+export function isOurTicket(ticket: Uint8Array, { name, hmacKey }: TicketSeal): boolean {
   if (ticket.length <= nameBytes + macBytes) return false;
-  if (!timingSafeEqual(ticket.subarray(0, nameBytes), ticketKeys.subarray(0, nameBytes))) return false;
-  const mac = createHmac('sha256', ticketKeys.subarray(nameBytes, nameBytes + hmacKeyBytes))
-    .update(ticket.subarray(0, -macBytes))
-    .digest();
+  if (!timingSafeEqual(ticket.subarray(0, nameBytes), name)) return false;
+  const mac = createHmac('sha256', hmacKey).update(ticket.subarray(0, -macBytes)).digest();
   return timingSafeEqual(mac, ticket.subarray(-macBytes));
 }

@@ -1,7 +1,7 @@
 import { createServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import { listenOn, type Place, tlsVersions } from '../../listening.ts';
-import { isOurTicket, ticketIn } from './clientHello.ts';
+import { isOurTicket, type TicketSeal, ticketIn, ticketSealOf } from './clientHello.ts';
 import { createHandshakeQueue } from './handshakeQueue.ts';
 import type { GatewayLimits } from './limits.ts';
 
@@ -37,6 +37,7 @@ export function createTlsListener(options: TlsListenerOptions) {
   const open = new Set<Socket>();
   const endings = { silent: 'TLS: no ClientHello in time', crowded: 'TLS: too many connections that have not said who they are' } as const;
   let ticketKeys: Uint8Array | undefined;
+  let ticketSeal: TicketSeal | undefined;
   const handshakes = createHandshakeQueue(limits, {
     start: socket => tls.emit('connection', socket),
     onEnded: (socket, why) => {
@@ -44,8 +45,8 @@ export function createTlsListener(options: TlsListenerOptions) {
       if (why === 'crowded') options.onCrowded();
     },
     isKnown(record) {
-      const ticket = ticketKeys && ticketIn(record);
-      return ticketKeys !== undefined && ticket !== undefined && isOurTicket(ticket, ticketKeys);
+      const ticket = ticketSeal && ticketIn(record);
+      return ticketSeal !== undefined && ticket !== undefined && isOurTicket(ticket, ticketSeal);
     },
   });
   const tls = createTlsServer({ ...contextOf(options.tls, limits), requestCert: true, rejectUnauthorized: false });
@@ -84,6 +85,7 @@ export function createTlsListener(options: TlsListenerOptions) {
     /** @param keys 48 bytes, the same at every process that a session may resume at */
     setTicketKeys(keys: Uint8Array): void {
       ticketKeys = keys;
+      ticketSeal = ticketSealOf(keys);
       useTicketKeys();
     },
     setTls(settings: TlsSettings): void {

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isOurTicket, ticketIn } from '../../../src/gateway/broker/clientHello.ts';
+import { isOurTicket, ticketIn, ticketSealOf } from '../../../src/gateway/broker/clientHello.ts';
 import { covers } from '../../support/covers.ts';
 
 const u8 = (value: number): Buffer => Buffer.of(value);
@@ -62,10 +62,11 @@ describe('a ticket', () => {
 
   it('is ours with our name and our seal', () => {
     const [name, key] = [keys.subarray(0, 16), keys.subarray(16, 32)];
-    expect(isOurTicket(sealed(name, key), keys)).toBe(true);
-    expect(isOurTicket(sealed(Buffer.alloc(16), key), keys)).toBe(false);
-    expect(isOurTicket(sealed(name, Buffer.alloc(16)), keys)).toBe(false);
-    expect(isOurTicket(sealed(name, key).subarray(0, 48), keys)).toBe(false);
-    expect(isOurTicket(new Uint8Array(), keys)).toBe(false);
+    const seal = ticketSealOf(keys);
+    expect(isOurTicket(sealed(name, key), seal)).toBe(true);
+    expect(isOurTicket(sealed(Buffer.alloc(16), key), seal)).toBe(false);
+    expect(isOurTicket(sealed(name, Buffer.alloc(16)), seal)).toBe(false);
+    expect(isOurTicket(sealed(name, key).subarray(0, 48), seal)).toBe(false);
+    expect(isOurTicket(new Uint8Array(), seal)).toBe(false);
   });
 });
