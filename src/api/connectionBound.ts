@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
  *  address that has no request is ended, and the new one is served. */
 
 type Held = { readonly socket: Socket; readonly key: string; readonly address: string; requests: number };
-type PeerOf = Pick<Socket, 'remoteAddress' | 'remotePort'>;
+type PeerOf = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>;
 
 /** @param onShed called each time */
 export function boundConnections(server: Server | TlsServer, maxConnections: number, onShed: () => void): void {
@@ -52,5 +52,5 @@ export function boundConnections(server: Server | TlsServer, maxConnections: num
   });
 }
 
-/** In TLS a request has another socket than its connection, of the same peer. */
-const keyOf = ({ remoteAddress, remotePort }: PeerOf): string => `${remoteAddress}|${remotePort}`;
+/** In TLS a request has another socket than its connection, with the same addresses. */
+const keyOf = ({ remoteAddress, remotePort, localAddress }: PeerOf): string => `${remoteAddress}|${remotePort}|${localAddress}`;

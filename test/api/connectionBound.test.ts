@@ -1,4 +1,4 @@
-import { once } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { createServer, get, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -66,4 +66,17 @@ it('ends no connection whose request is being answered while there is an idle on
   expect(await ask('/', '127.1.1.1')).toBe('served');
   slow.end('at last');
   expect(await answer).toBe('at last');
+});
+
+it('counts connections of one port to several addresses of the server (T22)', () => {
+  covers('T22');
+  const port = new EventEmitter();
+  boundConnections(port as never, 2, () => {
+    sheds += 1;
+  });
+  for (const localAddress of ['127.0.0.1', '127.0.0.2', '127.0.0.3']) {
+    const socket = Object.assign(new EventEmitter(), { remoteAddress: '127.1.1.1', remotePort: 1, localAddress, destroy: () => undefined });
+    port.emit('connection', socket);
+  }
+  expect(sheds).toBe(1);
 });
