@@ -7,7 +7,7 @@ import { fold } from '../../src/domain/decider.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import type { DeviceEvent } from '../../src/domain/deviceEvents.ts';
 import { streamOf } from '../../src/eventstore/recorded.ts';
-import { deviceQueries } from '../../src/projections/deviceQueries.ts';
+import { changeCursor, deviceQueries } from '../../src/projections/deviceQueries.ts';
 import { deviceRowOf } from '../../src/projections/devices.ts';
 import { openReadModels } from '../../src/projections/readModels.ts';
 import { openMemoryStore } from '../eventstore/memory.ts';
@@ -94,4 +94,34 @@ it('shows every device in the state its events fold to (R83)', async () => {
     }),
     { numRuns: 60 },
   );
+});
+
+it('gives pages of many and of few in both orders, each device once', async () => {
+  const store = openMemoryStore();
+  const reads = await openReadModels(store, join(mkdtempSync(join(tmpdir(), 'nusec-devices-')), 'pages.db'), () => {});
+  // More than are sorted for a page; a few are of another line.
+  const uids = Array.from({ length: 2100 }, (_, index) => index.toString(16).padStart(32, '0'));
+  for (const [index, one] of uids.entries()) {
+    const data = { ...minted.data, uid: one, line: index % 300 === 0 ? 'rare' : 'common' };
+    const at = new Date(Date.UTC(2026, 0, 1) + ((index * 7919) % 2100) * 1000).toISOString();
+    await store.append(deviceStream(one), 'none', [{ type: 'DeviceMinted', v: 1, data, id: `id-${index}`, at, by: 'programmer:p' }]);
+  }
+  await reads.waitFor(await store.head());
+  for (const line of ['common', 'rare', undefined])
+    for (const order of ['uid', 'changed'] as const) {
+      const seen: { readonly uid: string; readonly changed_at: string }[] = [];
+      for (let after: string | undefined; ; ) {
+        const rows = await deviceQueries(reads.db).page({ order, limit: 500, ...(line && { line }), ...(after && { after }) });
+        seen.push(...rows);
+        const last = rows.at(-1);
+        if (last === undefined || rows.length < 500) break;
+        after = order === 'uid' ? last.uid : changeCursor(last);
+      }
+      const wanted = uids.filter((_, index) => line === undefined || (index % 300 === 0 ? 'rare' : 'common') === line);
+      expect(seen.map(row => row.uid).toSorted()).toEqual(wanted);
+      const key = (row: { uid: string; changed_at: string }) => (order === 'uid' ? row.uid : changeCursor(row));
+      const keys = seen.map(key);
+      expect(keys).toEqual(order === 'uid' ? keys.toSorted() : keys.toSorted().reverse());
+    }
+  await reads.close();
 });
