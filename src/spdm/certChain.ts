@@ -21,7 +21,7 @@ export function encodeCertificateChain(version: number, hash: HashAlgorithm, cer
 export type CertificateChain = { readonly rootHash: Uint8Array; readonly certificates: readonly Uint8Array[] };
 
 /** @returns the certificates, root first, leaf last; only their outer lengths are read
- *  @throws SPDM_MALFORMED for a wrong length, more than 8 certificates or more than 32 KiB */
+ *  @throws SPDM_MALFORMED for a wrong length, more than 8 certificates or more than 64 KiB */
 export function decodeCertificateChain(version: number, hash: HashAlgorithm, chain: Uint8Array): CertificateChain {
   if (chain.length > maxChainBytes) throw malformed('certificate chain: too long');
   const reader = openReader(chain, 'certificate chain');

@@ -45,6 +45,21 @@ describe('attestation of our responder by our requester (R84)', () => {
     expect(verified.measurements[0]!.value).toHaveLength(48);
   });
 
+  it.each(allVersions)('version %i: takes a chain of 60 KB, as long post-quantum chains are', async version => {
+    // A certificate of 20 KB as far as a requester reads it: its outer length. Whom to trust is decided from the leaf.
+    const long = concat(fromHex('30824e20'), new Uint8Array(20_000));
+    const slot = {
+      ...realSlot(),
+      certificates: [long, long, long.map((byte, at) => (at < 4 ? byte : 7)), ...realSlot().certificates.slice(1)],
+    };
+    const evidence = await runAttestation(
+      { nonce: someNonce, versions: [version] },
+      linkTo(realResponder({ versions: [version], slots: [slot] })),
+    );
+    expect(evidence.chain.length).toBeGreaterThan(60_000);
+    expect(await verify(evidence, { versions: [version] })).toMatchObject({ version, slot: 0 });
+  });
+
   it('fetches the chain in portions, and not at all when its digest is known', async () => {
     const count = async (options: { portionBytes?: number; knownChain?: Uint8Array }) => {
       const requests: number[] = [];

@@ -159,7 +159,7 @@ function knownByKey({ publicKey = none }: IdentifyOptions, state: Identification
   return done({ ...state, slot: provisionedSlot, chain: publicKey, digest });
 }
 
-/** @throws SPDM_UNEXPECTED when the chain is not the one of DIGESTS  SPDM_MALFORMED when it is longer than 32 KiB */
+/** @throws SPDM_UNEXPECTED when the chain is not the one of DIGESTS  SPDM_MALFORMED when it is longer than 64 KiB */
 function afterCertificate(options: IdentifyOptions, state: Identification, response: Uint8Array): Identification {
   const [connection, part] = acceptCertificate(state.connection, state.request, response);
   if (state.keyPair && part.certificateInfo !== modelOf(state.keyPair)) throw unexpected('CERTIFICATE has another model than DIGESTS');
