@@ -277,7 +277,7 @@ async function verifyKeyExchange(subject: Subject): Promise<number> {
   const signed = concat(head, request, without(response, signature, verifyData));
   const input = signingInput(version, hash, 'responder-key_exchange_rsp signing', signed);
   await verifyByKey(algorithms, leafKey, input, signature, 'KEY_EXCHANGE_RSP', place);
-  return asked.slot;
+  return asked.slot === provisionedSlot ? provisionedSlotInAnswer : asked.slot;
 }
 
 /** The message without its last part. */

@@ -131,6 +131,27 @@ describe('the SPDM tools', () => {
     ]);
   });
 
+  it('a responder without certificates is known by its key, also in a session', async () => {
+    const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
+    const options = { ...common, ...algorithms, caps: capabilitiesOf('CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,PUB_KEY_ID') };
+    const plain = { measurements: 2, mutAuth: 'none', basicMutAuth: false, heartbeatSeconds: 0, stay: false } as const;
+    const server = serveResponder({ ...options, ...plain }, await openIdentities(options, 'responder'), () => undefined);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const { link, close } = await openLink({ ...options, port });
+    const results: object[] = [];
+    const own = {
+      caps: capabilitiesOf('CHAL,ENCRYPT,MAC,KEY_EX,PUB_KEY_ID'),
+      knownKey: true,
+      steps: ['ATTEST', 'SESSION', 'MEASURE', 'END'],
+    };
+    const requester = { ...options, ...own, port, slot: 0, portionBytes: 1024, hint: '' };
+    await runSteps(requester, await openIdentities(options, 'requester'), link, result => void results.push(result));
+    await close();
+    expect(results[0]).toMatchObject({ slot: 15, measurements: [1, 2, 16, 253] });
+    expect(results[2]).toMatchObject({ measurements: [1, 2, 16, 253] });
+  });
+
   it('says what is missing when steps are out of order', () => {
     expect(disorderIn(steps)).toBeUndefined();
     expect(disorderIn(['ATTEST', 'MEASURE'])).toBe('MEASURE needs a session: put SESSION or PSK before it');

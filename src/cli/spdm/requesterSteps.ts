@@ -2,7 +2,7 @@ import { createPublicKey, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
 import { decodeCertificateChain } from '../../spdm/certChain.ts';
-import { capability, spdmVersionName } from '../../spdm/constants.ts';
+import { capability, provisionedSlotInAnswer, spdmVersionName } from '../../spdm/constants.ts';
 import { createEventInbox } from '../../spdm/eventInbox.ts';
 import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
 import { type DmtfEvent, decodeDmtfEvent } from '../../spdm/messages/events.ts';
@@ -163,10 +163,13 @@ async function updateKeys(run: Run): Promise<Result> {
   return {};
 }
 
+/** 15 is the key that is known without a certificate. */
+const signingSlot = ({ options: { knownKey, slot } }: Run): number => (knownKey ? provisionedSlotInAnswer : slot);
+
 async function measure(run: Run): Promise<Result> {
   const { evidence, nonce } = opened(run);
   if (!evidence) throw new Error('measurements are signed in a session with certificates only');
-  const measured = await measureInSession(asking(run), evidence, { nonce, slot: run.options.slot });
+  const measured = await measureInSession(asking(run), evidence, { nonce, slot: signingSlot(run) });
   const { measurements } = await verifyEvidence(measured, { nonce, trust: trustLinks, trustKey, versions: run.options.versions });
   return { measurements: measurements.map(({ index }) => index) };
 }
@@ -210,7 +213,7 @@ async function keyPairs(run: Run): Promise<Result> {
 async function endpoint(run: Run): Promise<Result> {
   const { connection, evidence } = opened(run);
   const isSigned = evidence !== undefined && ((connection.peer?.flags ?? 0) & capability.endpointInfoSigned) !== 0;
-  const signed = isSigned ? { slot: run.options.slot, nonce: random(32), leafKey: leafOf(connection, evidence) } : undefined;
+  const signed = isSigned ? { slot: signingSlot(run), nonce: random(32), leafKey: leafOf(connection, evidence) } : undefined;
   const classes = await getDeviceClasses(asking(run), signed);
   return { signed: isSigned, classes: classes.map(({ registry, vendorId }) => ({ registry, vendorId: toHex(vendorId) })) };
 }
