@@ -138,7 +138,7 @@ type Authority = { readonly der: Uint8Array; readonly signer: Signer };
 
 async function makeAuthority(rootPair: Pair, root: Uint8Array): Promise<Authority> {
   const { spki, signer } = makePair('P-256');
-  const about = { use: 'device', line: 'bench', issuer: parseCertificate(root) } as const;
+  const about = { line: 'bench', scope: { use: 'device', line: 'bench' }, issuer: parseCertificate(root) } as const;
   const named = { ...common, ...about, publicKey: spki, serial: serial(), commonName: 'Example CA' };
   return { der: (await issueCertificate('ica', named, rootPair.signer)).der, signer };
 }
