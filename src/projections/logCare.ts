@@ -5,8 +5,8 @@ import { endWorker, moduleBeside } from '../entry.ts';
 /** Moves the write-ahead log of the read models into their file in a thread of its own: that waits for the disk, and would hold up everybody else. It
  *  happens seldom, since a page that changes again and again is written to the file once. */
 
-/** About 30 MB of the log. */
-const eventsBetweenMoves = 10_000;
+/** About 180 MB of the log. */
+const eventsBetweenMoves = 60_000;
 
 export type LogCare = {
   /** To be called with the number of projected events, when no transaction is open. While it waits, whoever calls writes nothing: then all of the log

@@ -7,7 +7,7 @@ import { careForLog } from '../../src/projections/logCare.ts';
 import { temporaryFolder } from '../eventstore/support.ts';
 
 /** Events after which the log is moved. */
-const enough = 10_000;
+const enough = 60_000;
 
 it('moves all of the log into the file while nobody writes, and never on the thread that writes', async () => {
   const file = join(temporaryFolder(), 'read.db');

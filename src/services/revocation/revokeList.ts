@@ -12,13 +12,13 @@ import type { StatesAhead } from './statesAhead.ts';
 /** In the list. */
 export const uidBytes = 16;
 /** Devices whose events go into one commit: few enough that it does not hold up the others. */
-const devicesInCommit = 50;
+const devicesInCommit = 70;
 /** So long devices are decided before others get their turn. */
 const turnMs = 4;
-/** Commits under way: one is decided, the others wait for the disk. */
-const commitsAtOnce = 4;
+/** Commits under way: one is decided, the other waits for the disk. */
+const commitsAtOnce = 2;
 /** Groups of devices that are read while those before them are decided. */
-const groupsAhead = 4;
+const groupsAhead = 3;
 /** Devices between two reports. */
 const reportEvery = 2000;
 

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => project.close());
 
 /** Devices in one commit. */
-const group = 50;
+const group = 70;
 const from: ListProgress = { done: 0, revoked: 0, failed: 0 };
 
 /** Devices without certificates: their events are stored in no time, and looked at all the same. */
