@@ -1,5 +1,5 @@
 import { constants } from 'node:crypto';
-import type { AddressInfo, ListenOptions, Server } from 'node:net';
+import type { AddressInfo, ListenOptions, Server, Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { NusecError } from './errors.ts';
 
@@ -25,6 +25,12 @@ export function listenOn(server: Server, place: Place, more: Pick<ListenOptions,
     server.listen({ port, host, reusePort, ...more }, () => resolve((server.address() as AddressInfo).port));
   });
 }
+
+export type Ends = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>;
+
+/** Of the connections that are open, one has this key, and the TLS socket on top of it has the same. The server's own port is the same for all. */
+export const connectionKey = ({ remoteAddress, remotePort, localAddress }: Ends): string =>
+  `${remoteAddress}|${remotePort}|${localAddress}`;
 
 /** Of TLS 1.2 only what has forward secrecy and authenticated encryption (RFC 9325 §4.2), with the ECDSA key that our servers have. */
 const ciphers = [

@@ -1,12 +1,12 @@
 import type { Server } from 'node:http';
 import type { Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import { connectionKey } from '../listening.ts';
 
 /** Bounds the connections of an HTTP server, so that those who only hold them open keep nobody out: beyond the bound the oldest one of the fullest
  *  address that has no request is ended, and the new one is served. */
 
 type Held = { readonly socket: Socket; readonly key: string; readonly address: string; requests: number };
-type PeerOf = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>;
 
 /** @param onShed called each time */
 export function boundConnections(server: Server | TlsServer, maxConnections: number, onShed: () => void): void {
@@ -31,7 +31,7 @@ export function boundConnections(server: Server | TlsServer, maxConnections: num
   };
   server.on('connection', (socket: Socket) => {
     if (held.size >= maxConnections) shed();
-    const [key, address] = [keyOf(socket), socket.remoteAddress ?? ''];
+    const [key, address] = [connectionKey(socket), socket.remoteAddress ?? ''];
     const one: Held = { socket, key, address, requests: 0 };
     held.set(key, one);
     byAddress.set(address, (byAddress.get(address) ?? new Set()).add(one));
@@ -39,11 +39,11 @@ export function boundConnections(server: Server | TlsServer, maxConnections: num
   });
   // An upgraded connection has no requests any more, and is in use.
   server.on('upgrade', ({ socket }) => {
-    const one = held.get(keyOf(socket));
+    const one = held.get(connectionKey(socket));
     if (one !== undefined) one.requests += 1;
   });
   server.on('request', ({ socket }, response) => {
-    const one = held.get(keyOf(socket));
+    const one = held.get(connectionKey(socket));
     if (one === undefined) return;
     one.requests += 1;
     response.once('close', () => {
@@ -51,6 +51,3 @@ export function boundConnections(server: Server | TlsServer, maxConnections: num
     });
   });
 }
-
-/** In TLS a request has another socket than its connection, with the same addresses. */
-const keyOf = ({ remoteAddress, remotePort, localAddress }: PeerOf): string => `${remoteAddress}|${remotePort}|${localAddress}`;

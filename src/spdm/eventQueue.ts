@@ -28,6 +28,9 @@ export type Subscription = {
   readonly lastLost?: number;
 };
 
+/** Of a session in which nothing has happened yet. */
+export const subscribedTo = (types: ReadonlySet<number>): Subscription => ({ types, queue: [], nextId: 0 });
+
 /** @param kinds that can happen; EventLost always can */
 export const typesOf = (kinds: readonly DmtfEvent['kind'][]): ReadonlySet<number> =>
   new Set<number>([dmtfEvent.eventLost, ...kinds.map(kind => dmtfEvent[kind])]);
@@ -48,7 +51,8 @@ export function subscribed(
   const [group, ...others] = groups;
   const isKnown = group === undefined || (group.registry === dmtfRegistry && group.version === dmtfGroupVersion);
   if (!isKnown || others.length > 0 || group?.types.some(type => !known.has(type))) return undefined;
-  return { ...(before ?? { queue: [], nextId: 0 }), types: group?.all === true ? known : new Set(group?.types) };
+  const types = group?.all === true ? known : new Set(group?.types);
+  return before === undefined ? subscribedTo(types) : { ...before, types };
 }
 
 /** @returns the subscription with the event, and whether it will be told */

@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import { connectionKey, type Ends } from '../../listening.ts';
 import type { GatewayLimits } from './limits.ts';
 import { prefixOf } from './prefix.ts';
 
@@ -10,11 +11,9 @@ import { prefixOf } from './prefix.ts';
 export type HandshakeQueue = {
   admit(socket: Socket): void;
   /** The handshake of this connection is over. */
-  finished(socket: PeerOf): void;
+  finished(socket: Ends): void;
   stats(): { readonly handshakesInFlight: number; readonly handshakesWaiting: number; readonly silentConnections: number };
 };
-
-type PeerOf = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress'>;
 
 /** A connection whose handshake is not over. */
 type Stranger = {
@@ -126,7 +125,7 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
   return {
     admit(socket) {
       socket.on('error', ignore);
-      const [key, address] = [keyOf(socket), socket.remoteAddress];
+      const [key, address] = [connectionKey(socket), socket.remoteAddress];
       // It was reset while it waited to be accepted.
       if (address === undefined) return void socket.destroy();
       // The same port came again: the earlier connection was reset, and its end has not been reported yet.
@@ -146,7 +145,7 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
       setTimeout(sweep, limits.handshakeTimeoutMs).unref();
     },
     finished(peer) {
-      const stranger = strangers.get(keyOf(peer));
+      const stranger = strangers.get(connectionKey(peer));
       if (stranger !== undefined) forget(stranger);
     },
     stats: () => ({ handshakesInFlight: inFlight, handshakesWaiting: countOf('waiting'), silentConnections: countOf('silent') }),
@@ -234,9 +233,6 @@ function countsOf() {
 
 /** Above every number of handshakes that run in parallel. */
 const maxRank = 100_000;
-
-/** Of the connections that are open, one has this key: the TLS socket on top is found by it. The server's own port is the same for all. */
-const keyOf = ({ remoteAddress, remotePort, localAddress }: PeerOf): string => `${remoteAddress}|${remotePort}|${localAddress}`;
 
 function once(action: () => void): () => void {
   let done = false;

@@ -96,7 +96,11 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
   return {
     async decommission(uid, reason, who, withoutReceipt = false) {
       const before = await livingDevice(ctx, uid);
-      if (before.status === 'DECOMMISSIONED' && !withoutReceipt) return ended(parts, before);
+      if (before.status === 'DECOMMISSIONED' && !withoutReceipt) {
+        // What was cut off behind the end is finished.
+        if (mayDestroyKeys(before)) await settle(parts, uid);
+        return endOf(before);
+      }
       await order(before, reason, who);
       if (withoutReceipt) await giveUp(parts, uid, { byTwoPeople: true });
       else if (!(await wipe(uid))) {
@@ -105,7 +109,7 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
           throw new NusecError('FOUR_EYES_REQUIRED', 'the device is revoked and can bring no receipt: give it up with a second person');
         if (status !== 'DECOMMISSIONED') return { status, receipt: 'awaited' };
       }
-      return ended(parts, await livingDevice(ctx, uid));
+      return endOf(await livingDevice(ctx, uid));
     },
     resume: wipe,
     async orderFor(uid, nonce) {
@@ -160,11 +164,10 @@ async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, erro
   if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
 }
 
-/** Whoever asks again for an end that has come hears how it came; what was cut off behind it is finished. */
-async function ended(parts: DecommissionParts, state: LivingDevice): Promise<DecommissionStatus> {
-  if (mayDestroyKeys(state)) await settle(parts, state.uid);
-  return { status: state.status, receipt: state.end?.wipeReceiptSha256 === undefined ? 'none' : 'received' };
-}
+const endOf = ({ status, end }: LivingDevice): DecommissionStatus => ({
+  status,
+  receipt: end?.wipeReceiptSha256 === undefined ? 'none' : 'received',
+});
 
 /** A revoked device cannot connect any more: nobody would ever bring its receipt. */
 export const cannotBringReceipt = ({ status, certificates }: Pick<LivingDevice, 'status' | 'certificates'>): boolean =>

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceState } from '../../domain/deviceState.ts';
 import { endWorker, moduleBeside } from '../../entry.ts';
-import type { Loaded, PassingStates } from '../../eventstore/stateCache.ts';
+import type { KnownState, Loaded, PassingStates } from '../../eventstore/stateCache.ts';
 import type { Context } from '../base/context.ts';
 
 /** Reads and folds many devices in a thread of its own, before they are decided on. What it finds is a state like any other: the events
@@ -39,7 +39,7 @@ export function readStatesAhead({ storedLog }: Context, file: string): StatesAhe
       worker ??= start();
       worker.postMessage(ends satisfies readonly StreamEnd[]);
       const read = await new Promise<StatesRead>(resolve => asked.push(resolve));
-      const states = new Map<string, { readonly decider: unknown; readonly loaded: Loaded<DeviceState> }>();
+      const states = new Map<string, KnownState>();
       for (const [i, [stream]] of ends.entries()) {
         const found = read[i];
         if (found === undefined) continue;

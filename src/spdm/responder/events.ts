@@ -1,6 +1,6 @@
 import { capability, headerBytes, requestCode, spdmError } from '../constants.ts';
 import { createEventInbox, wantedOf } from '../eventInbox.ts';
-import { eventsThatFit, groupsOf, noted, type Subscription, subscribed, typesOf } from '../eventQueue.ts';
+import { eventsThatFit, groupsOf, noted, type Subscription, subscribed, subscribedTo, typesOf } from '../eventQueue.ts';
 import {
   type DmtfEvent,
   decodeSendEvent,
@@ -71,7 +71,7 @@ const supported = ({ eventTypes = [] }: ResponderSettings): ReadonlySet<number> 
 /** Of a session that is to be told of everything (SessionPolicy of KEY_EXCHANGE and PSK_EXCHANGE). @throws Refusal where there are no events */
 export function subscribedToAll({ settings, state }: Pick<Exchange, 'settings' | 'state'>): Subscription {
   if (state.version < 0x13 || (settings.capabilities.flags & capability.event) === 0) throw invalidRequest();
-  return { types: supported(settings), queue: [], nextId: 0 };
+  return subscribedTo(supported(settings));
 }
 
 /** @returns whether the requester of the session will be told */

@@ -3,6 +3,7 @@ import { revocationReasons } from '../../../domain/deviceEvents.ts';
 import { NusecError } from '../../../errors.ts';
 import { fromPem } from '../../../pki/pem.ts';
 import type { Action, Actions, Field } from '../actions.ts';
+import { contentOf, lookedAt } from './approval.ts';
 
 /** What an officer does to one device. */
 
@@ -191,13 +192,13 @@ export const deviceActions: Actions = {
     tone: 'danger',
     fields: async (visit, [uid]) => {
       const { contentSha256 } = await visit.get<{ readonly contentSha256?: string }>(`/v1/devices/${uid}/repair`);
-      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256, isOptional: true }];
+      return [{ ...lookedAt(contentSha256), isOptional: true }];
     },
     back,
     request: ([uid], form) => ({
       method: 'POST',
       path: `/v1/devices/${uid}/repair/unlock/approve`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'The unlock is approved.',
   },

@@ -7,6 +7,7 @@ import type { ReleaseRowAnswer } from '../../releases.ts';
 import type { Action, Actions, Field, Form } from '../actions.ts';
 import { facts, id } from '../parts.ts';
 import type { Visit } from '../visit.ts';
+import { contentAt, contentOf } from './approval.ts';
 import { reason } from './deviceActions.ts';
 
 /** What planners, and line operators, do to a production job. */
@@ -148,15 +149,12 @@ export const jobActions: Actions = {
         ['Content', id(job.contentSha256 ?? '', 32)],
       ]);
     },
-    fields: async (visit, [jobId]) => {
-      const { contentSha256 } = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
-      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256 }];
-    },
+    fields: contentAt(jobId => `/v1/jobs/${jobId}`),
     back,
     request: ([jobId], form) => ({
       method: 'POST',
       path: `/v1/jobs/${jobId}/release`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'The job is released.',
   },

@@ -9,6 +9,7 @@ import { type Actions, actionLink, type Field, type Form } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
+import { contentOf, lookedAt } from './approval.ts';
 import { credentialActions, credentialsCard } from './credentials.ts';
 import { scopeFields, scopeIn } from './scope.ts';
 
@@ -235,15 +236,12 @@ export const peopleActions: Actions = {
         ['Content', id(known?.contentSha256 ?? '', 32)],
       ]);
     },
-    fields: async (visit, [changeId]) => [
-      { name: 'contentSha256', label: '', kind: 'hidden', value: (await changeOf(visit, changeId))?.contentSha256 },
-      ownToken,
-    ],
+    fields: async (visit, [changeId]) => [lookedAt((await changeOf(visit, changeId))?.contentSha256), ownToken],
     back,
     request: ([changeId], form) => ({
       method: 'POST',
       path: `/v1/operator-changes/${changeId}/approve`,
-      body: { contentSha256: form.text('contentSha256'), tokenSha256: form.text('tokenSha256') },
+      body: { ...contentOf(form), tokenSha256: form.text('tokenSha256') },
     }),
     done: 'The change is carried out.',
   },
@@ -262,12 +260,12 @@ export const peopleActions: Actions = {
     about: 'Another officer may do so many within a day instead of the usual limit.',
     roles: ['securityOfficer'],
     tone: 'primary',
-    fields: [{ name: 'contentSha256', label: '', kind: 'hidden' }],
+    fields: [lookedAt()],
     back,
     request: ([name, allowanceId], form) => ({
       method: 'POST',
       path: `/v1/operators/${name}/allowances/${allowanceId}/approve`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'It is allowed for a day.',
   },

@@ -5,6 +5,7 @@ import { type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Cell, type Column, card, facts, filters, heading, id, pager, table } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
+import { contentAt, contentOf } from './approval.ts';
 import { reason } from './deviceActions.ts';
 import { lineField } from './jobActions.ts';
 
@@ -156,15 +157,12 @@ export const releaseActions: Actions = {
     roles: managers,
     tone: 'primary',
     look,
-    fields: async (visit, [releaseId]) => {
-      const { contentSha256 } = await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`);
-      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256 }];
-    },
+    fields: contentAt(releaseId => `/v1/releases/${releaseId}`),
     back,
     request: ([releaseId], form) => ({
       method: 'POST',
       path: `/v1/releases/${releaseId}/approve`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'The release is approved.',
   },

@@ -6,6 +6,7 @@ import { type Actions, actionLink, type Field, type Form } from '../actions.ts';
 import type { Page } from '../layout.ts';
 import { badge, bar, type Column, card, facts, heading, id, link, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
+import { contentAt, contentOf } from './approval.ts';
 import { certificateColumns } from './certificates.ts';
 import { revocationReason } from './deviceActions.ts';
 
@@ -119,16 +120,13 @@ export const revocationActions: Actions = {
         ['Content', id(known.contentSha256, 32)],
       ]);
     },
-    fields: async (visit, [bulkId]) => {
-      const { contentSha256 } = await visit.get<BulkRevocationAnswer>(`/v1/bulk-revocations/${bulkId}`);
-      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256 }];
-    },
+    fields: contentAt(bulkId => `/v1/bulk-revocations/${bulkId}`),
     typed: () => 'revoke',
     back,
     request: ([bulkId], form) => ({
       method: 'POST',
       path: `/v1/bulk-revocations/${bulkId}/approve`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'The devices are being revoked.',
   },

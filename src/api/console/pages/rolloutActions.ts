@@ -6,6 +6,7 @@ import type { ReleaseRowAnswer } from '../../releases.ts';
 import type { RolloutAnswer } from '../../rollouts.ts';
 import type { Action, Actions, Field, Form } from '../actions.ts';
 import { facts, id, link } from '../parts.ts';
+import { contentAt, contentOf } from './approval.ts';
 import { reason } from './deviceActions.ts';
 import { planFacts } from './rolloutPlan.ts';
 
@@ -171,15 +172,12 @@ export const rolloutActions: Actions = {
         ['Content', id(rollout.contentSha256, 32)],
       ]);
     },
-    fields: async (visit, [rolloutId]) => {
-      const { contentSha256 } = await visit.get<RolloutAnswer>(`/v1/rollouts/${rolloutId}`);
-      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: contentSha256 }];
-    },
+    fields: contentAt(rolloutId => `/v1/rollouts/${rolloutId}`),
     back,
     request: ([rolloutId], form) => ({
       method: 'POST',
       path: `/v1/rollouts/${rolloutId}/approve`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'The rollout is approved.',
   },

@@ -2,6 +2,7 @@ import { signingUses } from '../../../domain/signingUse.ts';
 import type { CeremonyAnswer } from '../../ceremonies.ts';
 import type { Action, Actions, Field, Form } from '../actions.ts';
 import { facts, id, time } from '../parts.ts';
+import { contentOf, lookedAt } from './approval.ts';
 import { reason } from './deviceActions.ts';
 
 /** Ceremonies: proposed by one administrator, approved by another. */
@@ -133,13 +134,13 @@ export const trustActions: Actions = {
     },
     fields: async (visit, [ceremonyId]) => {
       const { ceremonies } = await visit.get<{ readonly ceremonies: readonly CeremonyAnswer[] }>('/v1/authority/ceremonies');
-      return [{ name: 'contentSha256', label: '', kind: 'hidden', value: ceremonies.find(one => one.id === ceremonyId)?.contentSha256 }];
+      return [lookedAt(ceremonies.find(one => one.id === ceremonyId)?.contentSha256)];
     },
     back,
     request: ([ceremonyId], form) => ({
       method: 'POST',
       path: `/v1/authority/ceremonies/${ceremonyId}/approve`,
-      body: { contentSha256: form.text('contentSha256') },
+      body: contentOf(form),
     }),
     done: 'The ceremony is done.',
   },
