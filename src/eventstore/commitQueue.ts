@@ -45,12 +45,16 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   let queuedWeight = 0;
   let scheduled = false;
   let unsettled = 0;
+  /** Of the groups that are written and not on the disk yet. */
+  let unsettledWeight = 0;
   let becameIdle = Promise.withResolvers<void>();
   /** Since when the write lock was found taken at every try. */
   let lockedSinceMs: number | undefined;
 
+  /** A second group begins when it is as large as what is on its way: what comes in parts, from several processes, makes groups as large as what comes
+   *  together. */
   const advance = (pauseMs = 0): void => {
-    if (scheduled || waiting.length === 0 || !durability.isFree()) return;
+    if (scheduled || waiting.length === 0 || queuedWeight < unsettledWeight || !durability.isFree()) return;
     scheduled = true;
     const turn = () => {
       scheduled = false;
@@ -86,7 +90,9 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
   };
   /** A refusal may rest on events that are not on the disk yet, so it waits for them too. */
   const settle = async (group: readonly Waiting[], outcomes: readonly Outcome[]): Promise<void> => {
+    const weight = group.reduce((sum, each) => sum + each.weight, 0);
     unsettled += 1;
+    unsettledWeight += weight;
     try {
       await durability.reached();
       outcomes.forEach((outcome, i) => {
@@ -98,7 +104,9 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
       for (const { reject } of group) reject(error);
     }
     unsettled -= 1;
+    unsettledWeight -= weight;
     noteIdle();
+    advance();
   };
   const noteIdle = (): void => {
     if (waiting.length > 0 || unsettled > 0) return;

@@ -23,6 +23,8 @@ export type Heads = {
   set(stream: string, head: StreamHead): () => void;
   /** Forgets what the index has. */
   trim(indexedUpTo: number): void;
+  /** Forgets everything. */
+  clear(): void;
 };
 
 export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>): Heads {
@@ -70,6 +72,11 @@ export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>
         else cache.set(stream, head);
       }
       recent = kept;
+    },
+    clear() {
+      recent = new Map();
+      cache.clear();
+      lookedUp.clear();
     },
   };
 }

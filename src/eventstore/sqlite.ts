@@ -7,7 +7,7 @@ import { transaction } from '../sqliteFile.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import type { EventStore, RecordedEvent } from './port.ts';
-import { createChecked, rowCheck, rowText } from './rowCheck.ts';
+import { createChecked, rowCheck, rowText, splitRowText } from './rowCheck.ts';
 import { createSealer } from './seal.ts';
 import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
@@ -124,8 +124,8 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
   }
 }
 
-const columns = 'position, stream, revision, prev, id, hash, body, crc';
-type EventColumns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string, crc: number];
+/** Rows of one read while what others have written is taken in. */
+const scannedAtOnce = 1000;
 
 function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEvents = defaultIndexEvents): Storage {
   const wal = openWal(db.name, upkeep);
@@ -133,22 +133,18 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   let bytes = 0;
   const checked = createChecked();
   /** @throws NusecError STORE_DAMAGED unless the row is as it was stored */
-  const check = ([position, stream, revision, prev, id, hash, body, crc]: EventColumns): void => {
+  const check = (row: WholeRow): void => {
+    const [position, revision, , , text] = row;
     if (checked.has(position)) return;
-    if (rowCheck(position, stream, revision, prev, id, hash, body) !== crc)
-      throw damaged(`the event at position ${position} (stream ${stream}, revision ${revision}) is not what was stored`);
+    if (!isIntact(row))
+      throw damaged(
+        `the event at position ${position} (stream ${text.slice(0, text.indexOf(' '))}, revision ${revision}) is not what was stored`,
+      );
     checked.add(position);
   };
   /** As `check`. */
   const decodeWhole = (row: WholeRow): RecordedEvent => {
-    const [position, revision, , , text] = row;
-    if (!checked.has(position)) {
-      if (!isIntact(row))
-        throw damaged(
-          `the event at position ${position} (stream ${text.slice(0, text.indexOf(' '))}, revision ${revision}) is not what was stored`,
-        );
-      checked.add(position);
-    }
+    check(row);
     return eventIn(row);
   };
   // A write lock that another process holds is waited for in commitQueue.ts, not here.
@@ -157,14 +153,12 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   waitForRecovery.get();
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
-  const insert = db.prepare(`INSERT INTO events (${columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`);
-  const since = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position > ? ORDER BY position`).raw();
-  const at = db.prepare<EventColumns>(`SELECT ${columns} FROM events WHERE position = ?`).raw();
+  const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
   const find = db.prepare<StoredId>('SELECT position, stream, revision, body FROM events WHERE id = ? ORDER BY position LIMIT 1');
   const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
-  const after = db
-    .prepare<WholeRow>(`SELECT position, revision, prev, crc, ${rowText} FROM events WHERE position > ? ORDER BY position LIMIT ?`)
-    .raw();
+  const rows = `SELECT position, revision, prev, crc, ${rowText} FROM events`;
+  const at = db.prepare<WholeRow>(`${rows} WHERE position = ?`).raw();
+  const rowsAfter = db.prepare<WholeRow>(`${rows} WHERE position > ? ORDER BY position LIMIT ?`).raw();
   const back = streamRows(db);
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
   const setEpoch = db.prepare('UPDATE store SET epoch = ?');
@@ -180,11 +174,18 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   let seen: number | undefined;
   const functions: Storage = {
     scan(after, visit) {
-      for (const row of since.iterate(after)) {
-        check(row);
-        const [position, stream, revision, , id, hash] = row;
-        visit(stream, revision, position, id, hash);
-      }
+      let read: readonly WholeRow[];
+      let last = after;
+      do {
+        read = rowsAfter.all(last, scannedAtOnce);
+        for (const row of read) {
+          check(row);
+          const [position, revision, , , text] = row;
+          const { stream, id, hash } = splitRowText(text);
+          visit(stream, revision, position, id, hash);
+          last = position;
+        }
+      } while (read.length === scannedAtOnce);
     },
     changedElsewhere() {
       const now = version.get();
@@ -201,7 +202,8 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
       const row = at.get(found);
       if (row === undefined) throw damaged(`the event at position ${found} is missing`);
       check(row);
-      const [position, owner, revision, , , hash] = row;
+      const [position, revision, , , text] = row;
+      const { stream: owner, hash } = splitRowText(text);
       if (owner !== stream) throw damaged('the index of streams is damaged');
       return { revision, position, hash };
     },
@@ -253,7 +255,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     back: (position, fromRevision) => back(position, fromRevision).map(decodeWhole),
     find: id => find.get(id),
     highestId: () => highestId.get() ?? '',
-    after: (position, limit) => after.all(position, limit).map(decodeWhole),
+    after: (position, limit) => rowsAfter.all(position, limit).map(decodeWhole),
     async close() {
       await upkeep.close();
       await wal.close();

@@ -65,8 +65,10 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
   let seenBefore = 0;
-  /** What was seen the last time and is not on the disk yet is put there; mostly the process that has written it was faster, and has told. */
+  /** Looks for subscribers only: whoever reads or stores looks for himself, and a process that does neither spends nothing on what others write.
+   *  What was seen the last time and is not on the disk yet is put there; mostly the process that has written it was faster, and has told. */
   const catchUp = (): void => {
+    if (subscriptions.size === 0) return;
     try {
       writer.catchUp();
       if (seenBefore > durability.position()) changed();

@@ -1,5 +1,5 @@
 import { NusecError } from '../errors.ts';
-import type { Edge, EdgeMark } from '../merkle/edge.ts';
+import { createEdge, type Edge, type EdgeMark } from '../merkle/edge.ts';
 import { leafOfHash } from '../merkle/hashing.ts';
 import { TurnOver } from './committer/turnOver.ts';
 import type { Progress } from './durability.ts';
@@ -16,6 +16,9 @@ import { damaged, storeError } from './storeError.ts';
 
 /** The writer of a process: takes each append's decision inside the group's transaction and keeps the stream heads, also of what other
  *  processes have written to the same store. */
+
+/** Events behind the index of streams from which on the store is taken up from there, as when it is opened, and not event by event. */
+const maxBehindIndex = 16_384;
 
 /** What is stored together or not at all. */
 export type CommitRequest = {
@@ -69,8 +72,9 @@ export type Writer = {
 export function createWriter(storage: Storage, sealing?: Sealing): Writer {
   const heads = createHeads(storage);
   const ids = recentIds();
-  let newest = storage.indexedUpTo();
-  let newestHash = newest === 0 ? '' : (storage.hashes(newest - 1, 1)[0] ?? '');
+  const edge = createEdge();
+  let newest = 0;
+  let newestHash = '';
   let version = 0;
   let damage: NusecError | undefined;
   const takeIn = (addLeaf: (hash: string) => void): void =>
@@ -82,12 +86,19 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
       newest = position;
       newestHash = hash;
     });
-  storage.changedElsewhere();
-  ids.forget(storage.highestId());
-  takeIn(() => {});
-  storage.extendIndex(newest);
-  const edge = loadEdge(storage, newest);
   const takeInMore = (): void => takeIn(hash => void edge.add(leafOfHash(hash)));
+  /** The events up to the end of the index are not looked at: the tiles have their hashes. */
+  const takeUp = (): void => {
+    heads.clear();
+    newest = storage.indexedUpTo();
+    newestHash = newest === 0 ? '' : (storage.hashes(newest - 1, 1)[0] ?? '');
+    ids.forget(storage.highestId());
+    takeIn(() => {});
+    edge.restore(loadEdge(storage, newest).mark());
+  };
+  storage.changedElsewhere();
+  takeUp();
+  storage.extendIndex(newest);
   /** The seal is read after the events: it may be of a commit that came between the two. */
   const newestSeal = (): Seal | undefined => {
     for (let before = -1; ; ) {
@@ -100,7 +111,8 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
   if (sealing !== undefined) checkFirstSeal(storage, sealing, edge, newestSeal());
   const takeInSealed = (): void => {
     const known = newest;
-    takeInMore();
+    if (storage.indexedUpTo() - newest > maxBehindIndex) takeUp();
+    else takeInMore();
     if (sealing !== undefined) requireSeal(sealing, edge, newestSeal(), known);
   };
   const catchUp = (): boolean => {

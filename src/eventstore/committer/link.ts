@@ -6,7 +6,7 @@ import { frameOf, onFrames } from '../../frames.ts';
 /** A link between two processes that have the same store open. A frame is a code of 16 bytes and a value by the serialiser of V8.
  *
  *  What is stored for others is sealed (seal.ts), and what is answered counts as stored: so both sides show with every frame that they have the key of
- *  the seal, though they meet over a socket in the data folder. key = HMAC-SHA-256(seal key, "nusec-log-link/1" ‖ nonce of the one who listens ‖
+ *  the seal, though they meet over a socket in the data folder. key = HMAC-SHA-256(seal key, "nusec-log-link/2" ‖ nonce of the one who listens ‖
  *  nonce of the other); code = HMAC-SHA-256(key, direction ‖ number of the frame ‖ content), cut to 16 bytes. A store without a seal has 32 zero
  *  bytes instead of its key. */
 
@@ -72,7 +72,7 @@ export function linkOver(socket: Socket, side: Side, sealKey: Uint8Array | undef
 }
 
 const linkKey = (sealKey: Uint8Array, nonces: readonly Uint8Array[]): KeyObject =>
-  createSecretKey(createHmac('sha256', sealKey).update('nusec-log-link/1').update(Buffer.concat(nonces)).digest());
+  createSecretKey(createHmac('sha256', sealKey).update('nusec-log-link/2').update(Buffer.concat(nonces)).digest());
 
 function codeOf(key: KeyObject, from: Side, number: Uint8Array, content: Uint8Array): Buffer {
   return createHmac('sha256', key).update(from).update(number).update(content).digest().subarray(0, codeBytes);

@@ -1,7 +1,6 @@
 import { createConnection } from 'node:net';
-import type { CommitRequest } from '../writer.ts';
 import { linkOver } from './link.ts';
-import type { Answer, Answered, Asked } from './messages.ts';
+import type { Answer, Answered, Asked, AskedCommit } from './messages.ts';
 import { socketPath } from './serve.ts';
 
 /** The side of a process that has its commits made by another one. */
@@ -15,7 +14,7 @@ const maxSilentLooks = 3;
 const greetMs = 1000;
 
 export type Relay = {
-  ask(requests: readonly (readonly [number: number, request: CommitRequest])[]): void;
+  ask(commits: readonly AskedCommit[]): void;
   /** Whether the process has to wait for answers, and must not end by itself meanwhile. */
   expects(answers: boolean): void;
   close(): void;
@@ -61,7 +60,7 @@ export async function connectRelay({ file, sealKey, onAnswers, onEnd }: Parts, a
   if (!isThere) return undefined;
   socket.unref();
   return {
-    ask: requests => link.send({ requests } satisfies Asked),
+    ask: commits => link.send({ commits } satisfies Asked),
     expects(answers) {
       if (answers === (looks !== undefined)) return;
       clearInterval(looks);

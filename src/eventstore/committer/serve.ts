@@ -5,7 +5,7 @@ import { basename, dirname, join } from 'node:path';
 import { maxSocketPathBytes } from '../../frames.ts';
 import type { LocalQueue } from '../commitQueue.ts';
 import { type Link, linkOver } from './link.ts';
-import { type Answer, type Asked, answerOf } from './messages.ts';
+import { type Answer, type Asked, answerOf, refusalOf, requestIn } from './messages.ts';
 
 /** The side of the process that commits for all: takes their requests into its own groups and answers each when it is on the disk. */
 
@@ -39,11 +39,13 @@ export async function serve({ file, sealKey, local }: Parts, turn: number): Prom
         if (asked === 'alive?') return link.send({ answers: [] });
         // It asks another committer when the link ends.
         if (isClosing) return;
-        for (const [number, request] of asked.requests)
-          local.add({ ...request, turn }).then(
-            results => answer({ number, results }),
-            error => answer(answerOf(number, error)),
+        for (const commit of asked.commits) {
+          const [number] = commit;
+          local.add({ ...requestIn(commit), turn }).then(
+            results => answer(answerOf(number, results)),
+            error => answer(refusalOf(number, error)),
           );
+        }
       },
       onEnd: () => links.delete(link),
     });

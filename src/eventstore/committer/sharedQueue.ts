@@ -4,7 +4,7 @@ import { type CommitQueue, type LocalQueue, maxQueuedWeight, weightOf } from '..
 import type { AppendResult } from '../port.ts';
 import type { Committer, Storage } from '../storage.ts';
 import type { CommitRequest } from '../writer.ts';
-import { type Answer, errorOf } from './messages.ts';
+import { type Answer, type AskedCommit, askedCommit, outcomeIn } from './messages.ts';
 import { connectRelay, type Relay } from './relay.ts';
 import { type Served, serve, socketPath } from './serve.ts';
 import { TurnOver } from './turnOver.ts';
@@ -85,14 +85,15 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
     let stored = 0;
     let isOver = false;
     for (const answer of answers) {
-      const error = errorOf(answer);
-      isOver ||= error instanceof TurnOver;
-      const waiting = asked.get(answer.number);
-      if (waiting === undefined || error instanceof TurnOver) continue;
-      asked.delete(answer.number);
+      const { number, outcome } = outcomeIn(answer);
+      const isTurnOver = outcome instanceof TurnOver;
+      isOver ||= isTurnOver;
+      const waiting = asked.get(number);
+      if (waiting === undefined || isTurnOver) continue;
+      asked.delete(number);
       askedWeight -= waiting.weight;
-      if ('results' in answer) stored = Math.max(stored, answer.results.at(-1)?.position ?? 0);
-      settle(waiting, 'results' in answer ? answer.results : (error as Error));
+      if (!(outcome instanceof Error)) stored = Math.max(stored, outcome.at(-1)?.position ?? 0);
+      settle(waiting, outcome);
     }
     if (stored > 0) onStored(stored);
     if (isOver) return void leaveRelay(relay);
@@ -169,17 +170,17 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
     for (const waiting of pending.splice(0)) commitHere(waiting, role.is === 'committer' ? role.turn : undefined);
   };
   const ask = (relay: Relay): void => {
-    const requests: [number, CommitRequest][] = [];
+    const commits: AskedCommit[] = [];
     while (pending.length > 0 && (askedWeight === 0 || askedWeight + (pending[0] as Waiting).weight <= maxAskedWeight)) {
       const waiting = pending.shift() as Waiting;
       lastNumber += 1;
       asked.set(lastNumber, waiting);
       askedWeight += waiting.weight;
-      requests.push([lastNumber, waiting.request]);
+      commits.push(askedCommit(lastNumber, waiting.request));
     }
-    if (requests.length === 0) return;
+    if (commits.length === 0) return;
     relay.expects(true);
-    relay.ask(requests);
+    relay.ask(commits);
   };
   /** The store cannot be read. */
   const failPending = (error: unknown): void => {

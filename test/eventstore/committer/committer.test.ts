@@ -134,7 +134,7 @@ describe('processes at one store', () => {
 });
 
 function acknowledgeAll(socket: Socket): void {
-  const answers = Array.from({ length: 10 }, (_, number) => ({ number, results: [{ revision: 0, position: 9 }] }));
+  const answers = Array.from({ length: 10 }, (_, number) => [number, 0, 9]);
   const link: Link = linkOver(socket, 'committer', randomBytes(32), {
     onReady: () => link.send({ answers }),
     onValue() {},
