@@ -8,7 +8,7 @@ import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { tileWidth } from '../src/merkle/edge.ts';
 import { startEmmett } from './parts/emmett.ts';
 import { appendFor, certified, type Load } from './parts/eventstoreLoad.ts';
-import { appendRates } from './parts/eventstoreProcesses.ts';
+import { type Appended, appendRates } from './parts/eventstoreProcesses.ts';
 import { inTemporaryFolder, interleave, median, perSecond, type Report } from './parts/measure.ts';
 import { percentile, timeSyncs } from './parts/syncs.ts';
 
@@ -23,6 +23,8 @@ const eventBytes = 640;
 const sharedWriters = 64;
 /** Small enough for the start of a process to be no part of it. */
 const processRoundMs = 1500;
+/** Each of them reads every event. */
+const subscribedRounds = 3;
 /** Connections opened, tables made. */
 const warmUpMs = 500;
 const checkpointEveryMs = 1000;
@@ -168,24 +170,30 @@ async function withRoots<Result>(store: EventStore, work: () => Promise<Result>)
 
 /** The same writers in one process, in two and in four, which take turns. The bound of the several is the one. */
 async function benchProcesses(report: Report): Promise<void> {
-  const load: Load = { writers: sharedWriters, durationMs: processRoundMs, devices };
-  const rates: Record<number, number[]> = { 1: [], 2: [], 4: [] };
-  const shares: Record<number, number[]> = { 2: [], 4: [] };
-  for (let round = 0; round < rounds; round++) {
-    for (const processes of [1, 2, 4]) {
-      const each = await appendRates(processes, { ...load, writers: sharedWriters / processes });
-      const sum = each.reduce((total, rate) => total + rate, 0);
-      rates[processes]?.push(sum);
-      shares[processes]?.push(Math.min(...each) / (sum / processes));
-    }
-  }
-  const bound = median(rates[1] as number[]);
+  const figures: Record<number, OfProcesses[]> = { 1: [], 2: [], 4: [] };
+  for (let round = 0; round < rounds; round++) for (const processes of [1, 2, 4]) figures[processes]?.push(await ofProcesses(processes));
+  const middle = (processes: number, of: keyof OfProcesses): number => median((figures[processes] ?? []).map(figure => figure[of]));
   for (const processes of [2, 4]) {
-    const boundWhat = `events/s of the same ${sharedWriters} writers in one process`;
-    report({ figure: `${processes} processes`, value: median(rates[processes] as number[]), bound, unit: 'events/s', boundWhat });
-    const share = median(shares[processes] as number[]);
+    const boundWhat = `of the same ${sharedWriters} writers in one process`;
+    const of = (name: 'rate' | 'cpuUs') => ({ value: middle(processes, name), bound: middle(1, name) });
+    report({ figure: `${processes} processes`, ...of('rate'), unit: 'events/s', boundWhat: `events/s ${boundWhat}` });
+    report({ figure: `CPU for an event, ${processes} processes`, ...of('cpuUs'), unit: 'µs', boundWhat: `µs ${boundWhat}` });
+    const share = middle(processes, 'slowest');
     report({ figure: `slowest of ${processes} processes`, value: share, bound: 1, unit: 'of 1', boundWhat: 'its fair share' });
   }
+  const subscribed = (processes: number) => async () => (await ofProcesses(processes, true)).rate;
+  const followed = await interleave(subscribedRounds, subscribed(4), subscribed(1));
+  report({ figure: '4 processes, each with a subscriber', ...followed, unit: 'events/s', boundWhat: 'events/s of one process with one' });
+}
+
+/** @property slowest as a part of its fair share */
+type OfProcesses = { readonly rate: number; readonly cpuUs: number; readonly slowest: number };
+
+async function ofProcesses(processes: number, subscribed = false): Promise<OfProcesses> {
+  const each = await appendRates(processes, { writers: sharedWriters / processes, durationMs: processRoundMs, devices }, subscribed);
+  const sum = (of: keyof Appended): number => each.reduce((total, one) => total + one[of], 0);
+  const rate = sum('rate');
+  return { rate, cpuUs: sum('cpuUs') / sum('events'), slowest: (Math.min(...each.map(one => one.rate)) * processes) / rate };
 }
 
 /** 20 events per stream, written in turns, so that a stream's events lie apart. */

@@ -29,7 +29,7 @@ export const schemaVersionOf = (type: string): number => (steps.get(type)?.lengt
 
 /** The event with data of today's shape, and with its version. An event of today, or of a type without steps, is given back as it is. */
 export function upcast<Event extends { readonly type: string; readonly v: number; readonly data: object }>(event: Event): Event {
-  const missing = steps.get(event.type)?.slice(event.v - 1) ?? [];
-  if (missing.length === 0) return event;
+  const missing = steps.get(event.type)?.slice(event.v - 1);
+  if (missing === undefined || missing.length === 0) return event;
   return { ...event, v: schemaVersionOf(event.type), data: missing.reduce<Data>((data, step) => step(data), event.data as Data) };
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -61,6 +62,26 @@ describe('the index of streams', () => {
     expect((await again.append('device-90', 'none', [event('E')])).revision).toBe(0);
     await again.close();
     expect(verifyStore(file)).toMatchObject({ ok: true, streams: 91 });
+  });
+
+  it('is where a process goes on that has read nothing for long: it knows streams, ids and tree as if it had read all of it', async () => {
+    const file = newFile();
+    const options = { file, indexEvents: 1000, seal: { key: randomBytes(32), isNew: true } };
+    const [one, other] = [await openSqliteStore(options), await openSqliteStore(options)] as const;
+    await one.append('a', 'none', [event('E')]);
+    expect(await other.readStream('a')).toHaveLength(1);
+    const early = event('E');
+    await one.append('a', 0, [early]);
+    const many = () => Array.from({ length: 4000 }, () => event('E'));
+    for (const stream of ['a', 'b', 'b', 'c', 'c']) await one.append(stream, 'any', many());
+    await expect.poll(() => indexed(file).upTo).toBeGreaterThan(19_000);
+    expect(await other.readStream('a')).toHaveLength(4002);
+    expect(await other.tree.root(20_002)).toBe(await one.tree.root(20_002));
+    await one.close();
+    expect(await other.append('a', 'none', [early])).toEqual({ revision: 1, position: 2 });
+    expect(await other.append('b', 7999, [event('E')])).toEqual({ revision: 8000, position: 20_003 });
+    await other.close();
+    expect(verifyStore(file)).toMatchObject({ ok: true, events: 20_003 });
   });
 
   it('a store of an earlier format gets it when it is opened, also in place of a damaged one', async () => {
