@@ -120,7 +120,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     async publicKey(id) {
       const { publicKey } = opened().entry(id);
       if (!publicKey) throw wrongUse(id, 'has no public key');
-      return Uint8Array.from(publicKey);
+      return publicKey.slice();
     },
 
     async sign(id, message) {

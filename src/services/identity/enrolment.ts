@@ -6,7 +6,7 @@ import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import type { IssuedCertificate } from '../../domain/deviceEvents.ts';
 import { requireNextGeneration } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
-import { gateway, gatewayStream } from '../../domain/gateway.ts';
+import { type GatewayState, gateway, gatewayStream, type RegisteredGateway } from '../../domain/gateway.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
 import type { Curve } from '../../ecKey.ts';
@@ -14,9 +14,9 @@ import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { isInLastThird } from '../../times.ts';
-import { authorityOf, ocspUrlOf } from '../authority/authority.ts';
+import { authorityIn, authorityOf, ocspUrlOf } from '../authority/authority.ts';
 import { createAlarms } from '../base/alarms.ts';
-import { always, both, type Condition, type Context, execute, executeIf, nowIso, oneCommit, stateOf } from '../base/context.ts';
+import { always, both, type Condition, type Context, execute, executeIf, nowIso, oneCommit, reader, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
 import { storedCertificate } from './storedCertificate.ts';
@@ -29,9 +29,10 @@ import { storedCertificate } from './storedCertificate.ts';
  *  @throws NusecError NOT_FOUND, CONFLICT (another key), and what judgeCsr and the key reservation refuse */
 export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Array, by: Actor, expected?: NameFields): Promise<Enrolment> {
   const stream = programmerStream(uid);
-  const state = await stateOf(ctx, programmer, stream);
+  const read = reader(ctx);
+  const state = await read(programmer, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no programmer ${uid}`);
-  const authorities = await authorityOf(ctx);
+  const authorities = await authorityIn(read, ctx.project);
   const request = judgeCsr(csr, expected ?? subjectOf(ctx, authorities, 'programmer', { uid }));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const holder = { kind: 'programmer', uid } as const;
@@ -40,7 +41,7 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
     await reserveKey(together, publicKeySha256, holder, by);
     await execute(together, programmer, stream, enrolled, by);
   });
-  const certificates = async () => certificatesOf(await stateOf(ctx, programmer, stream));
+  const certificates = async (together: Context) => certificatesOf(await stateOf(together, programmer, stream));
   return issueLeaf(ctx, authorities, {
     profile: 'programmer',
     holder,
@@ -49,15 +50,15 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
     request,
     by,
     fields: { uid },
-    current: async () => {
-      const known = (await certificates()).at(-1);
+    current: async together => {
+      const known = (await certificates(together)).at(-1);
       return known && !(await isDue(ctx, known)) ? { publicKeySha256, ...known } : undefined;
     },
-    intents: certificationIntents('programmer', uid, by, async serial =>
-      (await certificates()).some(certificate => certificate.serial === serial),
+    intents: certificationIntents('programmer', uid, by, async (together, serial) =>
+      (await certificates(together)).some(certificate => certificate.serial === serial),
     ),
     async record(together, { publicKeySha256: _, ...facts }, condition) {
-      const type = (await certificates()).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
+      const type = (await certificates(together)).length === 0 ? 'CertifyProgrammer' : 'RenewProgrammerCertificate';
       const { state: after } = await executeIf(together, condition, programmer, stream, { type, ...facts }, by);
       return { publicKeySha256, ...facts, ...certificatesOf(after).find(({ serial }) => serial === facts.serial) };
     },
@@ -77,13 +78,20 @@ export async function certifyGateway(
   secondPerson: (proposalId: string) => Condition = () => always,
 ): Promise<Enrolment> {
   const stream = gatewayStream(gatewayId);
-  const state = await stateOf(ctx, gateway, stream);
+  const read = reader(ctx);
+  const state = await read(gateway, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
-  const authorities = await authorityOf(ctx);
+  const authorities = await authorityIn(read, ctx.project);
   const request = judgeCsr(csr, expected ?? subjectOf(ctx, authorities, 'gateway', { id: gatewayId }));
   const publicKeySha256 = sha256Hex(request.publicKey);
-  if (by.startsWith('operator:')) await agreeOnKey(ctx, gatewayId, publicKeySha256, by, secondPerson(publicKeySha256));
-  const certificates = async () => certificatesOf(await stateOf(ctx, gateway, stream)).filter(({ ended }) => ended !== true);
+  const isPerson = by.startsWith('operator:');
+  /** Whoever asks for a key that is proposed agrees to it. */
+  const mayAsk: Condition = async read => {
+    if (isPerson && isProposed(await read(gateway, stream), publicKeySha256)) await secondPerson(publicKeySha256)(read);
+  };
+  if (isPerson) await agreeOnKey(ctx, state, publicKeySha256, by, mayAsk);
+  const certificates = async (together: Context) =>
+    certificatesOf(await stateOf(together, gateway, stream)).filter(({ ended }) => ended !== true);
   return issueLeaf(ctx, authorities, {
     profile: 'gateway',
     holder: { kind: 'gateway', uid: gatewayId },
@@ -92,32 +100,35 @@ export async function certifyGateway(
     request,
     by,
     fields: { id: gatewayId },
-    current: () => currentOf(ctx, certificates, publicKeySha256),
-    intents: certificationIntents('gateway', gatewayId, by, async serial =>
-      (await certificates()).some(certificate => certificate.serial === serial),
+    current: together => currentOf(together, certificates, publicKeySha256),
+    intents: certificationIntents('gateway', gatewayId, by, async (together, serial) =>
+      (await certificates(together)).some(certificate => certificate.serial === serial),
     ),
     async record(together, facts, condition) {
-      const asked = by.startsWith('operator:') ? { asked: { by, now: nowIso(ctx) } } : {};
+      const asked = isPerson ? { asked: { by, now: nowIso(ctx) } } : {};
       const command = { type: 'CertifyGateway', ...facts, ...asked } as const;
-      const { state: after } = await executeIf(together, condition, gateway, stream, command, by);
+      const { state: after } = await executeIf(together, both(condition, mayAsk), gateway, stream, command, by);
       return certificatesOf(after).find(({ serial }) => serial === facts.serial) ?? facts;
     },
   });
 }
 
-async function agreeOnKey(ctx: Context, gatewayId: string, publicKeySha256: string, by: Actor, secondPerson: Condition): Promise<void> {
-  const stream = gatewayStream(gatewayId);
+const isProposed = (state: GatewayState, publicKeySha256: string): boolean =>
+  state.status !== 'NONE' && state.proposedKey?.publicKeySha256 === publicKeySha256;
+
+/** @param before as it was read: whether there is still nothing to agree on is compared again when the certificate is recorded */
+async function agreeOnKey(ctx: Context, before: RegisteredGateway, publicKeySha256: string, by: Actor, mayAsk: Condition): Promise<void> {
+  const { gatewayId } = before;
   const ask = { type: 'AskForGatewayKey', publicKeySha256, by, now: nowIso(ctx) } as const;
-  const before = await stateOf(ctx, gateway, stream);
-  const isProposed = before.status !== 'NONE' && before.proposedKey?.publicKeySha256 === publicKeySha256;
-  const { events } = await executeIf(ctx, isProposed ? secondPerson : always, gateway, stream, ask, by);
+  if (!isProposed(before, publicKeySha256) && gateway.decide(ask, before).length === 0) return;
+  const { events, state } = await executeIf(ctx, mayAsk, gateway, gatewayStream(gatewayId), ask, by);
   const text = `the key ${publicKeySha256} for the live gateway ${gatewayId}`;
   if (events.length > 0) {
     await createAlarms(ctx).raise({ code: 'GATEWAY_KEY_PROPOSED', subject: `gateway-${gatewayId}`, detail: `${by} proposes ${text}` });
     throw new NusecError('FOUR_EYES_REQUIRED', `${text} is proposed: another person must ask with the same request`);
   }
-  const isReplaced = isProposed && before.certificates.every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
-  if (isReplaced)
+  const isNew = certificatesOf(state).every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
+  if (isProposed(state, publicKeySha256) && isNew)
     await createAlarms(ctx).raise({ code: 'GATEWAY_REPLACED', subject: `gateway-${gatewayId}`, detail: `${by} has agreed to ${text}` });
 }
 
@@ -131,10 +142,10 @@ export function certificatesOf<C>(
 /** The newest certificate of a key, unless it is due for renewal. */
 export async function currentOf<C extends CertificateFacts>(
   ctx: Context,
-  certificates: () => Promise<readonly C[]>,
+  certificates: (ctx: Context) => Promise<readonly C[]>,
   publicKeySha256: string,
 ): Promise<C | undefined> {
-  const known = (await certificates()).findLast(certificate => certificate.publicKeySha256 === publicKeySha256);
+  const known = (await certificates(ctx)).findLast(certificate => certificate.publicKeySha256 === publicKeySha256);
   return known && !(await isDue(ctx, known)) ? known : undefined;
 }
 
@@ -164,8 +175,8 @@ export async function certifyDevice(
     request,
     by,
     fields: { uid, objId, ocspUrl: ocspUrlOf(ctx) },
-    current: async () => {
-      const { certificate } = registrationOf(await livingDevice(ctx, uid));
+    current: async together => {
+      const { certificate } = registrationOf(await livingDevice(together, uid));
       return certificate?.publicKeySha256 === publicKeySha256 ? certificate : undefined;
     },
     // In the device's own stream: it is the intent that a unit and its key are bound by.

@@ -9,7 +9,7 @@ import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicK
 import { NusecError } from '../../errors.ts';
 import { inLine } from '../../eventstore/stateCache.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
-import type { judgeCsr } from '../../pki/csr.ts';
+import type { RequestInfo } from '../../pki/csr.ts';
 import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts';
 import type { NameFields } from '../../pki/names.ts';
 import type { Certificate } from '../../pki/parse.ts';
@@ -52,13 +52,13 @@ export type Wish<Profile extends LeafProfile> = {
   readonly line?: string;
   /** PKCS#10 that was judged. */
   readonly csr: Uint8Array;
-  readonly request: ReturnType<typeof judgeCsr>;
+  readonly request: RequestInfo;
   readonly fields: Omit<ProfileFields[Profile], Common>;
   readonly by: Actor;
   /** To whom the key belongs permanently (I4). */
   readonly holder: KeyHolder;
   /** The certificate of this key that is recorded and not due for renewal, looked up again each time. */
-  readonly current: () => Promise<CertificateFacts | undefined>;
+  readonly current: (ctx: Context) => Promise<CertificateFacts | undefined>;
   readonly intents: Intents;
   /** Records the result in the subject's stream, while the condition holds.
    *  @returns what is recorded under this serial, which is another's result if that was faster */
@@ -90,7 +90,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
   const publicKeySha256 = sha256Hex(wish.request.publicKey);
   return inLine(ctx.store, `issuing-${publicKeySha256}`, () =>
     oneCommit(ctx, async together => {
-      const known = await wish.current();
+      const known = await wish.current(together);
       if (known !== undefined) return enrolmentOf(ctx, authorities, known);
       const atHand = await usableIntent(together, wish.intents, authorities, publicKeySha256);
       await reserveKey(together, publicKeySha256, wish.holder, wish.by);
@@ -159,7 +159,7 @@ export function certificationIntents(
   kind: CertifiedKind,
   subject: string,
   by: Actor,
-  isRecorded: (serial: string) => Promise<boolean>,
+  isRecorded: (ctx: Context, serial: string) => Promise<boolean>,
 ): Intents {
   const stream = certificationStream(kind, subject);
   const drop = async (ctx: Context, serial: string): Promise<void> =>
@@ -170,7 +170,7 @@ export function certificationIntents(
       const state = await stateOf(ctx, certification, stream);
       if (state.status !== 'PENDING') return undefined;
       const { intent } = state;
-      if (!(await isRecorded(intent.serial))) return intent.publicKeySha256 === publicKeySha256 ? intent : undefined;
+      if (!(await isRecorded(ctx, intent.serial))) return intent.publicKeySha256 === publicKeySha256 ? intent : undefined;
       await drop(ctx, intent.serial);
       return undefined;
     },

@@ -31,8 +31,8 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
   const publicKeySha256 = sha256Hex(request.publicKey);
   if (state.certificates.some(known => known.serial === state.serial && known.publicKeySha256 === publicKeySha256))
     throw new NusecError('KEY_REFUSED', 'the key is that of the IDevID: an operational certificate has a key of its own');
-  const certificates = async () =>
-    certificatesOf(await stateOf(ctx, device, deviceStream(uid))).filter(
+  const certificates = async (together: Context) =>
+    certificatesOf(await stateOf(together, device, deviceStream(uid))).filter(
       ({ serial, status }) => serial !== state.serial && status === 'issued',
     );
   return issueLeaf(ctx, await authorityOf(ctx), {
@@ -44,8 +44,10 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     request,
     by,
     fields: { uid, objId: state.objId, ocspUrl: ocspUrlOf(ctx) },
-    current: () => currentOf(ctx, certificates, publicKeySha256),
-    intents: certificationIntents('ldevid', uid, by, async serial => (await certificates()).some(each => each.serial === serial)),
+    current: together => currentOf(together, certificates, publicKeySha256),
+    intents: certificationIntents('ldevid', uid, by, async (together, serial) =>
+      (await certificates(together)).some(each => each.serial === serial),
+    ),
     async record(together, facts, condition) {
       const command = { type: 'IssueOperationalCertificate', ...facts } as const;
       const { state: after } = await executeIf(together, condition, device, deviceStream(uid), command, by);
