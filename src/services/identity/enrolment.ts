@@ -11,13 +11,14 @@ import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { isInLastThird } from '../../times.ts';
-import { authorityIn, authorityOf, ocspUrlOf } from '../authority/authority.ts';
+import { authorityIn, ocspUrlOf } from '../authority/authority.ts';
 import { createAlarms } from '../base/alarms.ts';
 import { always, both, type Condition, type Context, execute, executeIf, nowIso, oneCommit, reader, stateOf } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
 import { storedCertificate } from './storedCertificate.ts';
 
@@ -159,10 +160,11 @@ export async function certifyDevice(
   by: Actor,
   condition: Condition = always,
 ): Promise<Enrolment> {
-  const state = await livingDevice(ctx, uid);
+  const read = reader(ctx);
+  const state = await livingDeviceIn(read, uid);
   const { objId } = registrationOf(state);
-  const authorities = await authorityOf(ctx);
-  const request = judgeCsr(csr, subjectOf(ctx, authorities, 'device', { uid, objId }), await curvesOf(ctx, state.line));
+  const authorities = await authorityIn(read, ctx.project);
+  const request = judgeCsr(csr, subjectOf(ctx, authorities, 'device', { uid, objId }), await curvesOf(read, state.line));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const decide = (together: Context, command: DeviceCommand, alsoIf: Condition = always) =>
     executeIf(together, both(condition, alsoIf), device, deviceStream(uid), command, by);
@@ -202,8 +204,8 @@ export async function certifyDevice(
 }
 
 /** Those that devices of a line may prove themselves with. */
-async function curvesOf(ctx: Context, name: string): Promise<readonly Curve[]> {
-  const known = await stateOf(ctx, line, lineStream(name));
+async function curvesOf(read: Read, name: string): Promise<readonly Curve[]> {
+  const known = await read(line, lineStream(name));
   const { signatures } = policyOf(known.status === 'NONE' ? {} : known);
   return (['P-256', 'P-384'] as const).filter(curve => signatures.includes(curve));
 }

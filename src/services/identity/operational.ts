@@ -5,9 +5,9 @@ import { NusecError } from '../../errors.ts';
 import { judgeCsr } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { ldevidUnit } from '../../pki/profiles.ts';
-import { authorityOf, ocspUrlOf } from '../authority/authority.ts';
-import { type Context, executeIf, stateOf } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
+import { authorityIn, ocspUrlOf } from '../authority/authority.ts';
+import { type Context, executeIf, reader, stateOf } from '../base/context.ts';
+import { livingDeviceIn } from '../base/livingDevice.ts';
 import { certificatesOf, currentOf } from './enrolment.ts';
 import { certificationIntents, type Enrolment, issueLeaf } from './issuance.ts';
 import { storedCertificate } from './storedCertificate.ts';
@@ -25,7 +25,8 @@ export type CertifiedDevice = { readonly uid: string; readonly certificateSha256
 export async function certifyOperational(ctx: Context, { uid, certificateSha256 }: CertifiedDevice, csr: Uint8Array): Promise<Enrolment> {
   const by = `device:${uid}`;
   const present: NameFields = (await storedCertificate(ctx, certificateSha256)).subject;
-  const state = await livingDevice(ctx, uid);
+  const read = reader(ctx);
+  const state = await livingDeviceIn(read, uid);
   requireCertifiable(state);
   const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
@@ -35,7 +36,7 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
     certificatesOf(await stateOf(together, device, deviceStream(uid))).filter(
       ({ serial, status }) => serial !== state.serial && status === 'issued',
     );
-  return issueLeaf(ctx, await authorityOf(ctx), {
+  return issueLeaf(ctx, await authorityIn(read, ctx.project), {
     profile: 'ldevid',
     holder: { kind: 'device', uid, objId: state.objId },
     use: 'device',

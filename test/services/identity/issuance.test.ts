@@ -40,12 +40,15 @@ const stored = <T>(work: () => Promise<T>): Promise<T> => {
 };
 /** How often somebody asked for the authorities. */
 let authorityReads = 0;
+/** How often SQLite was asked whether another process had stored something. */
+let looks = 0;
 const faulty = (ctx: Context): Context => ({
   ...ctx,
   store: {
     ...ctx.store,
     readStream(stream, ...rest) {
       if (stream === authorityStream(ctx.project)) authorityReads += 1;
+      if (rest[1] !== true) looks += 1;
       return ctx.store.readStream(stream, ...rest);
     },
     append: (...args) => stored(() => ctx.store.append(...args)),
@@ -129,6 +132,14 @@ describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
     authorityReads = 0;
     await ask();
     expect(authorityReads).toBe(1);
+  });
+
+  it('looks for what other processes have stored before it begins, and before it is decided', async () => {
+    const { ask } = await (subjects[kind] as () => Promise<Subject>)();
+    looks = 0;
+    await ask();
+    // The first key of a programmer is recorded before.
+    expect(looks).toBe(kind === 'programmer' ? 3 : 2);
   });
 
   it('is not recorded when its issuing CA was compromised while it was signed (I10)', async () => {
