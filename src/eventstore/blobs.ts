@@ -1,5 +1,5 @@
 import { hash, randomBytes } from 'node:crypto';
-import { closeSync, existsSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, fsync, mkdirSync, openSync, renameSync, rmSync, writeFile, writeFileSync } from 'node:fs';
 import { readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -188,15 +188,19 @@ async function onDiskOf<Result>(work: Promise<Result>): Promise<Result> {
   }
 }
 
+/** What is written by the calling thread, in less time than one turn of a busy event loop; more, such as a revocation list of 2 MB, holds up everybody. */
+const maxBytesHere = 256 * 1024;
+const writeInPool = promisify(writeFile);
+
 /** Puts the file in place in one step, then waits until bytes and name are on the disk. After a power cut in between the name may have other bytes:
- *  nothing names this blob yet, `get` refuses them and `put` mends them. Only the disk is waited for: what goes to the system's memory takes less
- *  time than one turn of a busy event loop. */
+ *  nothing names this blob yet, `get` refuses them and `put` mends them. */
 async function write(path: string, bytes: Uint8Array, onDisk: Set<string>): Promise<void> {
   if (!onDisk.has(dirname(path))) mkdirSync(dirname(path), { recursive: true });
   const temporary = `${path}.${randomBytes(6).toString('hex')}`;
   const file = openSync(temporary, 'wx', 0o600);
   try {
-    writeFileSync(file, bytes);
+    if (bytes.length > maxBytesHere) await writeInPool(file, bytes);
+    else writeFileSync(file, bytes);
     renameSync(temporary, path);
     await sync(file, path, onDisk);
   } catch (error) {

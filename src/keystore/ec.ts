@@ -30,9 +30,12 @@ export function importPrivateKey(der: Uint8Array): KeyObject {
   }
 }
 
+/** Of a message that is hashed on the calling thread: a large revocation list takes a hundred times as long as the signature. */
+const maxBytesHere = 64 * 1024;
+
 /** @returns DER {r, s} */
 export async function signEc(algorithm: Curve, key: KeyObject, message: Uint8Array): Promise<Uint8Array> {
-  if (algorithm === 'P-256') return new Uint8Array(sign(digestOf[algorithm], message, key));
+  if (algorithm === 'P-256' && message.length <= maxBytesHere) return new Uint8Array(sign(digestOf[algorithm], message, key));
   return new Promise((resolve, reject) => {
     sign(digestOf[algorithm], message, key, (error, signature) => (error ? reject(error) : resolve(new Uint8Array(signature))));
   });

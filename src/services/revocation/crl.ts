@@ -29,7 +29,7 @@ const maxChunks = 256;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
 /** Taken into a list between two turns of others. */
-const rowsAtOnce = 500;
+const rowsAtOnce = 125;
 const maxSignAttempts = 5;
 /** Addresses of one list: of this server, and under its earlier names. */
 const maxUrls = 16;

@@ -19,7 +19,7 @@ import type { Revocations } from './revocations.ts';
 /** Revocations that come together share one note. */
 const gatherMs = 100;
 /** Taken in between two turns of others. */
-const rowsAtOnce = 250;
+const rowsAtOnce = 100;
 
 /** Holds the store against the mark: its whole history up to the mark, and every single revocation.
  *  @returns whether there is a mark

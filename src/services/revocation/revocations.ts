@@ -37,7 +37,7 @@ export type Revocations = {
 };
 
 /** Taken in between two turns of others. */
-const rowsAtOnce = 250;
+const rowsAtOnce = 100;
 
 /** Knows what is revoked when it returns, unless the inventory has a long way to go. */
 export async function startRevocations(ctx: Context): Promise<Revocations> {
