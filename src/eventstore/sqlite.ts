@@ -13,7 +13,7 @@ import type { Sealing } from './sealing.ts';
 import { createSchema } from './sqliteSchema.ts';
 import { isCopy, makeCopy, takenRow } from './sqliteTaken.ts';
 import { treeRows } from './sqliteTree.ts';
-import type { Committer, Storage, StoredId } from './storage.ts';
+import type { Committer, Storage } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
 import { eventIn, isIntact, streamRows, type WholeRow } from './streamRows.ts';
@@ -136,10 +136,10 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const check = (row: WholeRow): void => {
     const [position, revision, , , text] = row;
     if (checked.has(position)) return;
-    if (!isIntact(row))
-      throw damaged(
-        `the event at position ${position} (stream ${text.slice(0, text.indexOf(' '))}, revision ${revision}) is not what was stored`,
-      );
+    if (!isIntact(row)) {
+      const [stream] = `${text}`.split(' ', 1);
+      throw damaged(`the event at position ${position} (stream ${stream}, revision ${revision}) is not what was stored`);
+    }
     checked.add(position);
   };
   /** As `check`. */
@@ -154,10 +154,10 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
   const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
-  const find = db.prepare<StoredId>('SELECT position, stream, revision, body FROM events WHERE id = ? ORDER BY position LIMIT 1');
   const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
   const rows = `SELECT position, revision, prev, crc, ${rowText} FROM events`;
   const at = db.prepare<WholeRow>(`${rows} WHERE position = ?`).raw();
+  const ofId = db.prepare<WholeRow>(`${rows} WHERE id = ? ORDER BY position LIMIT 1`).raw();
   const rowsAfter = db.prepare<WholeRow>(`${rows} WHERE position > ? ORDER BY position LIMIT ?`).raw();
   const back = streamRows(db);
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
@@ -242,7 +242,12 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
     epoch: () => epoch.get() ?? 0,
     setEpoch: next => void setEpoch.run(next),
-    committer: () => committer.get() ?? { turn: 0, address: '' },
+    committer() {
+      const row = committer.get() ?? { turn: 0, address: '' };
+      if (!(typeof row.turn === 'number' && typeof row.address === 'string'))
+        throw damaged('who commits for the event store cannot be read');
+      return row;
+    },
     setCommitter: ({ turn, address }) => void setCommitter.run(turn, address),
     ...takenRow(db),
     async freeBytes() {
@@ -253,7 +258,14 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     ...treeRows(db),
     sync: wal.sync,
     back: (position, fromRevision) => back(position, fromRevision).map(decodeWhole),
-    find: id => find.get(id),
+    find(id) {
+      const row = ofId.get(id);
+      if (row === undefined) return undefined;
+      check(row);
+      const [position, revision, , , text] = row;
+      const { stream, body } = splitRowText(text);
+      return { position, stream, revision, body };
+    },
     highestId: () => highestId.get() ?? '',
     after: (position, limit) => rowsAfter.all(position, limit).map(decodeWhole),
     async close() {

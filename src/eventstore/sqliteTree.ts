@@ -3,6 +3,7 @@ import { createEdge, type Tile } from '../merkle/edge.ts';
 import { fromBytes, type Hash, leafOfHash, toBytes } from '../merkle/hashing.ts';
 import type { Seal } from './seal.ts';
 import type { Storage } from './storage.ts';
+import { damaged } from './storeError.ts';
 
 /** The tree over all events and the seal, as the store's file keeps them. */
 
@@ -42,7 +43,12 @@ export function treeRows(db: Database): Pick<Storage, 'tile' | 'insertTile' | 'h
     },
     insertTile: ({ level, number, hashes: complete }: Tile) => void insert.run(keyOf(level, number), toBytes(complete)),
     hashes: (after, limit) => hashes.all(after, limit),
-    seal: () => seal.get(),
+    seal() {
+      const row = seal.get();
+      if (row !== undefined && !(typeof row.size === 'number' && typeof row.code === 'string'))
+        throw damaged('the seal of the event store cannot be read');
+      return row;
+    },
     setSeal: ({ size, code }) => void setSeal.run(size, code),
   };
 }

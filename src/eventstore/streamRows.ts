@@ -8,8 +8,9 @@ import { rowText, rowTextCheck, splitRowText } from './rowCheck.ts';
 /** `text` as `rowText` puts it together. */
 export type WholeRow = [position: number, revision: number, prev: number, crc: number, text: string];
 
-/** Whether a row is as it was stored. */
-export const isIntact = ([position, revision, prev, crc, text]: WholeRow): boolean => rowTextCheck(position, revision, prev, text) === crc;
+/** Whether a row is as it was stored; in a page that was overwritten, its text can be missing. */
+export const isIntact = ([position, revision, prev, crc, text]: WholeRow): boolean =>
+  typeof text === 'string' && rowTextCheck(position, revision, prev, text) === crc;
 
 /** @throws NusecError STORE_DAMAGED when the text is no longer an event */
 export function eventIn([position, revision, , , text]: WholeRow): RecordedEvent {

@@ -1,4 +1,5 @@
 import Database from 'better-sqlite3';
+import { NusecError } from '../errors.ts';
 import { chainHash, chainStart } from './hashchain.ts';
 import { readHeadMark } from './headMark.ts';
 import { damaged } from './storeError.ts';
@@ -53,7 +54,7 @@ export function verifyStore(file: string, signed: readonly SignedTree[] = [], ma
     if (known > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
     return { ok: true, events: walk.events, streams: walk.heads.size };
   } catch (error) {
-    throw damaged('the event store cannot be read', error);
+    throw error instanceof NusecError ? error : damaged('the event store cannot be read', error);
   } finally {
     db.close();
   }
@@ -65,9 +66,18 @@ function* rowsOf(db: Database): Generator<Columns> {
   const page = db
     .prepare<Columns>(`SELECT ${columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ${pageRows}`)
     .raw();
-  for (let rows = page.all(Number.MIN_SAFE_INTEGER, newest); rows.length > 0; rows = page.all(rows.at(-1)?.[0] ?? newest, newest))
-    yield* rows;
+  const pageAfter = (position: number): readonly Columns[] => {
+    try {
+      return page.all(position, newest);
+    } catch (error) {
+      throw damaged(`the events from position ${Math.max(position, 0) + 1} on cannot be read`, error);
+    }
+  };
+  for (let rows = pageAfter(Number.MIN_SAFE_INTEGER); rows.length > 0; rows = pageAfter(rows.at(-1)?.[0] ?? newest)) yield* rows;
 }
+
+/** In a page that was overwritten, texts can be missing. */
+const hasTexts = ([, stream, , , id, hash, body]: Columns): boolean => [stream, id, hash, body].every(text => typeof text === 'string');
 
 /** Up to the first event that is not as it should be. */
 function walkRows(rows: Iterable<Columns>, tree: TreeCheck): Walk {
@@ -96,7 +106,9 @@ function ownerAt(db: Database, { position, reason }: TreeFinding): { readonly st
 }
 
 /** Whether a row is the next event of a stream. */
-function follows([, , revision, prev, id, hash, body]: Columns, stream: string, before = beforeFirst): boolean {
+function follows(row: Columns, stream: string, before = beforeFirst): boolean {
+  const [, , revision, prev, id, hash, body] = row;
+  if (!hasTexts(row)) return false;
   return revision === before.revision + 1 && prev === before.position && chainHash(before.hash, stream, revision, id, body) === hash;
 }
 
@@ -108,6 +120,7 @@ function nameBad(db: Database, { events, heads }: Walk, bad: Columns): StoreVerd
     const [owner, next] = successor.get(events + 1) ?? [];
     return { ok: false, position: events + 1, reason: 'missing', ...(owner !== undefined && { stream: owner, revision: (next ?? 0) - 1 }) };
   }
+  if (!hasTexts(bad)) return { ok: false, position, reason: 'hash' };
   const [behind] = successor.get(position) ?? [];
   const [ahead] = db.prepare<[string]>('SELECT stream FROM events WHERE position = ?').raw().get(prev) ?? [];
   const owner = [behind, ahead].find(other => other !== undefined && other !== stream && follows(bad, other, heads.get(other)));

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { copyFileSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,6 +9,7 @@ import { describe, expect, it } from 'vitest';
 import type { EventStore } from '../../src/eventstore/port.ts';
 import { rowCheck } from '../../src/eventstore/rowCheck.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
+import { verifyStore } from '../../src/eventstore/verify.ts';
 import { event, temporaryFolder } from './support.ts';
 
 /** A store whose process was killed: its newest events are in the write-ahead log only. @returns the highest acknowledged position */
@@ -155,40 +157,87 @@ describe('a pointer that was bent', () => {
   });
 });
 
-describe('a bit that was flipped in the main file', () => {
-  it('never changes what is read: at 400 places the answer is the stored one or names the damage', async () => {
+/** What a disk does to the main file at one place. */
+const harms: readonly (readonly [what: string, places: number, harm: (bytes: Buffer, place: number, i: number) => Buffer])[] = [
+  ['with a flipped bit', 400, (bytes, place, i) => changed(bytes, place, [bytes[place]! ^ (1 << (i % 8))])],
+  ['with a sector of zeros', 80, (bytes, place) => changed(bytes, place - (place % 512), new Uint8Array(512))],
+  ['with a block of zeros', 40, (bytes, place) => changed(bytes, place - (place % 4096), new Uint8Array(4096))],
+  ['with another page in the place of one', 40, (bytes, place) => changed(bytes, place - (place % 8192), bytes.subarray(8192, 16_384))],
+  ['that ends early', 80, (bytes, place) => bytes.subarray(0, place)],
+];
+
+function changed(bytes: Buffer, place: number, by: Iterable<number>): Buffer {
+  const copy = Buffer.from(bytes);
+  copy.set([...by], place);
+  return copy.subarray(0, bytes.length);
+}
+
+describe('a main file', () => {
+  it.each(harms)(
+    '%s never changes what is read: at %i places the answer is the stored one or names the damage',
+    async (what, places, harm) => {
+      const folder = temporaryFolder();
+      const file = join(folder, 'events.db');
+      const seal = { key: randomBytes(32), isNew: true };
+    const store = await openSqliteStore({ file, seal });
+      const streams = Array.from({ length: 20 }, (_, i) => `device-${i}`);
+      for (let n = 0; n < 12; n++)
+        await Promise.all(streams.map(stream => store.append(stream, 'any', [event('E', { n, text: 'ab'.repeat(40) })])));
+      const read = async (from: EventStore) => ({
+        all: await from.readAll(0, 10_000),
+        streams: await Promise.all(streams.map(stream => from.readStream(stream))),
+        head: await from.head(),
+      });
+      const stored = await read(store);
+      await store.close();
+      const bytes = readFileSync(file);
+      const readAndAppend = async (from: EventStore) => {
+        const answer = await read(from);
+        await from.append('device-7', 11, [event('E')]);
+        return answer;
+      };
+      const outcomes = { same: 0, damaged: 0 };
+      for (let i = 0; i < places; i++) {
+        const copy = join(folder, `harmed-${i}.db`);
+        const place = Math.floor(((i + 0.5) * bytes.length) / places);
+        writeFileSync(copy, harm(bytes, place, i));
+        copyFileSync(`${file}-head`, `${copy}-head`);
+        const answer = await openSqliteStore({ file: copy, seal: { ...seal, isNew: false } })
+          .then(async opened => readAndAppend(opened).finally(() => opened.close()))
+          .catch(error => error);
+        if (answer instanceof Error) expect(answer, `${what}, byte ${place}: ${answer.stack}`).toMatchObject({ code: 'STORE_DAMAGED' });
+        else expect(answer, `${what}, byte ${place}`).toEqual(stored);
+        outcomes[answer instanceof Error ? 'damaged' : 'same'] += 1;
+        for (const suffix of ['', '-wal', '-shm', '-head']) rmSync(copy + suffix, { force: true });
+      }
+      // The others lie in the index over ids or in no row at all.
+      expect(outcomes.damaged).toBeGreaterThan(places * 0.3);
+    },
+  );
+});
+
+describe('verification of a main file', () => {
+  it('names the position also where a page was overwritten', async () => {
     const folder = temporaryFolder();
     const file = join(folder, 'events.db');
     const store = await openSqliteStore({ file });
-    const streams = Array.from({ length: 20 }, (_, i) => `device-${i}`);
-    for (let n = 0; n < 12; n++)
-      await Promise.all(streams.map(stream => store.append(stream, 'any', [event('E', { n, text: 'ab'.repeat(40) })])));
-    const read = async (from: EventStore) => ({
-      all: await from.readAll(0, 10_000),
-      streams: await Promise.all(streams.map(stream => from.readStream(stream))),
-      head: await from.head(),
-    });
-    const stored = await read(store);
+    for (let n = 0; n < 200; n++) await store.append('a', 'any', [event('E', { text: 'ab'.repeat(100) })]);
     await store.close();
     const bytes = readFileSync(file);
-    const outcomes = { same: 0, damaged: 0 };
-    for (let i = 0; i < 400; i++) {
-      const copy = join(folder, `flipped-${i}.db`);
-      const flipped = Buffer.from(bytes);
-      const place = Math.floor(((i + 0.5) * bytes.length) / 400);
-      flipped[place]! ^= 1 << (i % 8);
-      writeFileSync(copy, flipped);
-      copyFileSync(`${file}-head`, `${copy}-head`);
-      const answer = await openSqliteStore({ file: copy })
-        .then(async opened => read(opened).finally(() => opened.close()))
-        .catch(error => error);
-      if (answer instanceof Error)
-        expect(answer, `bit ${i % 8} of byte ${place}: ${answer.stack}`).toMatchObject({ code: 'STORE_DAMAGED' });
-      else expect(answer, `bit ${i % 8} of byte ${place}`).toEqual(stored);
-      outcomes[answer instanceof Error ? 'damaged' : 'same'] += 1;
-      for (const suffix of ['', '-wal', '-shm', '-head']) rmSync(copy + suffix, { force: true });
+    const middle = bytes.indexOf('ab'.repeat(100), Math.floor(bytes.length / 2));
+    for (const [start, length] of [
+      [middle - (middle % 8192), 8192],
+      [middle - (middle % 4096), 4096],
+      [middle - (middle % 512), 512],
+    ] as const) {
+      writeFileSync(file, changed(bytes, start, new Uint8Array(length)));
+      let found: string;
+      try {
+        found = JSON.stringify(verifyStore(file));
+      } catch (error) {
+        found = (error as Error).message;
+      }
+      expect(found, `${length} bytes`).toMatch(/"ok":false,"position":\d+|from position \d+ on cannot be read/);
     }
-    // The others lie in the index over ids or in no row at all.
-    expect(outcomes.damaged).toBeGreaterThan(120);
   });
 });
