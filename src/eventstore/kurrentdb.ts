@@ -9,7 +9,7 @@ import { createSealer } from './seal.ts';
 import type { SqliteStoreOptions } from './sqlite.ts';
 import { openSqliteCopy } from './sqlite.ts';
 import { removeCopy } from './sqliteTaken.ts';
-import { createStore } from './store.ts';
+import { createStore, upkeepTrouble } from './store.ts';
 import { storeError } from './storeError.ts';
 
 /** The event store of several machines: the log is in KurrentDB, one event per commit, and each machine keeps a copy of it in a SQLite file, from
@@ -76,7 +76,7 @@ function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: Com
   };
   const tryToWrite = (): Promise<NusecError | undefined> =>
     log.tryToWrite().then(
-      () => undefined,
+      () => upkeepTrouble(storage),
       error => storeError(error, 'the event store cannot be written'),
     );
   return {

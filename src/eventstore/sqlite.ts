@@ -254,6 +254,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
       const { bavail, bsize } = await statfs(dirname(db.name));
       return bavail * bsize;
     },
+    upkeepFailure: upkeep.failure,
     mark: headMark.write,
     ...treeRows(db),
     sync: wal.sync,

@@ -74,6 +74,8 @@ export type Storage = {
   rollback(): void;
   /** Room left where the store is. */
   freeBytes(): Promise<number>;
+  /** Why work behind the scenes is not done: moving the log into the file, extending the index. */
+  upkeepFailure(): Error | undefined;
   /** Notes how far the disk is, beside the store. */
   mark(newest: Pick<StreamHead, 'position' | 'hash'>): void;
   /** Resolves when everything committed before the call is on the disk. */

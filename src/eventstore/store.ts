@@ -100,7 +100,7 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       error => storeError(error, 'the event store cannot be written'),
     );
     const outcome = (await within(commit, troubleWaitMs)) ?? new NusecError('STORE_UNAVAILABLE', 'the event store does not answer');
-    return outcome instanceof NusecError && outcome.code !== 'LEADERSHIP_OVER' ? outcome : undefined;
+    return outcome instanceof NusecError && outcome.code !== 'LEADERSHIP_OVER' ? outcome : upkeepTrouble(storage);
   };
   let trial: { readonly atMs: number; readonly outcome: Promise<NusecError | undefined> } | undefined;
 
@@ -195,6 +195,12 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
   // A process that was killed may have left events that are not on the disk yet.
   changed();
   return store;
+}
+
+/** The store can be written, but its log or what it has in memory grows. */
+export function upkeepTrouble(storage: Pick<Storage, 'upkeepFailure'>): NusecError | undefined {
+  const failure = storage.upkeepFailure();
+  return failure && storeError(failure, 'the file of the event store cannot be kept up');
 }
 
 function encodeAll(appends: readonly Append[]): readonly AppendRequest[] {

@@ -30,10 +30,14 @@ export function translated<Functions extends Record<string, (...args: never[]) =
   const translate =
     (work: (...args: never[]) => unknown) =>
     (...args: never[]) => {
-      try {
-        return work(...args);
-      } catch (error) {
+      const fail = (error: unknown): never => {
         throw storeError(error, doing);
+      };
+      try {
+        const result = work(...args);
+        return result instanceof Promise ? result.catch(fail) : result;
+      } catch (error) {
+        return fail(error);
       }
     };
   return Object.fromEntries(Object.entries(functions).map(([name, work]) => [name, translate(work)])) as Functions;

@@ -6,6 +6,8 @@ export type Upkeep = {
   /** Does a task, unless it is being done or is about to be. `checkpoint`: moves what is in the write-ahead log into the main file.
    *  `index`: extends the index of streams over events that are in memory only. */
   run(task: 'checkpoint' | 'index'): void;
+  /** Why a task was not done: until it is, the log or what is in memory grows. It is tried again with each call. */
+  failure(): Error | undefined;
   /** Resolves when what runs has ended. */
   close(): Promise<void>;
 };
@@ -17,29 +19,42 @@ export type UpkeepData = { readonly file: string; readonly indexEvents: number }
 export function startUpkeep(data: UpkeepData): Upkeep {
   let worker: Worker | undefined;
   const due = new Set<UpkeepTask>();
+  let failure: Error | undefined;
+  const failed = new Set<UpkeepTask>();
   const start = (): Worker => {
     const started = new Worker(moduleBeside(import.meta.url, 'upkeepWorker'), { workerData: data });
     started.unref();
-    started.on('message', (done: UpkeepTask) => due.delete(done));
+    started.on('message', (done: UpkeepTask) => {
+      due.delete(done);
+      failed.delete(done);
+    });
     // What it was to do comes up again with the next commits.
-    started.on('error', () => {
+    started.on('error', error => {
+      failure = error;
+      for (const task of due) failed.add(task);
       due.clear();
       worker = undefined;
     });
     return started;
   };
+  const run = (task: UpkeepTask): void => {
+    if (due.has(task)) return;
+    due.add(task);
+    worker ??= start();
+    worker.postMessage(task satisfies UpkeepTask);
+  };
   return {
-    run(task) {
-      if (due.has(task)) return;
-      due.add(task);
-      worker ??= start();
-      worker.postMessage(task satisfies UpkeepTask);
-    },
+    run,
     async close() {
       if (worker === undefined) return;
       const ending = worker;
       worker = undefined;
-      await endWorker(ending);
+      // What it has not done comes up again with the next start.
+      await endWorker(ending).catch(() => undefined);
+    },
+    failure() {
+      for (const task of failed) run(task);
+      return failed.size === 0 ? undefined : failure;
     },
   };
 }

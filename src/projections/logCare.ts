@@ -61,7 +61,8 @@ export function careForLog(db: Database): LogCare {
       if (worker === undefined) return;
       const ending = worker;
       worker = undefined;
-      await endWorker(ending);
+      // What it has not moved is moved after the next start.
+      await endWorker(ending).catch(() => undefined);
     },
   };
 }

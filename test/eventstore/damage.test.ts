@@ -179,7 +179,7 @@ describe('a main file', () => {
       const folder = temporaryFolder();
       const file = join(folder, 'events.db');
       const seal = { key: randomBytes(32), isNew: true };
-    const store = await openSqliteStore({ file, seal });
+      const store = await openSqliteStore({ file, seal });
       const streams = Array.from({ length: 20 }, (_, i) => `device-${i}`);
       for (let n = 0; n < 12; n++)
         await Promise.all(streams.map(stream => store.append(stream, 'any', [event('E', { n, text: 'ab'.repeat(40) })])));

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -7,7 +7,7 @@ import { openBlobStore } from '../../src/eventstore/blobs.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
 import { canMount, fillDisk, smallDisk } from './smallDisk.ts';
-import { event } from './support.ts';
+import { event, temporaryFolder } from './support.ts';
 
 /** Longer than the pause between two trials of the store. */
 const nextTrialMs = 1100;
@@ -68,5 +68,24 @@ describe('a folder that cannot be written', () => {
     const again = await openSqliteStore({ file });
     expect(await again.readStream('s')).toHaveLength(1);
     await again.close();
+  });
+});
+
+describe('a thread that keeps the file up', () => {
+  it('is missed when it cannot do its work, and no more when it can', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'events.db');
+    const store = await openSqliteStore({ file, indexEvents: 40 });
+    mkdirSync(`${file}-index`);
+    await store.append(
+      's',
+      'any',
+      Array.from({ length: 100 }, () => event('A')),
+    );
+    await expect.poll(() => store.trouble(), { timeout: 20_000 }).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    await store.append('s', 'any', [event('B')]);
+    rmSync(`${file}-index`, { recursive: true });
+    await expect.poll(() => store.trouble(), { timeout: 20_000 }).toBeUndefined();
+    await store.close();
   });
 });

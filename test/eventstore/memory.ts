@@ -74,6 +74,7 @@ export function memoryStorage(shared: SharedRows = { rows: [], tiles: new Map() 
     taken: () => ({ revision: -1, id: '' }),
     setTaken() {},
     freeBytes: async () => Number.POSITIVE_INFINITY,
+    upkeepFailure: () => undefined,
     mark() {},
     sync: async () => {},
     close: async () => {},
