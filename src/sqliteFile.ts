@@ -1,6 +1,7 @@
-import { close, fdatasync, openSync } from 'node:fs';
+import { close, fdatasync, openSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
+import { NusecError } from './errors.ts';
 
 /** What every room that keeps a SQLite file does with it. */
 
@@ -40,6 +41,25 @@ export function reading<Result>(file: string, read: (db: Database) => Result): R
 
 const fdatasyncLater = promisify(fdatasync);
 const closeLater = promisify(close);
+
+/** Whether SQLite says that a file is not what was written: no database, overwritten, or too short. */
+export const isDamage = (error: unknown): boolean =>
+  /^SQLITE_(CORRUPT|NOTADB|FORMAT|IOERR_SHORT_READ)/.test(String((error as { code?: unknown } | null)?.code));
+
+/** Works on a file of the data folder beside the log, and names it when it is damaged. @param remedy what to do then
+ *  @throws NusecError STORE_DAMAGED, and what `work` throws */
+export function naming<Result>(file: string, remedy: string, work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    throw isDamage(error) ? new NusecError('STORE_DAMAGED', `${file} is damaged: ${remedy}`, { cause: error }) : error;
+  }
+}
+
+/** Removes a file that is not open, with its log. */
+export function removeDatabase(file: string): void {
+  for (const ending of ['', '-wal', '-shm']) rmSync(`${file}${ending}`, { force: true });
+}
 
 /** The write-ahead log of a file that is open in WAL mode, to be synchronised outside of the event loop. */
 export function openLog(file: string) {

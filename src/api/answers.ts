@@ -4,7 +4,7 @@ import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import { storeError } from '../eventstore/storeError.ts';
-import { transaction } from '../sqliteFile.ts';
+import { naming, transaction } from '../sqliteFile.ts';
 import { dayMs } from '../times.ts';
 
 /** Answers to requests that carry an `Idempotency-Key`, kept for a day: the same request again gets the same answer, and nothing is done twice. In a
@@ -49,8 +49,7 @@ export type KeptAnswer = {
   readonly body: Uint8Array | null;
 };
 
-/** @param now milliseconds since 1970 */
-export function openAnswers(file: string, now: () => number): Answers {
+function openFile(file: string): Database {
   const db = new Database(file, { timeout: busyTimeoutMs });
   chmodSync(file, 0o600);
   db.pragma('journal_mode = WAL');
@@ -58,6 +57,14 @@ export function openAnswers(file: string, now: () => number): Answers {
   db.pragma('synchronous = FULL');
   db.pragma('secure_delete = ON');
   transaction(db, () => db.exec(tables));
+  return db;
+}
+
+/** @param now milliseconds since 1970 @throws NusecError STORE_DAMAGED */
+export function openAnswers(file: string, now: () => number): Answers {
+  const db = naming(file, 'delete it while no server runs; a request of the last day that is repeated is then a new one', () =>
+    openFile(file),
+  );
   const forget = db.prepare('DELETE FROM answers WHERE at < ?');
   const begin = db.prepare('INSERT OR IGNORE INTO answers (id, request, at) VALUES (?, ?, ?)');
   const find = db.prepare<KeptAnswer>('SELECT * FROM answers WHERE id = ?');

@@ -102,7 +102,7 @@ function limitBody(maxSize: number): MiddlewareHandler<ApiEnv> {
 /** What SQLite or the system says of the disk, from whichever file of the data folder. */
 function ofDisk(error: unknown): NusecError | undefined {
   const { code } = error as { code?: unknown };
-  const isOfDisk = typeof code === 'string' && /^(SQLITE_(FULL|IOERR|READONLY)|ENOSPC|EDQUOT|EROFS)/.test(code);
+  const isOfDisk = typeof code === 'string' && /^(SQLITE_(FULL|IOERR|READONLY|CORRUPT|NOTADB)|ENOSPC|EDQUOT|EROFS)/.test(code);
   return isOfDisk ? storeError(error, 'the request was not done') : undefined;
 }
 

@@ -1,6 +1,6 @@
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import type Database from 'better-sqlite3';
-import { reading } from '../sqliteFile.ts';
+import { reading, removeDatabase } from '../sqliteFile.ts';
 import type { Storage, Taken } from './storage.ts';
 
 /** Which commit of a log elsewhere a store's file follows: one row, in a file that is a copy only. */
@@ -14,7 +14,7 @@ export const isCopy = (db: Database): boolean =>
 /** Removes a copy, which is made again from the log. A store of its own stays. */
 export function removeCopy(file: string): void {
   if (!existsSync(file) || !reading(file, isCopy)) return;
-  for (const ending of ['', '-wal', '-shm']) rmSync(`${file}${ending}`, { force: true });
+  removeDatabase(file);
 }
 
 /** Makes a store's file a copy, from the next commit of the log on. */

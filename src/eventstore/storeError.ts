@@ -1,4 +1,5 @@
 import { NusecError } from '../errors.ts';
+import { isDamage } from '../sqliteFile.ts';
 
 /** What SQLite and the file system say, in our words: a stable code, and what to do about it. */
 
@@ -12,9 +13,9 @@ export const damaged = (what: string, cause?: unknown): NusecError =>
 export function storeError(cause: unknown, doing: string): NusecError {
   if (cause instanceof NusecError) return cause;
   const code = String((cause as { code?: unknown } | null)?.code ?? '');
-  // Also a file that ends early, and values that are not of the type of their column or that no commit leaves, as an overwritten page has.
-  if (/^(SQLITE_(CORRUPT|NOTADB|FORMAT|MISMATCH|CONSTRAINT|IOERR_SHORT_READ)|ERR_INVALID_ARG_TYPE)/.test(code))
-    return damaged(`the event store is damaged (${code})`, cause);
+  // Values that are not of the type of their column, or that no commit leaves, are those of a page that was overwritten.
+  if (isDamage(cause) || /^(SQLITE_(MISMATCH|CONSTRAINT)|ERR_INVALID_ARG_TYPE)/.test(code))
+    return damaged(`${doing}: the file is damaged (${code})`, cause);
   if (/^(SQLITE_FULL|ENOSPC|EDQUOT)/.test(code))
     return new NusecError('STORE_FULL', `${doing}: the disk is full; nothing was stored`, { cause });
   if (/^(SQLITE_READONLY|EROFS|EACCES|EPERM)/.test(code))

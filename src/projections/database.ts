@@ -1,6 +1,7 @@
 import Database from 'better-sqlite3';
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { lru } from '../lru.ts';
+import { naming } from '../sqliteFile.ts';
 
 /** The file of the read models: one writer (the runner), any number of readers. All of it can be rebuilt from the events. */
 
@@ -30,6 +31,10 @@ export function openReadModelWriter(file: string): Database {
   }
 }
 
+/** Names a file of read models that is damaged. @throws NusecError STORE_DAMAGED, and what `work` throws */
+export const namingReadModels = <Result>(file: string, work: () => Result): Result =>
+  naming(file, 'stop the server and delete it; it is built again', work);
+
 /** From here on a write waits for nobody. */
 export const limitWriteWaits = (db: Database): void => void db.pragma(`busy_timeout = ${writeBusyTimeoutMs}`);
 
@@ -50,7 +55,12 @@ function openReader(file: string): SqliteDatabase {
     const fresh = () => db.prepare(sql) as unknown as KyselyStatement;
     const statement = fresh();
     // A stream keeps its statement busy, so it gets one of its own.
-    return { reader: statement.reader, all: v => statement.all(v), run: v => statement.run(v), iterate: v => fresh().iterate(v) };
+    return {
+      reader: statement.reader,
+      all: values => namingReadModels(file, () => statement.all(values)),
+      run: values => statement.run(values),
+      iterate: values => fresh().iterate(values),
+    };
   };
   return {
     close: () => void db.close(),

@@ -9,7 +9,7 @@ import { type DecommissionTables, decommissions } from './decommissions.ts';
 import { type DeviceTables, devices } from './devices.ts';
 import { type GatewayTables, gateways } from './gateways.ts';
 import { type JobTables, jobs } from './jobs.ts';
-import { dropForeignReadModels } from './origin.ts';
+import { dropUselessReadModels } from './origin.ts';
 import { type ProgrammerTables, programmers } from './programmers.ts';
 import type { Projection } from './projection.ts';
 import { type ReleaseTables, releases } from './releases.ts';
@@ -50,7 +50,7 @@ const projections: readonly Projection[] = [
 
 export type ReadModels = ProjectionRunner & { readonly db: Kysely<Tables> };
 
-/** Opens the read models of this store; those of another one are built again from the first event.
+/** Opens the read models of this store; those of another one, and damaged ones, are built again from the first event.
  *  @throws NusecError as EventStore.readAll */
 export async function openReadModels(
   store: EventStore,
@@ -58,8 +58,8 @@ export async function openReadModels(
   onTrouble: NonNullable<RunnerOptions['onTrouble']>,
   followers?: Followers,
 ): Promise<ReadModels> {
-  if (await dropForeignReadModels(store, file))
-    onTrouble({ position: 0, message: 'the read models were of another store and are built again' });
+  const useless = await dropUselessReadModels(store, file);
+  if (useless !== undefined) onTrouble({ position: 0, message: `the read models were ${useless} and are built again` });
   const runner = startProjections({ store, file, projections, onTrouble, ...(followers && { followers }) });
   const db = openReadModel<Tables>(file);
   return {

@@ -8,7 +8,7 @@ import type { Recorded } from '../eventstore/recorded.ts';
 import { waiting } from '../eventstore/waiting.ts';
 import { applyBatch } from './batch.ts';
 import { type Build, openBuilds, requireNames } from './builds.ts';
-import { limitWriteWaits, openReadModelWriter } from './database.ts';
+import { limitWriteWaits, namingReadModels, openReadModelWriter } from './database.ts';
 import { careForLog } from './logCare.ts';
 import type { Projection } from './projection.ts';
 
@@ -120,7 +120,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
   /** A build that joins between two turns has what the others have: the position of the group moves with each. */
   const apply = async (group: Group, events: readonly Recorded[]): Promise<void> => {
     for (let rest = events; rest.length > 0; ) {
-      const { failed, taken } = applyBatch(db, builds, group.builds, rest, group === live);
+      const { failed, taken } = namingReadModels(db.name, () => applyBatch(db, builds, group.builds, rest, group === live));
       let again = false;
       for (const build of failed) {
         const { projection, fault } = build;

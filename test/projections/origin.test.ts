@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, it, onTestFinished } from 'vitest';
@@ -45,6 +47,22 @@ it('shows nothing of events that a store put back does not have, also when it ha
   await shown(later, views);
   await add(restored, 'new', 'newer');
   expect(await shown(restored, views)).toMatchObject({ lines: ['kept', 'new', 'newer'], troubles: rebuilt });
+});
+
+it.each([
+  ['overwritten', (bytes: Buffer) => randomBytes(bytes.length)],
+  ['cut', (bytes: Buffer) => bytes.subarray(0, bytes.length / 2)],
+  ['with blocks of zeros', (bytes: Buffer) => Buffer.concat([bytes.subarray(0, 2048), Buffer.alloc(bytes.length - 2048)])],
+])('builds a file again that is damaged: %s', async (_, harm) => {
+  const [views, store] = [file(), openMemoryStore()];
+  await add(store, 'a', 'b');
+  await shown(store, views);
+  writeFileSync(views, harm(readFileSync(views)));
+  expect(await shown(store, views)).toEqual({
+    lines: ['a', 'b'],
+    troubles: ['the read models were damaged and are built again'],
+    ok: true,
+  });
 });
 
 it('goes on where it was with its own store', async () => {

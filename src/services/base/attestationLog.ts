@@ -3,7 +3,7 @@ import { fromHex, toHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { translated } from '../../eventstore/storeError.ts';
 import type { NegotiatedView } from '../../spdm/policy.ts';
-import { transaction } from '../../sqliteFile.ts';
+import { naming, transaction } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
 import { writingTogether } from './together.ts';
 
@@ -124,7 +124,10 @@ export type Row = {
 
 /** @param file made when it is missing @throws NusecError STORE_DAMAGED, STORE_FULL, STORE_UNAVAILABLE, as all of its functions */
 export function openAttestationLog(file: string): AttestationLog {
-  return translated(open(file), trouble);
+  return translated(
+    naming(file, 'put it back from a backup', () => open(file)),
+    trouble,
+  );
 }
 
 const trouble = 'the log of attestations cannot be used';

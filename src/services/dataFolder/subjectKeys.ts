@@ -54,9 +54,12 @@ export async function openSubjects(file: string, keystore: Keystore, now: () => 
     return registry(db, sealing(key), now);
   } catch (error) {
     db.close();
-    throw error;
+    throw error instanceof NusecError ? error : notOfPeople(file, error);
   }
 }
+
+const notOfPeople = (file: string, cause: unknown): NusecError =>
+  new NusecError('KEYSTORE_DAMAGED', `${file} does not hold the keys of people`, { cause });
 
 function registry(db: Database, box: Box, now: () => string): LocalSubjects {
   const insert = db.prepare('INSERT INTO subject VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
@@ -175,6 +178,6 @@ function openFile(file: string): Database {
     return db;
   } catch (cause) {
     db.close();
-    throw new NusecError('KEYSTORE_DAMAGED', `${file} does not hold the keys of people`, { cause });
+    throw notOfPeople(file, cause);
   }
 }

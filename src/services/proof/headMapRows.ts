@@ -3,7 +3,7 @@ import { noRevocations, type RevocationMark } from '../../merkle/checkpoint.ts';
 import type { Hash } from '../../merkle/hashing.ts';
 import { emptyHeads, type HeadProof, type HeadTile, type HeadTiles, proveHead } from '../../merkle/headMap.ts';
 import { decodeTile, encodeTile } from '../../merkle/headTile.ts';
-import { snapshot, transaction } from '../../sqliteFile.ts';
+import { naming, snapshot, transaction } from '../../sqliteFile.ts';
 
 /** The tables of `heads.db`: tiles of the map from streams to their newest events, and what the map is of. Several connections may have it open. */
 
@@ -39,8 +39,12 @@ type State = Pick<Reached, 'size' | 'hash' | 'root'> & {
   readonly noteSize: number;
 };
 
-/** @param file made when it is missing @param movesLog moves the write-ahead log into the file as it grows, and waits for the disk then */
-export function openHeadRows(file: string, movesLog: boolean): HeadRows {
+/** @param file made when it is missing @param movesLog moves the write-ahead log into the file as it grows, and waits for the disk then
+ *  @throws NusecError STORE_DAMAGED */
+export const openHeadRows = (file: string, movesLog: boolean): HeadRows =>
+  naming(file, 'delete it while no server runs; it is made again from the log', () => open(file, movesLog));
+
+function open(file: string, movesLog: boolean): HeadRows {
   const db = new Database(file);
   db.pragma(`page_size = ${pageBytes}`);
   db.pragma('journal_mode = WAL');
