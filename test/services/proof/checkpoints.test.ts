@@ -2,12 +2,16 @@ import { appendFileSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readF
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { fromBase64url } from '../../../src/bytes.ts';
 import { readCheckpoint } from '../../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../../src/merkle/note.ts';
+import { authorityOf } from '../../../src/services/authority/authority.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { historyIn, putHistoryAside } from '../../../src/services/proof/checkpointHistory.ts';
 import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/checkpoints.ts';
 import { requireCheckpoints } from '../../../src/services/proof/knownCheckpoints.ts';
+import { judgeLog } from '../../../src/services/proof/logVerdict.ts';
+import { dayMs } from '../../../src/times.ts';
 import { openProject, type Project } from '../project.ts';
 
 let project: Project;
@@ -77,6 +81,19 @@ describe('checkpoints of the log (T18)', () => {
     expect(kept).toEqual(expect.arrayContaining(notes));
     putHistoryAside(project.dataDir, 5);
     expect(historyIn(project.dataDir)).toEqual([]);
+  });
+
+  it('hold when the clock went back a day, before the certificate of their key', async () => {
+    await keep(async checkpoints => {
+      await append();
+      await checkpoints.sign();
+      project.moveClock(-dayMs);
+      await append();
+      await checkpoints.sign();
+    });
+    const { root } = await authorityOf(project.ctx);
+    const places = { dataDir: project.dataDir, witnesses: [], roots: [fromBase64url(root.certificate)], witnessKeys: [] };
+    expect(judgeLog(places)).toMatchObject({ ok: true, refused: [] });
   });
 
   it('are not signed over a log that is not what it was', async () => {
