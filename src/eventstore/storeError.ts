@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { NusecError } from '../errors.ts';
 import { isDamage } from '../sqliteFile.ts';
 
@@ -21,6 +22,15 @@ export function storeError(cause: unknown, doing: string): NusecError {
   if (/^(SQLITE_READONLY|EROFS|EACCES|EPERM)/.test(code))
     return new NusecError('STORE_READ_ONLY', `${doing}: the data folder cannot be written (${code})`, { cause });
   return new NusecError('STORE_UNAVAILABLE', `${doing}${code === '' ? '' : ` (${code})`}`, { cause });
+}
+
+/** Why a file cannot be read by somebody who only reads it. */
+export function unreadable(file: string, cause: unknown): NusecError {
+  if (cause instanceof NusecError) return cause;
+  const needsWriting = /^SQLITE_(CANTOPEN|READONLY)/.test(String((cause as { code?: unknown } | null)?.code)) && existsSync(file);
+  if (!needsWriting) return damaged('the event store cannot be read', cause);
+  const hint = 'copy the folder to where it can be written';
+  return new NusecError('STORE_READ_ONLY', `an event store is not read where nothing can be written beside it: ${hint}`, { cause });
 }
 
 /** The same functions, throwing errors of ours. */

@@ -1,6 +1,6 @@
 import type Database from 'better-sqlite3';
 import { reading } from '../sqliteFile.ts';
-import { damaged } from './storeError.ts';
+import { unreadable } from './storeError.ts';
 
 /** Reads the events of a few streams out of a store's file that cannot be opened as a store: without its keystore, or because it is damaged. */
 
@@ -45,7 +45,7 @@ function readingStore<Result>(file: string, read: (db: Database) => Result): Res
   try {
     return reading(file, read);
   } catch (error) {
-    throw damaged('the event store cannot be read', error);
+    throw unreadable(file, error);
   }
 }
 

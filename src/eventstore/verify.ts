@@ -1,8 +1,7 @@
 import Database from 'better-sqlite3';
-import { NusecError } from '../errors.ts';
 import { chainHash, chainStart } from './hashchain.ts';
 import { readHeadMark } from './headMark.ts';
-import { damaged } from './storeError.ts';
+import { damaged, unreadable } from './storeError.ts';
 import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } from './verifyTree.ts';
 
 /** Every stream is as it was written, or the first event that is not.
@@ -54,7 +53,7 @@ export function verifyStore(file: string, signed: readonly SignedTree[] = [], ma
     if (known > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
     return { ok: true, events: walk.events, streams: walk.heads.size };
   } catch (error) {
-    throw error instanceof NusecError ? error : damaged('the event store cannot be read', error);
+    throw unreadable(file, error);
   } finally {
     db.close();
   }
@@ -135,6 +134,6 @@ function openForReading(file: string): Database {
   try {
     return new Database(file, { readonly: true, fileMustExist: true });
   } catch (error) {
-    throw damaged('the event store cannot be opened', error);
+    throw unreadable(file, error);
   }
 }

@@ -64,6 +64,7 @@ describe('a folder that cannot be written', () => {
     execFileSync('mount', ['-o', 'remount,ro', folder]);
     await expect(openSqliteStore({ file })).rejects.toMatchObject({ code: 'STORE_READ_ONLY' });
     await expect(openSqliteStore({ file: join(folder, 'new.db') })).rejects.toMatchObject({ code: 'STORE_READ_ONLY' });
+    expect(() => verifyStore(file)).toThrow(expect.objectContaining({ code: 'STORE_READ_ONLY' }));
     execFileSync('mount', ['-o', 'remount,rw', folder]);
     const again = await openSqliteStore({ file });
     expect(await again.readStream('s')).toHaveLength(1);
