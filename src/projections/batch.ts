@@ -5,8 +5,6 @@ import type { Build, Builds } from './builds.ts';
 
 /** So long events are projected before others get their turn. */
 const turnMs = 4;
-/** Events after which the clock is looked at again. */
-const clockEvery = 8;
 /** What is wrong with the file and not with one projection: all of the batch is tried again later. */
 const outages = /^SQLITE_(FULL|IOERR|NOMEM|BUSY|READONLY|CANTOPEN|CORRUPT|NOTADB)/;
 
@@ -61,7 +59,7 @@ function advanceAll(running: readonly Build[], events: readonly Recorded[]): num
   const endMs = performance.now() + turnMs;
   let taken = 0;
   for (const event of events) {
-    if (taken > 0 && taken % clockEvery === 0 && performance.now() >= endMs) break;
+    if (taken > 0 && performance.now() >= endMs) break;
     for (const build of running) advance(build, event);
     taken += 1;
   }
