@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
-import { openLog, transaction } from '../sqliteFile.ts';
+import { isDamage, openLog, transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
@@ -192,9 +192,6 @@ function openDatabase(file: string): Database {
     throw isDamage(cause) ? new NusecError('KEYSTORE_DAMAGED', `${file} is not a custody database`, { cause }) : cause;
   }
 }
-
-const isDamage = (error: unknown): boolean =>
-  error instanceof Database.SqliteError && (error.code === 'SQLITE_NOTADB' || error.code.startsWith('SQLITE_CORRUPT'));
 
 function fromRow([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): CustodyKey {
   return {
