@@ -83,10 +83,10 @@ describe('a thread that keeps the file up', () => {
       'any',
       Array.from({ length: 100 }, () => event('A')),
     );
-    await expect.poll(() => store.trouble(), { timeout: 20_000 }).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    await expect.poll(() => store.trouble()).toMatchObject({ code: 'STORE_UNAVAILABLE' });
     await store.append('s', 'any', [event('B')]);
     rmSync(`${file}-index`, { recursive: true });
-    await expect.poll(() => store.trouble(), { timeout: 20_000 }).toBeUndefined();
+    await expect.poll(() => store.trouble()).toBeUndefined();
     await store.close();
   });
 });
