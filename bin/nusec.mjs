@@ -26,7 +26,9 @@ function installedNode() {
 /** Compiled code is kept for this user: every start after the first is faster. Without a home nothing is kept. */
 function keepCompiled() {
   try {
-    module.enableCompileCache(join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'nusec'));
+    // A server starts itself again with more options, and finds it here.
+    process.env.NODE_COMPILE_CACHE ??= join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'nusec');
+    module.enableCompileCache();
   } catch {
     // It works without.
   }

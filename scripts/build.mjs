@@ -10,3 +10,4 @@ rmSync(dist, { recursive: true, force: true });
 const { status } = spawnSync(join(root, 'node_modules', '.bin', 'tsc'), ['-p', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
 if (status !== 0) process.exit(status ?? 1);
 cpSync(join(root, 'web'), join(dist, 'web'), { recursive: true });
+cpSync(join(root, 'src', 'cli', 'openssl.cnf'), join(dist, 'src', 'cli', 'openssl.cnf'));

@@ -4,6 +4,7 @@ import { CommanderError, InvalidArgumentError } from 'commander';
 import { reportError } from './output.ts';
 import { endOnSignal, endSoon } from './process.ts';
 import { programFor } from './program.ts';
+import { addStartOptions } from './startOptions.ts';
 
 /** Runs `nusec`. */
 
@@ -18,6 +19,7 @@ const word = process.argv[process.argv[2] === 'help' ? 3 : 2] ?? '';
 const asked = word.startsWith('-') ? '' : word;
 const isHelp = process.argv[2] === 'help' || process.argv.includes('--help') || process.argv.includes('-h');
 
+if (asked === 'server' && !isHelp) addStartOptions();
 endOnSignal();
 // The reader of a pipe has enough, such as `head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

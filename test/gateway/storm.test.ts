@@ -1,6 +1,8 @@
+import { once } from 'node:events';
+import { connect } from 'node:tls';
 import { expect, it, onTestFinished } from 'vitest';
 import { limitOfProcesses } from '../support/limits.ts';
-import { startServerProcesses } from '../support/server.ts';
+import { type ServerProcess, startServerProcesses } from '../support/server.ts';
 import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, typesOf, type Unit } from './fieldKit.ts';
 
 /** A server that is killed while its devices come back all together. */
@@ -40,6 +42,19 @@ it(
     acknowledged.clear();
     await Promise.all(units.map(unit => come(second, unit)));
     expect(acknowledged.size).toBe(devices);
+    expect(await ticketsOf(second)).toBe(1);
   },
   limitOfProcesses(4),
 );
+
+/** Session tickets that a handshake brings: a second one would cost each connection 16 KiB (src/cli/startOptions.ts). */
+async function ticketsOf({ mqttPort, rootPem }: ServerProcess): Promise<number> {
+  const socket = connect({ host: '127.0.0.1', port: mqttPort, servername: 'localhost', ca: rootPem });
+  let tickets = 0;
+  socket.on('session', () => {
+    tickets += 1;
+  });
+  socket.once('secureConnect', () => socket.write('no MQTT'));
+  await once(socket, 'close');
+  return tickets;
+}
