@@ -105,6 +105,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       const session = createSession(identity, peer, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
       gateReading(session.client);
+      watchEnd(session);
       tellErrors(session, limits.closeGraceMs);
       sessions.add(session);
       socket.once('close', () => ended(session));
@@ -151,6 +152,13 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
 const takenOver = 'the same identity connected again';
 const revoked: ConnectRefusal = { connack: 'notAuthorized', reason: 'REVOKED', detail: 'certificate revoked' };
 
+/** Aedes watches a connection by `finished` of node:stream, which takes eight listeners, and an error with its stack for each end. */
+function watchEnd({ client, socket }: Session): void {
+  client._eos();
+  client._eos = ignore;
+  socket.once('close', () => client.close());
+}
+
 /** A client that breaks the protocol gets the reason before its connection ends. All other errors go to Aedes. */
 function tellErrors(session: Session, graceMs: number): void {
   const { client, socket } = session;
@@ -163,5 +171,5 @@ function tellErrors(session: Session, graceMs: number): void {
   });
 }
 
-/** Until Aedes listens; errors of a socket are ignored. */
+/** Until Aedes listens, errors of a socket are ignored. */
 function ignore(): void {}

@@ -5,7 +5,7 @@ import type { Session } from './session.ts';
 /** Fixed header, topic length and packet id, rounded up (MQTT 3.1.1 §3.3): what a message costs beside topic and payload. */
 const packetOverheadBytes = 64;
 
-/** Hands a message to a connection, straight and not through the emitter: there stock Aedes drops each QoS 1 message that a QoS 0 one
+/** Hands a message to a connection, straight and not by a topic: there stock Aedes drops each QoS 1 message that a QoS 0 one
  *  overtakes (its duplicate check wants rising numbers, lib/client.js dedupe).
  *  A client that does not take its messages is cut when too much is outstanding: it harms nobody else, and the memory is bounded.
  *  @returns true when the socket has taken it; false when the connection is gone */

@@ -22,7 +22,7 @@ type Stranger = {
   readonly address: string;
   /** When its handshake has to be over, whatever it sends meanwhile (performance.now). */
   readonly untilMs: number;
-  /** It has shown a session ticket of ours. */
+  /** It has shown a session ticket of ours when all places were taken. */
   isKnown: boolean;
   state: 'silent' | 'waiting' | 'running';
   /** Gives the place back. */
@@ -79,8 +79,9 @@ export function createHandshakeQueue(limits: GatewayLimits, { start, onEnded, is
   };
   const lineOf = (stranger: Stranger) => (stranger.isKnown ? waiting.known : waiting.unknown);
   const ready = (stranger: Stranger, record: Uint8Array): void => {
+    // With a place free nobody has to be first, and the ticket is not looked at.
+    stranger.isKnown = inFlight >= limits.maxHandshakesInFlight && isKnown(record);
     stranger.state = 'waiting';
-    stranger.isKnown = isKnown(record);
     lineOf(stranger).join(stranger);
     next();
   };

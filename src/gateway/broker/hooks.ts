@@ -2,6 +2,7 @@ import type { Aedes } from 'aedes';
 import { type AedesInternals, acceptClient } from './accept.ts';
 import type { Admission } from './admission.ts';
 import { reserveMs } from './bucket.ts';
+import { routeNothing } from './emitter.ts';
 import type { Ingress } from './ingress.ts';
 import { reasonOf } from './presence.ts';
 import { markEnding, type Session } from './session.ts';
@@ -47,7 +48,7 @@ export function createHooks(aedes: Aedes, sessions: Sessions, admission: Admissi
 }
 
 export function plugIn(aedes: Aedes, sessions: Sessions, admission: Admission, ingress: Ingress, now: () => number): void {
-  Object.assign(aedes, createHooks(aedes, sessions, admission, ingress, now));
+  Object.assign(aedes, createHooks(aedes, sessions, admission, ingress, now), { publish: routeNothing });
   for (const event of ['clientError', 'connectionError'] as const) {
     aedes.on(event, (client, error) => {
       const session = sessions.of(client);

@@ -13,6 +13,8 @@ export type ClientInternals = Client & {
   _keepaliveInterval: number;
   _keepaliveTimer: NodeJS.Timeout | null;
   _parsingBatch: number;
+  /** Ends its watch over the end of the connection. */
+  _eos: () => void;
   /** Called by Aedes when a packet is done. */
   _nextBatch: (error?: Error | null) => void;
   /** The listener of its 'error' event. */

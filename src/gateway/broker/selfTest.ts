@@ -34,6 +34,7 @@ function isComplete(client: ClientInternals, connection: PassThrough): boolean {
     parser?._emitError,
     parser?._list?.readUInt16BE,
     client._onError,
+    client._eos,
     client.waitForDrain,
     client.pause,
     client.resume,
