@@ -6,18 +6,24 @@ import { connectPacket, disconnectPacket, publishPacket } from '../../test/gatew
 
 /** Child process of gateway.ts: the clients of a broker. It is told what to do, one thing after the other, and answers with what it measured. */
 
-export type Device = { readonly uid: string; readonly key: string; readonly cert: string };
+export type Device = {
+  readonly uid: string;
+  readonly key: string;
+  readonly cert: string;
+  /** Its hello, base64. */
+  readonly hello: string;
+};
 export type Target = { readonly port: number; readonly ca: string; readonly servername: string };
 export type Work =
   | { readonly do: 'load'; readonly file: string }
-  /** @property keep leaves the connections open; @property resume shows the ticket of the connection before */
+  /** @property keep leaves the connections open; @property resume shows the ticket of the connection before; @property hello says hello, with QoS 1 */
   | {
       readonly do: 'connect';
       readonly target: Target;
       readonly count: number;
       readonly keep: boolean;
       readonly resume: boolean;
-      readonly say?: Say;
+      readonly hello?: boolean;
       readonly atOnce?: number;
       /** The first of them; default: the first of all. */
       readonly from?: number;
@@ -30,14 +36,14 @@ export type Work =
   /** Waits until the server has ended the connection of a device; `ms` is when, Unix time. */
   | { readonly do: 'ended'; readonly uid: string }
   | { readonly do: 'end' };
-/** What each client says once it is connected, with QoS 1. */
-export type Say = { readonly topic: string; readonly payload: string };
+type Say = { readonly topic: string; readonly payload: string };
 export type Measured = { readonly seconds: number; readonly ms: readonly number[]; readonly failed: number };
 
 /** When it is not said. */
 const connectsAtOnce = 64;
 const connectMs = 60_000;
 const host = '127.0.0.1';
+const helloTopic = 'n1/{uid}/up/hello';
 /** The same with every broker: Debian's Mosquitto has none with ML-KEM, which Node would take. */
 const keyExchange = 'X25519';
 /** Where devices come from, and strangers. */
@@ -114,7 +120,7 @@ async function connectAll({
   count,
   keep,
   resume,
-  say,
+  hello = false,
   atOnce = connectsAtOnce,
   from = 0,
 }: Extract<Work, { do: 'connect' }>): Promise<Measured> {
@@ -126,9 +132,9 @@ async function connectAll({
     for (let tries = 0; ; tries += 1) {
       try {
         const client = await openOne(device, target, resume);
-        if (say) {
+        if (hello) {
           const acknowledged = client.next(4);
-          client.socket.write(publish(client, say, 1));
+          client.socket.write(publish(client, { topic: helloTopic, payload: device.hello }, 1));
           await acknowledged;
         }
         if (keep) open.set(device.uid, client);
