@@ -1,5 +1,5 @@
 import { constants } from 'node:crypto';
-import type { AddressInfo, ListenOptions, Server, Socket } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
 import type { SecureContextOptions } from 'node:tls';
 import { NusecError } from './errors.ts';
 
@@ -15,14 +15,18 @@ export type Place = {
   readonly option?: string;
 };
 
+/** Connections that the kernel keeps for us until we accept them, where it permits so many. With Node's 511 a crowd that comes together fills it, and
+ *  everybody else's connect waits seconds for its repetition. */
+export const listenBacklog = 4096;
+
 /** @returns the port
  *  @throws NusecError PORT_TAKEN (another process listens there), LISTEN_FAILED (not an address of this machine, a port that needs rights) */
-export function listenOn(server: Server, place: Place, more: Pick<ListenOptions, 'backlog'> = {}): Promise<number> {
+export function listenOn(server: Server, place: Place): Promise<number> {
   const { port, host, reusePort = false } = place;
   return new Promise((resolve, reject) => {
     // The listener stays: a later fault of the listening socket must not end the process.
     server.on('error', error => reject(refusalOf(error, place)));
-    server.listen({ port, host, reusePort, ...more }, () => resolve((server.address() as AddressInfo).port));
+    server.listen({ port, host, reusePort, backlog: listenBacklog }, () => resolve((server.address() as AddressInfo).port));
   });
 }
 

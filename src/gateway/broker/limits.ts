@@ -14,7 +14,6 @@ export type GatewayLimits = {
   readonly maxConnections: number;
   /** Connections whose TLS handshake is not over; beyond it the oldest of the fullest address goes. */
   readonly maxStrangers: number;
-  readonly listenBacklog: number;
   readonly maxHandshakesInFlight: number;
   /** A handshake gives its place back after this time even when unfinished, so that stalled ones cannot keep others out. */
   readonly handshakePlaceMs: number;
@@ -58,7 +57,6 @@ const MiB = 1024 * 1024;
 export const defaultLimits: GatewayLimits = {
   maxConnections: 20_000,
   maxStrangers: 8_000,
-  listenBacklog: 4096,
   maxHandshakesInFlight: 64,
   handshakePlaceMs: 500,
   handshakeTimeoutMs: 8_000,

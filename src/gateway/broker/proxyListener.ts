@@ -4,6 +4,7 @@ import { rmSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { NusecError } from '../../errors.ts';
 import { maxSocketPathBytes } from '../../frames.ts';
+import { listenBacklog } from '../../listening.ts';
 import type { Peer } from './identity.ts';
 import type { GatewayLimits } from './limits.ts';
 import { type ProxyHeader, readProxyHeader } from './proxyHeader.ts';
@@ -45,7 +46,7 @@ export async function listenBehindProxy(path: string, options: ProxyListenerOpti
   server.maxConnections = limits.maxConnections;
   server.on('drop', options.onFull);
   rmSync(path, { force: true });
-  server.listen({ path, backlog: limits.listenBacklog });
+  server.listen({ path, backlog: listenBacklog });
   await once(server, 'listening').catch(cause => {
     throw new NusecError('LISTEN_FAILED', `${path}: ${(cause as Error).message}`, { cause });
   });

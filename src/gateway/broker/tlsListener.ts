@@ -81,7 +81,7 @@ export function createTlsListener(options: TlsListenerOptions) {
 
   return {
     /** @throws NusecError as listenOn */
-    listen: (place: Place): Promise<number> => listenOn(tcp, place, { backlog: limits.listenBacklog }),
+    listen: (place: Place): Promise<number> => listenOn(tcp, place),
     /** @param keys 48 bytes, the same at every process that a session may resume at */
     setTicketKeys(keys: Uint8Array): void {
       ticketKeys = keys;
