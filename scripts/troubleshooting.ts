@@ -16,6 +16,7 @@ const nextSteps = {
   BAD_REQUEST: 'Mend the field that the text names; `--help` and `/docs` show what is taken.',
   BODY_TOO_LARGE: 'Send less: 256 KiB, firmware 8 MiB.',
   MEDIA_TYPE: 'Send the Content-Type that `/docs` shows for the route.',
+  METHOD_NOT_ALLOWED: 'Use a method that the answer names in `Allow`; `/docs` shows what each does.',
   NOT_FOUND: 'Check the id. What is beyond the scope of your account is not found either.',
   CONFLICT: look,
   PRECONDITION_FAILED: 'Somebody changed it meanwhile: read it again and decide again.',

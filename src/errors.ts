@@ -8,6 +8,7 @@ export const errorCodes = [
   'BAD_REQUEST',
   'BODY_TOO_LARGE',
   'MEDIA_TYPE',
+  'METHOD_NOT_ALLOWED',
   'NOT_FOUND',
   'CONFLICT',
   'PRECONDITION_FAILED',

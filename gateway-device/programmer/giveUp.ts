@@ -96,12 +96,18 @@ export async function emptyReceipt(unit: Unit): Promise<Uint8Array | undefined> 
   }
 }
 
+/** What giving a unit up would come to. @returns whether it counts as scrap @throws as giveUpUnit */
+export function isScrapGivenUp(core: Core, uid: string): boolean {
+  const unit = core.nvm.state().units[uid];
+  if (!unit) throw new NusecError('NOT_FOUND', 'no such unit is under way');
+  if (unit.facts.receipt) throw new NusecError('STATE', 'this unit is finished; the server has to confirm it');
+  return unit.voiding?.otpTouched ?? isScrap(unit);
+}
+
 /** A person says that this chip does not come back. @returns whether it counts as scrap @throws NusecError NOT_FOUND, STATE (it is finished) */
 export const giveUpUnit = (core: Core, uid: string): Promise<boolean> =>
   core.alone(async () => {
-    const unit = core.nvm.state().units[uid];
-    if (!unit) throw new NusecError('NOT_FOUND', 'no such unit is under way');
-    if (unit.facts.receipt) throw new NusecError('STATE', 'this unit is finished; the server has to confirm it');
+    isScrapGivenUp(core, uid);
     await voidUnit(core, readIdentity(core.chip), uid, 'given up by the operator');
     return core.nvm.state().units[uid]?.voiding?.otpTouched ?? false;
   });

@@ -154,18 +154,18 @@ export const programmerCommands = {
       configWords: optionalField(7, configWords),
     }),
   }),
-  /** Ends a job here: images and the rest of the count are gone (RULE-19). */
+  /** Ends a job here: images and the rest of the count are gone (RULE-19). `dryRun`: judges it, and does nothing. */
   zeroise: define({
     id: 6,
     op: ops.write,
-    request: record({ jobId: field(1, id16) }),
+    request: record({ jobId: field(1, id16), dryRun: optionalField(2, bool) }),
     response: record({ erasedCount: field(1, u32) }),
   }),
-  /** Gives a unit up whose chip does not come back. */
+  /** Gives a unit up whose chip does not come back. `dryRun`: judges it, and does nothing. */
   giveUp: define({
     id: 10,
     op: ops.write,
-    request: record({ uid: field(1, uid) }),
+    request: record({ uid: field(1, uid), dryRun: optionalField(2, bool) }),
     response: record({ isScrap: field(1, bool) }),
   }),
   /** The signed receipt of its own state: proves the lock to the OEM when the answer of BL2 was lost. */

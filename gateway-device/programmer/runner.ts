@@ -20,6 +20,8 @@ export type Runner = {
   readonly start: (place: string, work: Work) => number | undefined;
   /** @param place default: all */
   readonly isRunning: (place?: string) => boolean;
+  /** Whether a run does more than wait for the server. */
+  readonly isAtWork: () => boolean;
   /** Ends runs that only wait for the server; nothing else. @param place default: all */
   readonly endWaiting: (place?: string) => Promise<void>;
   /** @param since entries seen so far @param runId default: the newest run */
@@ -111,6 +113,7 @@ export function createRunner(core: Core): Runner {
       return run.id;
     },
     isRunning: place => active(place).length > 0,
+    isAtWork: () => active().some(run => !run.isWaiting),
     endWaiting: async place => {
       const waiting = active(place).filter(run => run.isWaiting);
       for (const { ending } of waiting) ending.abort();

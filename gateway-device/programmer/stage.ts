@@ -11,7 +11,7 @@ import type { StageContext, StageFactory } from '../chip/board.ts';
 import { commonHandlers, maxBodyBytes, receiptOf } from '../chip/handlers.ts';
 import { messageHandler } from '../chip/messages.ts';
 import { agreeWithServer, type Core } from './core.ts';
-import { giveUpUnit } from './giveUp.ts';
+import { giveUpUnit, isScrapGivenUp } from './giveUp.ts';
 import { readIdentity, updateBundle } from './identity.ts';
 import { remainingUnits } from './nvm.ts';
 import { importPackage, packageOf } from './packageImport.ts';
@@ -28,7 +28,7 @@ import { renewDevice, unlockDevice } from './repair.ts';
 import { createRunner, type Runner } from './runner.ts';
 import { connectTarget, probeTarget, type TargetAddresses } from './target.ts';
 import { upgradeDevice } from './upgrade.ts';
-import { zeroiseJob } from './zeroise.ts';
+import { erasedByZeroise, zeroiseJob } from './zeroise.ts';
 
 /** The programmer's firmware at work, after the lock: HELLO and RESET as every chip, and group 65 for the operator's tool. */
 export const programmerStage =
@@ -99,6 +99,11 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
     await runner.endWaiting(place);
     if (runner.isRunning(place)) throw new DevAuthError('busy');
   };
+  /** A dry run ends no run that waits. */
+  const judged = <Result>(judge: () => Result): Result => {
+    if (runner.isAtWork()) throw new DevAuthError('busy');
+    return judge();
+  };
   const start = async (place: string, work: Parameters<Runner['start']>[1]) => {
     await idle(place);
     const runId = runner.start(place, work);
@@ -160,13 +165,15 @@ function createHandlers(core: Core, runner: Runner, context: StageContext): Hand
     upgrade: ({ serialAddress }) =>
       start(serialAddress, async report => ({ event: 'device-served', ...(await upgradeDevice(core, serialAddress, report)) })),
     progress: ({ since, runId }) => runner.progress(since, runId),
-    zeroise: async ({ jobId }) => {
+    zeroise: async ({ jobId, dryRun }) => {
+      if (dryRun) return { erasedCount: judged(() => erasedByZeroise(core, toHex(jobId))) };
       await idle();
       const erasedCount = await zeroiseJob(core, toHex(jobId));
       runner.deliverSoon();
       return { erasedCount };
     },
-    giveUp: async ({ uid }) => {
+    giveUp: async ({ uid, dryRun }) => {
+      if (dryRun) return { isScrap: judged(() => isScrapGivenUp(core, toHex(uid))) };
       await idle();
       const isScrap = await giveUpUnit(core, toHex(uid));
       runner.deliverSoon();

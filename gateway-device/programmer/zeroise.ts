@@ -8,13 +8,19 @@ import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
 /** The end of a job on this programmer (RULE-19, R82): cached images are erased, what is left of the count is given up, and a signed
  *  ledger record, the last of the package, reports it to the server. A new package of a higher sequence begins again. */
 
-/** @returns units that were given up @throws NusecError NOT_FOUND, STATE while a unit is under way */
-export async function zeroiseJob(core: Core, jobId: string): Promise<number> {
+/** @returns units that would be given up @throws as zeroiseJob */
+export function erasedByZeroise(core: Core, jobId: string): number {
   const job = jobOf(core.nvm.state(), jobId);
   if (job.open > 0) throw new NusecError('STATE', 'a unit of this job is under way');
+  return remainingUnits(job);
+}
+
+/** @returns units that were given up @throws NusecError NOT_FOUND, STATE while a unit is under way */
+export async function zeroiseJob(core: Core, jobId: string): Promise<number> {
+  const erasedCount = erasedByZeroise(core, jobId);
+  const job = jobOf(core.nvm.state(), jobId);
   if (job.zeroised !== false) return 0;
   const identity = readIdentity(core.chip);
-  const erasedCount = remainingUnits(job);
   eraseImages(core, jobId);
   const ids = { jobId: fromHex(jobId), packageId: fromHex(job.packageId) };
   const ledger = await appendRecord(job.ledger, { type: 'zeroise', ...ids, remaining: 0 }, identity.signer, core.uptimeSeconds());

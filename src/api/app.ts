@@ -2,12 +2,15 @@ import { OpenAPIHono } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { compress } from 'hono/compress';
+import { utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { storeError } from '../eventstore/storeError.ts';
 import type { Services } from '../services/start/services.ts';
 import type { ApiEnv, Auth } from './auth.ts';
-import { tagged } from './conditional.ts';
+import { tagged, tagOf } from './conditional.ts';
 import { errorPage, isConsole } from './console/errors.ts';
+import { offerDryRuns } from './dryRun.ts';
+import { allowedAt, answerHeads } from './methods.ts';
 import { createMetrics, metricsResource } from './metrics.ts';
 import { type Document, describeApi, noteRights } from './openapi/describe.ts';
 import { serveDocs } from './openapi/page.ts';
@@ -42,6 +45,7 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   api.use(metrics.watch);
   api.use(traced(services.spans));
   api.use((c, next) => (c.req.header('Accept-Encoding') === undefined ? next() : compressed(c, next)));
+  api.use(answerHeads(api));
   api.use(requestLog(services.ctx.log, () => services.ctx.clock().getTime()));
   // Answers are for the one who asked, and are what they say they are.
   api.use(async (c, next) => {
@@ -64,22 +68,31 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     return isConsole(c) ? errorPage(c, known) : problemResponse(c, known);
   });
   api.notFound(c => {
-    const missing = new NusecError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}`);
+    const allow = allowedAt(api, c.req.path);
+    if (allow !== undefined) c.header('Allow', allow);
+    const missing =
+      allow === undefined
+        ? new NusecError('NOT_FOUND', `there is no ${c.req.path}`)
+        : new NusecError('METHOD_NOT_ALLOWED', `${c.req.path} takes ${allow}, not ${c.req.method}`);
     return isConsole(c) ? errorPage(c, missing) : problemResponse(c, missing);
   });
   refuseStrayQueries(api);
+  offerDryRuns(api);
   const rights = noteRights(api);
   for (const resource of [...resources, metricsResource(metrics)]) resource(api, services, auth);
   // Public, and as much work as 28 health checks: it is made once.
   let document: Document | undefined;
-  let text: string | undefined;
+  let made: { readonly text: string; readonly tag: string } | undefined;
   const describe = (): Document => {
     document ??= describeApi(api, rights);
     return document;
   };
   api.get('/openapi.json', c => {
-    text ??= JSON.stringify(describe());
-    return c.body(text, 200, { 'Content-Type': 'application/json' });
+    if (made === undefined) {
+      const text = JSON.stringify(describe());
+      made = { text, tag: tagOf(utf8(text)) };
+    }
+    return c.body(made.text, 200, { 'Content-Type': 'application/json', ETag: made.tag });
   });
   serveDocs(api, describe);
   return api;

@@ -4,6 +4,7 @@ import { authenticatorsNow } from '../services/administration/authenticators.ts'
 import { changeOperator } from '../services/administration/operatorChanges.ts';
 import { addNamedToken, endCredential, listCredentials, type TokenWish } from '../services/administration/operatorCredentials.ts';
 import { requireOwnHands } from './auth.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { jsonAnswer, jsonBody, sha256Field } from './fields.ts';
 import { changeView, nameField, proposed, roleField, rolesField, scopeField } from './operators.ts';
 import { actor, type Resource } from './resource.ts';
@@ -57,7 +58,7 @@ export const credentialsResource: Resource = (api, { ctx, alarms, tokenUse }, au
     path: '/v1/operators/me/credentials/{id}',
     summary: 'Ends one of your named tokens; an authenticator of somebody who approves is ended by two administrators',
     middleware: auth.anybody(),
-    request: { params },
+    request: { params, query: dryRunQuery },
     responses: { 204: { description: 'ended' }, ...proposed },
   });
   const others = createRoute({
@@ -74,7 +75,7 @@ export const credentialsResource: Resource = (api, { ctx, alarms, tokenUse }, au
     summary:
       'Ends a named token of another person; one administrator is enough, as it only takes away. An authenticator of somebody who approves is ended by two',
     middleware: auth.person('administrator'),
-    request: { params: params.extend({ name: nameField }) },
+    request: { params: params.extend({ name: nameField }), query: dryRunQuery },
     responses: { 204: { description: 'ended' }, ...proposed },
   });
   /** @returns what another administrator has to approve */

@@ -2,6 +2,7 @@ import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:
 import { NusecError } from '../errors.ts';
 import type { Context } from '../services/base/context.ts';
 import { currentCrl } from '../services/revocation/crl.ts';
+import { isTaken } from './methods.ts';
 
 /** `GET /crl/{icaId}.crl` and `/delta/{icaId}.crl`, `/crl/{icaId}/{n}.crl` from the second partition on (RFC 5280 §4.2.1.13, RFC 2585 §3: application/pkix-crl). */
 
@@ -13,10 +14,7 @@ const cacheSeconds = 30;
 export function serveCrl(ctx: Context, request: IncomingMessage, response: ServerResponse): boolean {
   const [, list, listId] = path.exec(request.url ?? '') ?? [];
   if (list === undefined || listId === undefined) return false;
-  if (request.method !== 'GET' && request.method !== 'HEAD') {
-    response.writeHead(405, { Allow: 'GET, HEAD' }).end();
-    return true;
-  }
+  if (!isTaken(request, response, 'GET')) return true;
   currentCrl(ctx, listId).then(
     crl => {
       const der = list === 'crl' ? crl.full : crl.deltaList;
@@ -24,7 +22,7 @@ export function serveCrl(ctx: Context, request: IncomingMessage, response: Serve
       const headers = { ETag: tag, 'Cache-Control': `max-age=${cacheSeconds}`, 'Last-Modified': new Date(crl.thisUpdate).toUTCString() };
       if (isKnown(request.headers, tag, crl.thisUpdate)) return response.writeHead(304, headers).end();
       response.writeHead(200, { ...headers, 'Content-Type': 'application/pkix-crl', 'Content-Length': der.length });
-      return response.end(request.method === 'HEAD' ? undefined : der);
+      return response.end(der);
     },
     error => response.writeHead(error instanceof NusecError && error.code === 'NOT_FOUND' ? 404 : 503).end(),
   );

@@ -11,6 +11,7 @@ import { deviceRow, enrolAttestationKey, quarantineDevice, releaseDevice, tagDev
 import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts';
 import type { ApiEnv } from './auth.ts';
 import { deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { jsonAnswer, jsonBody, reasonField, tagField, uidField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
@@ -54,7 +55,7 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     path: '/v1/devices/{uid}/revoke',
     summary: 'Revokes the certificates of a device; its connection ends immediately',
     middleware: officer,
-    request: { params, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons) })) },
+    request: { params, query: dryRunQuery, ...jsonBody(z.strictObject({ reason: z.enum(revocationReasons) })) },
     responses: { 200: jsonAnswer(z.object({ status: z.string(), revoked: z.array(z.string()) }), 'serials') },
   });
   api.openapi(revoke, async c => {
@@ -128,6 +129,7 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     middleware: officer,
     request: {
       params,
+      query: dryRunQuery,
       ...jsonBody(z.strictObject({ reason: reasonField, withoutReceipt: z.boolean().default(false) })),
     },
     responses: { 200: jsonAnswer(decommissionSchema, 'DECOMMISSIONED, or the present status while the device is awaited') },

@@ -22,6 +22,7 @@ import {
 } from '../services/production/jobs.ts';
 import { closeJob, signedReport } from '../services/production/reconciliation.ts';
 import type { ApiEnv } from './auth.ts';
+import { dryRunQuery } from './dryRun.ts';
 import {
   countField,
   idField,
@@ -86,7 +87,7 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
       path: `/v1/jobs/{id}/${name}`,
       summary,
       middleware: person,
-      request: { params, ...jsonBody(body) },
+      request: { params, query: dryRunQuery, ...jsonBody(body) },
       responses: answer,
     });
   const create = createRoute({

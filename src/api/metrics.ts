@@ -5,6 +5,7 @@ import { Counter, Histogram, Registry } from 'prom-client';
 import type { Services } from '../services/start/services.ts';
 import type { ApiEnv } from './auth.ts';
 import { registerFigures } from './figures.ts';
+import { routedMethod } from './methods.ts';
 import type { Resource } from './resource.ts';
 
 /** `/metrics`: what this process has done and sees, for Prometheus. */
@@ -13,7 +14,7 @@ export type Metrics = { readonly registry: Registry; readonly watch: MiddlewareH
 
 /** The path as it is declared: the names of things make no series of their own. */
 export const routeOf = (c: Context<ApiEnv>): string =>
-  matchedRoutes(c).findLast(one => one.method === c.req.method && !one.path.endsWith('*'))?.path ?? 'none';
+  matchedRoutes(c).findLast(one => one.method === routedMethod(c) && !one.path.endsWith('*'))?.path ?? 'none';
 
 /** Seconds: from what an index answers to what a token signs. */
 const requestSeconds = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];

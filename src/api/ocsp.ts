@@ -2,6 +2,7 @@ import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { maxOcspRequestBytes } from '../pki/ocspRequest.ts';
 import type { Ocsp, OcspReply } from '../services/revocation/ocsp.ts';
+import { isTaken } from './methods.ts';
 
 /** OCSP over HTTP (RFC 6960 appendix A): `POST /ocsp` with the request as body, `GET /ocsp/{base64 of the request, URL-encoded}`.
  *  Refusals are OCSP responses too, so the status is 200 but for a body that is too large. */
@@ -10,9 +11,9 @@ import type { Ocsp, OcspReply } from '../services/revocation/ocsp.ts';
 export function serveOcsp(ocsp: Ocsp, request: IncomingMessage, response: ServerResponse): boolean {
   const url = request.url ?? '';
   if (url !== '/ocsp' && !url.startsWith('/ocsp/')) return false;
+  if (!isTaken(request, response, 'GET', 'POST')) return true;
   if (request.method === 'POST') void readBody(request).then(body => (body ? answer(ocsp, body, response, false) : tooLarge(response)));
-  else if (request.method === 'GET') void answer(ocsp, requestInPath(url), response, true, request.headers['if-none-match']);
-  else response.writeHead(405, { Allow: 'GET, POST' }).end();
+  else void answer(ocsp, requestInPath(url), response, true, request.headers['if-none-match']);
   return true;
 }
 

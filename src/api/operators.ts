@@ -7,6 +7,7 @@ import { NusecError } from '../errors.ts';
 import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
 import { listOperators } from '../services/administration/operators.ts';
 import { requireOwnHands } from './auth.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { idField, jsonAnswer, jsonBody, lineField, sha256Field, siteField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 
@@ -121,7 +122,7 @@ export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) 
     path: '/v1/operators/{name}',
     summary: 'Removes a person, or proposes it; the token stops working, and the name is never used again',
     middleware: administrator,
-    request: { params },
+    request: { params, query: dryRunQuery },
     responses: { 204: { description: 'removed' }, ...proposed },
   });
 

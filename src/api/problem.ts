@@ -7,6 +7,7 @@ const problems = {
   BAD_REQUEST: [400, 'The request is not valid'],
   BODY_TOO_LARGE: [413, 'The body is larger than this endpoint takes'],
   MEDIA_TYPE: [415, 'The body is of another type than this endpoint takes'],
+  METHOD_NOT_ALLOWED: [405, 'The resource does not take this method'],
   NOT_FOUND: [404, 'There is no such thing'],
   NOT_OFFERED: [501, 'This server does not offer that'],
   KEYGEN_REFUSED: [501, 'Keys are made by their users'],

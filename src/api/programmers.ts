@@ -25,6 +25,7 @@ import {
   suspendProgrammer,
 } from '../services/production/programmers.ts';
 import type { ApiEnv } from './auth.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { bytesAnswer, bytesBody, bytesField, jsonAnswer, jsonBody, pageAfter, reasonField, uidField, versionField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
@@ -59,7 +60,7 @@ export const programmersResource: Resource = (api, { ctx, alarms, revocations },
       path: `/v1/programmers/{uid}/${name}`,
       summary,
       middleware: name === 'locked' || name === 'ship' ? officer : keeper,
-      request: { params, ...jsonBody(body) },
+      request: { params, query: dryRunQuery, ...jsonBody(body) },
       responses: answer,
     });
   const register = createRoute({

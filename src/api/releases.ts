@@ -5,6 +5,7 @@ import { releaseContent, releaseStream } from '../domain/release.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { attachSbom, sbomOf } from '../services/firmware/components.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
+import { dryRunQuery } from './dryRun.ts';
 import {
   bytesAnswer,
   bytesBody,
@@ -127,7 +128,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     path: '/v1/releases/{id}/withdraw',
     summary: 'Withdraws a release for ever',
     middleware: manager,
-    request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    request: { params, query: dryRunQuery, ...jsonBody(z.strictObject({ reason: reasonField })) },
     responses: answer,
   });
   api.openapi(upload, async c => {

@@ -7,6 +7,7 @@ import { beginningOf, earlierApprover } from '../services/administration/approva
 import { approveRollout, planSha256 } from '../services/firmware/rolloutApproval.ts';
 import { planRollout } from '../services/firmware/rolloutPlan.ts';
 import { listRollouts, showRollout } from '../services/firmware/rolloutView.ts';
+import { dryRunQuery } from './dryRun.ts';
 import {
   idField,
   jsonAnswer,
@@ -207,7 +208,7 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
       path: `/v1/rollouts/{id}/${name}`,
       summary,
       middleware: manager,
-      request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+      request: { params, query: dryRunQuery, ...jsonBody(z.strictObject({ reason: reasonField })) },
       responses: answer,
     });
     api.openapi(route, async c => {

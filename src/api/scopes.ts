@@ -14,6 +14,7 @@ import { jobQueries } from '../projections/jobs.ts';
 import { type Context, stateOf } from '../services/base/context.ts';
 import type { ScopeCheck } from './auth.ts';
 import { revisionsIn } from './conditional.ts';
+import { routedMethod } from './methods.ts';
 
 /** Where things belong, and whether a person who is limited to a scope may see them. What is beyond the scope is not there. */
 
@@ -90,7 +91,7 @@ export const within =
     const id = c.req.param(param) ?? '';
     await requireInScope(ctx, scope, kind, id);
     const { decider, stream } = streams[kind](id);
-    const isLook = c.req.method === 'GET';
+    const isLook = routedMethod(c) === 'GET';
     const revisions = isLook ? undefined : revisionsIn(c.req.header('If-Match'));
     if (!isLook && revisions === undefined) return undefined;
     const { revision } = await loadState(ctx.store, decider as never, stream);

@@ -9,6 +9,7 @@ import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
 import { CanonicalResponse } from './canonicalHeaders.ts';
 import { serveCrl } from './crl.ts';
+import { isTaken } from './methods.ts';
 import { serveOcsp } from './ocsp.ts';
 import type { Api } from './resource.ts';
 
@@ -68,7 +69,10 @@ export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
   const server = createHttpServer(
     { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
     (request, response) => {
-      if (request.url === '/healthz') return void response.writeHead(200, { 'Content-Type': 'text/plain' }).end('ok');
+      if (request.url === '/healthz') {
+        if (isTaken(request, response, 'GET')) response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 2 }).end('ok');
+        return;
+      }
       if (serveCrl(ctx, request, response) || serveOcsp(ocsp, request, response)) return;
       response.writeHead(404).end();
     },

@@ -1,6 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { subjectKinds } from '../domain/subjects.ts';
 import { eraseSubject, erasureRole, listSubjects, subjectData } from '../services/administration/subjects.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { eventAnswer, eventSchema } from './events.ts';
 import { jsonAnswer, jsonBody, reasonField, wholeNumber } from './fields.ts';
 import type { Resource } from './resource.ts';
@@ -52,7 +53,7 @@ export const subjectsResource: Resource = (api, { ctx, alarms }, auth) => {
     path: '/v1/subjects/{id}/erase',
     summary: 'Proposes that somebody is erased; erases them when another administrator has proposed it',
     middleware: auth.person(erasureRole),
-    request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+    request: { params, query: dryRunQuery, ...jsonBody(z.strictObject({ reason: reasonField })) },
     responses: { 200: jsonAnswer(erasureSchema, 'proposed, or erased') },
   });
   api.openapi(erase, async c => {

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { WebhookTarget } from '../domain/webhook.ts';
 import type { DeadLetterRow } from '../projections/webhooks.ts';
 import type { WebhookView } from '../services/integration/webhooks.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 
@@ -179,7 +180,7 @@ export const webhooksResource: Resource = (api, { webhooks }, auth) => {
     path: '/v1/webhooks/{name}/drop',
     summary: 'Gives up events that could not be delivered: they are in the log, and are not sent any more',
     middleware: administrator,
-    request: { params, ...jsonBody(z.strictObject({ events: idsField, reason: reasonField })) },
+    request: { params, query: dryRunQuery, ...jsonBody(z.strictObject({ events: idsField, reason: reasonField })) },
     responses: countAnswer('how many were given up'),
   });
   api.openapi(drop, async c => {
@@ -192,7 +193,7 @@ export const webhooksResource: Resource = (api, { webhooks }, auth) => {
     path: '/v1/webhooks/{name}',
     summary: 'Nothing more is sent; its dead letters are forgotten',
     middleware: administrator,
-    request: { params },
+    request: { params, query: dryRunQuery },
     responses: { 204: { description: 'removed' } },
   });
   api.openapi(remove, async c => {

@@ -5,7 +5,7 @@ import { deviceStatuses } from '../domain/deviceStatus.ts';
 import { NusecError } from '../errors.ts';
 import { fromPem } from '../pki/pem.ts';
 import { ask, listAll, readText, type ServerOptions, subcommandsOf } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { type Confirmed, act as confirmAndAct, withConfirmation } from './confirm.ts';
 import { registerCheck } from './deviceCheck.ts';
 import { oneOf } from './options.ts';
 import { print, record, table } from './output.ts';
@@ -102,10 +102,9 @@ export function registerDevice(program: Command): void {
     ),
   )
     .requiredOption('--reason <reason>', `why: ${revocationReasons.join(', ')}`, oneOf(revocationReasons))
-    .action(async (uid: string, { reason, yes, dryRun, ...options }: Reason & Confirmation) => {
-      if (await confirmed({ yes, dryRun }, `The certificates of ${uid} are revoked (${reason}).`, uid))
-        await act(options, 'POST', `${uid}/revoke`, { reason });
-    });
+    .action(async (uid: string, { reason, ...options }: Confirmed & Reason) =>
+      end(options, `The certificates of ${uid} are revoked (${reason}).`, uid, 'revoke', { reason }),
+    );
   withConfirmation(
     command(
       'decommission <uid>',
@@ -116,11 +115,8 @@ export function registerDevice(program: Command): void {
   )
     .requiredOption('--reason <text>', 'why; goes into the record')
     .option('--without-receipt', 'do not wait for a device that is gone')
-    .action(
-      async (uid: string, { reason, withoutReceipt, yes, dryRun, ...options }: Reason & Confirmation & { withoutReceipt?: boolean }) => {
-        if (await confirmed({ yes, dryRun }, `${uid} is wiped and its keys are destroyed.`, uid))
-          await act(options, 'POST', `${uid}/decommission`, { reason, withoutReceipt });
-      },
+    .action(async (uid: string, { reason, withoutReceipt, ...options }: Confirmed & Reason & { withoutReceipt?: boolean }) =>
+      end(options, `${uid} is wiped and its keys are destroyed.`, uid, 'decommission', { reason, withoutReceipt }),
     );
   registerCheck(device);
   for (const [name, description] of [
@@ -144,6 +140,12 @@ async function list({ line, status, release, imageHash, version, tag, behind, wi
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));
 }
+
+/** What cannot be undone. */
+const end = (options: Confirmed, what: string, uid: string, step: string, body: object): Promise<void> =>
+  confirmAndAct<Record<string, unknown>>(options, { what, name: uid, method: 'POST', path: `/v1/devices/${uid}/${step}`, body }, answer =>
+    print(options, answer, record(answer)),
+  ).catch(withNextStep);
 
 async function act(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
   await send(options, method, path, body);

@@ -7,7 +7,7 @@ import { type ConfigWords, parseConfigWords } from '../production/configWords.ts
 import { type SignedReport, verifyReport } from '../production/report.ts';
 import { signingKeysOf } from '../production/trustBundle.ts';
 import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { oneOf, unitCount } from './options.ts';
 import { configLines, print, record, styled, table } from './output.ts';
 
@@ -295,9 +295,9 @@ function registerStops(command: CommandOf): void {
   );
   withConfirmation(close)
     .option('--without-receipt <reason>', 'close shares that no programmer has zeroised, and say why')
-    .action(async (id: string, { withoutReceipt, yes, dryRun, ...options }: ServerOptions & Confirmation & { withoutReceipt?: string }) => {
-      if (await confirmed({ yes, dryRun }, `The job ${id} ends and is reconciled.`, id))
-        await change(options, 'POST', `/v1/jobs/${id}/close`, { withoutReceipt });
+    .action(async (id: string, { withoutReceipt, ...options }: Confirmed & { withoutReceipt?: string }) => {
+      const deed = { what: `The job ${id} ends and is reconciled.`, name: id, method: 'POST', path: `/v1/jobs/${id}/close` } as const;
+      await act<Job>(options, { ...deed, body: { withoutReceipt } }, job => show(options, job));
     });
 }
 

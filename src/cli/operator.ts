@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { roles, type Scope, scopeText } from '../domain/roles.ts';
 import { ask, type Look, listOnce, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { registerAllowances } from './operatorAllowances.ts';
 import { registerRecovery } from './operatorRecovery.ts';
 import { makeToken, registerTokens } from './operatorTokens.ts';
@@ -74,10 +74,12 @@ export function registerOperator(program: Command): void {
     .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
     .action((name: string, wish: Wish) => send(wish, 'POST', `${path}/${name}/token`, tokenOf(wish)));
   withConfirmation(command('remove <name>', 'remove a person; the name is never used again', 'remove carol', 'remove carol --yes')).action(
-    async (name: string, options: ServerOptions & Confirmation) => {
-      if (await confirmed(options, `${name} is removed, or proposed to be removed.`, name))
-        await send(options, 'DELETE', `${path}/${name}`);
-    },
+    (name: string, options: Confirmed) =>
+      act<Answer | undefined>(
+        options,
+        { what: `${name} is removed, or proposed to be removed.`, name, method: 'DELETE', path: `${path}/${name}` },
+        answer => showAnswer(options, answer),
+      ),
   );
   command(
     'rotate <file>',
@@ -108,15 +110,14 @@ function rolesOf({ role, line, job, site }: Wish) {
 const tokenOf = ({ tokenSha256 }: Wish) => (tokenSha256 === undefined ? {} : { tokenSha256 });
 
 async function send(options: ServerOptions, method: string, where: string, body?: unknown): Promise<void> {
-  const answer = (await ask<Answer | undefined>(options, method, where, body)) ?? {};
+  showAnswer(options, await ask<Answer | undefined>(options, method, where, body));
+}
+
+function showAnswer(options: ServerOptions, answer: Answer = {}): void {
   const { proposal, token } = answer;
-  if (proposal !== undefined)
-    return print(
-      options,
-      proposal,
-      `${show(proposal)}\n\nanother administrator: ${styled('bold', `nusec operator change approve ${proposal.id}`)}`,
-    );
-  print(options, answer, token === undefined ? 'done' : record({ 'the token, shown this once': token }));
+  const next = proposal && `${show(proposal)}\n\nanother administrator: ${styled('bold', `nusec operator change approve ${proposal.id}`)}`;
+  if (next !== undefined) print(options, proposal, next);
+  else print(options, answer, token === undefined ? 'done' : record({ 'the token, shown this once': token }));
 }
 
 async function list(options: ServerOptions): Promise<void> {

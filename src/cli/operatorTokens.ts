@@ -7,7 +7,7 @@ import { roles, type Scope, scopeText } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { ask, listOnce, type ServerOptions, subcommandsOf } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount } from './options.ts';
 import { print, record, table } from './output.ts';
 
@@ -81,11 +81,16 @@ export function registerTokens(operator: Command): void {
     ),
   )
     .option('--of <name>', 'of another person: for administrators')
-    .action(async (id: string, { of, ...options }: ServerOptions & Confirmation & { of?: string }) => {
-      if (!(await confirmed(options, `The token ${id} ends.`, id))) return;
-      const answer = await ask<{ proposal?: Change } | undefined>(options, 'DELETE', `${ownOr(of)}/${id}`);
-      if (answer?.proposal === undefined) return print(options, { id }, 'done');
-      print(options, answer.proposal, `proposed: another administrator approves it (nusec operator change approve ${answer.proposal.id})`);
+    .action(async (id: string, { of, ...options }: Confirmed & { of?: string }) => {
+      const deed = { what: `The token ${id} ends.`, name: id, method: 'DELETE', path: `${ownOr(of)}/${id}` } as const;
+      await act<{ proposal?: Change } | undefined>(options, deed, answer => {
+        if (answer?.proposal === undefined) return print(options, { id }, 'done');
+        print(
+          options,
+          answer.proposal,
+          `proposed: another administrator approves it (nusec operator change approve ${answer.proposal.id})`,
+        );
+      });
     });
 }
 

@@ -8,7 +8,7 @@ import { DevAuthError } from '../production/devauth/error.ts';
 import { imageIds } from '../production/fields.ts';
 import { packageHead } from '../production/package.ts';
 import { readBytes } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { type Confirmation, confirmed, printDryRun, withConfirmation } from './confirm.ts';
 import { configLines, print, record, table } from './output.ts';
 
 type Options = { programmer: string; json?: boolean };
@@ -69,8 +69,14 @@ Examples:
   )
     .addHelpText('after', '\nExamples:\n  $ nusec package give-up 00112233445566778899aabbccddeeff --programmer localhost:7101')
     .action(async (uid: string, { yes, dryRun, ...options }: Options & Confirmation) => {
-      if (!(await confirmed({ yes, dryRun }, `Unit ${uid} is voided; past OTP it counts as scrap.`, uid))) return;
-      const { isScrap } = await withClient(options, client => client.request('giveUp', { uid: idOf(uid) }));
+      const what = `Unit ${uid} is voided; past OTP it counts as scrap.`;
+      const giveUp = (more: { dryRun?: true }) => withClient(options, client => client.request('giveUp', { uid: idOf(uid), ...more }));
+      if (dryRun) {
+        const { isScrap } = await giveUp({ dryRun });
+        return printDryRun(options, what, [`a void unit that counts as ${isScrap ? 'scrap' : 'not built'}`], { uid, scrap: isScrap });
+      }
+      if (!(await confirmed({ yes }, what, uid))) return;
+      const { isScrap } = await giveUp({});
       print(options, { uid, scrap: isScrap }, record({ unit: uid, 'counts as': isScrap ? 'scrap' : 'not built' }));
     });
   withConfirmation(
@@ -80,8 +86,14 @@ Examples:
   )
     .addHelpText('after', '\nExamples:\n  $ nusec package end 0f1e2d3c4b5a69788796a5b4c3d2e1f0 --programmer localhost:7101')
     .action(async (job: string, { yes, dryRun, ...options }: Options & Confirmation) => {
-      if (!(await confirmed({ yes, dryRun }, `The images of job ${job} and the rest of its count are erased.`, job))) return;
-      const { erasedCount } = await withClient(options, client => client.request('zeroise', { jobId: idOf(job) }));
+      const what = `The images of job ${job} and the rest of its count are erased.`;
+      const end = (more: { dryRun?: true }) => withClient(options, client => client.request('zeroise', { jobId: idOf(job), ...more }));
+      if (dryRun) {
+        const { erasedCount } = await end({ dryRun });
+        return printDryRun(options, what, [`the end of the job, with ${erasedCount} units given up`], { jobId: job, erasedCount });
+      }
+      if (!(await confirmed({ yes }, what, job))) return;
+      const { erasedCount } = await end({});
       print(options, { jobId: job, erasedCount }, record({ job, 'units given up': erasedCount }));
     });
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
 import { listAll, type ServerOptions, withServer, withServerOptions } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { portNumber } from './options.ts';
 import { print, progress, record, table } from './output.ts';
 import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
@@ -183,10 +183,17 @@ function registerDecision(programmer: Command, name: Decision, description: stri
       'after',
       `\nExamples:\n  $ nusec programmer ${name} 4e4c3300000000000000000000000001${needsReason ? ' --reason "audit at the site"' : ''}`,
     )
-    .action(async (uid: string, { yes, dryRun, ...options }: ServerOptions & Confirmation & { reason?: string }) => {
-      if (warning !== undefined && !(await confirmed({ yes, dryRun }, `The programmer ${uid} ${warning}.`, uid))) return;
+    .action(async (uid: string, options: Confirmed & { reason?: string }) => {
       const body = options.reason === undefined ? {} : { reason: options.reason };
-      const row = await withServer(options, server => server.json<ProgrammerRow>('POST', `/v1/programmers/${uid}/${name}`, body));
-      print(options, row, record({ programmer: row.uid, name: row.name, status: row.status }));
+      const deed = {
+        what: `The programmer ${uid} ${warning}.`,
+        name: uid,
+        method: 'POST',
+        path: `/v1/programmers/${uid}/${name}`,
+        body,
+      } as const;
+      await act<ProgrammerRow>(warning === undefined ? { ...options, yes: true } : options, deed, row =>
+        print(options, row, record({ programmer: row.uid, name: row.name, status: row.status })),
+      );
     });
 }

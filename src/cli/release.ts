@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { ask, type Look, listAll, lookOf, readBytes, type ServerOptions, withLook, withServer, withServerOptions } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount } from './options.ts';
 import { print, record, table } from './output.ts';
 import { readFirmware } from './readFirmware.ts';
@@ -105,9 +105,9 @@ Examples:
           '\nExamples:\n  $ nusec release withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234"\n  $ nusec release withdraw 148f3636cfa2c0dac2794f4ebae4200c --reason "CVE-2026-1234" --yes --json',
         ),
     ),
-  ).action(async (id: string, { reason, yes, dryRun, ...options }: ServerOptions & Confirmation & { reason: string }) => {
-    if (await confirmed({ yes, dryRun }, `The release ${id} is withdrawn.`, id))
-      await show(options, 'POST', `/v1/releases/${id}/withdraw`, { reason });
+  ).action(async (id: string, { reason, ...options }: Confirmed & { reason: string }) => {
+    const deed = { what: `The release ${id} is withdrawn.`, name: id, method: 'POST', path: `/v1/releases/${id}/withdraw` } as const;
+    await act<Release>(options, { ...deed, body: { reason } }, done => print(options, done, record(done)));
   });
   withServerOptions(
     release

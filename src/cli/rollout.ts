@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { upgradableStatuses } from '../domain/rolloutPlan.ts';
 import type { SelectorText, WindowText } from '../domain/rolloutText.ts';
 import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';
 import { print, record, styled, table } from './output.ts';
 import { selectorArgument, windowArgument } from './rolloutParts.ts';
@@ -117,9 +117,9 @@ export function registerRollout(program: Command): void {
     command('abort <rollout>', 'end a rollout', `abort ${example} --reason "complaints"`, `abort ${example} --reason bricked --yes`),
   )
     .requiredOption('--reason <text>', 'why')
-    .action(async (id: string, { reason, yes, dryRun, ...options }: ServerOptions & Confirmation & { reason: string }) => {
-      if (await confirmed({ yes, dryRun }, `The rollout ${id} ends.`, id))
-        await change(options, 'POST', `/v1/rollouts/${id}/abort`, { reason });
+    .action(async (id: string, { reason, ...options }: Confirmed & { reason: string }) => {
+      const deed = { what: `The rollout ${id} ends.`, name: id, method: 'POST', path: `/v1/rollouts/${id}/abort` } as const;
+      await act<Rollout>(options, { ...deed, body: { reason } }, rollout => show(options, rollout));
     });
   command(
     'show <rollout>',
@@ -171,7 +171,10 @@ async function create(wish: Create): Promise<void> {
 }
 
 async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
-  const { next, ...answer } = await ask<Rollout>(options, method, path, body);
+  await show(options, await ask<Rollout>(options, method, path, body));
+}
+
+async function show(options: ServerOptions, { next, ...answer }: Rollout): Promise<void> {
   const progress = [...answer.progress, ...(await devicesFrom(options, answer.rolloutId, next))];
   const { plan, progress: _, ...facts } = answer;
   const { groups, ...planned } = plan;

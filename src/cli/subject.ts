@@ -3,14 +3,14 @@ import { type Command, InvalidArgumentError } from 'commander';
 import { subjectKinds } from '../domain/subjects.ts';
 import { NusecError } from '../errors.ts';
 import { ask, listOnce, type ServerOptions, subcommandsOf, withServer } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
 type Erasure = { readonly status: string; readonly proposedBy?: string; readonly reason?: string };
 type Subject = { readonly id: string; readonly kind: string; readonly name: string; readonly since: string; readonly erasure?: Erasure };
 type Page = { readonly events: readonly object[]; readonly next: number; readonly head: number };
 type ExportOptions = ServerOptions & { readonly out: string };
-type EraseOptions = ServerOptions & Confirmation & { readonly reason: string };
+type EraseOptions = Confirmed & { readonly reason: string };
 
 /** `nusec subject`: people in the log. What is known of one is exported for them; two administrators erase one. */
 export function registerSubject(program: Command): void {
@@ -77,9 +77,12 @@ async function exportData(kind: string, name: string, { out, ...options }: Expor
 async function erase(kind: string, name: string, { reason, ...options }: EraseOptions): Promise<void> {
   const { id, erasure } = await find(options, kind, name);
   const what = erasure?.status === 'PROPOSED' ? 'erased for good' : 'proposed to be erased';
-  const deed = `${kind} ${name} (${id}) is ${what}: nobody can read any more who they were and what they wrote.`;
-  if (!(await confirmed(options, deed, name))) return;
-  const done = await ask<Erasure>(options, 'POST', `/v1/subjects/${id}/erase`, { reason });
-  const next = done.status === 'PROPOSED' ? '\n\nanother administrator gives the same command within seven days' : '';
-  print(options, { id, ...done }, record({ kind, id, status: done.status }) + next);
+  const deed = {
+    what: `${kind} ${name} (${id}) is ${what}: nobody can read any more who they were and what they wrote.`,
+    ...({ name, method: 'POST', path: `/v1/subjects/${id}/erase`, body: { reason } } as const),
+  };
+  await act<Erasure>(options, deed, done => {
+    const next = done.status === 'PROPOSED' ? '\n\nanother administrator gives the same command within seven days' : '';
+    print(options, { id, ...done }, record({ kind, id, status: done.status }) + next);
+  });
 }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { ask, listAll, listOnce, readText, type ServerOptions, subcommandsOf } from './client.ts';
-import { type Confirmation, confirmed, withConfirmation } from './confirm.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { type FilterOptions, filterOf } from './logFilter.ts';
 import { httpsUrl, wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
@@ -105,14 +105,14 @@ async function replay(name: string, { event, ...options }: Letters): Promise<voi
   print(options, answer, `${answer.events} events are tried again`);
 }
 
-async function drop(name: string, { event, reason, ...options }: Letters & Confirmation & { reason: string }): Promise<void> {
-  if (!(await confirmed(options, `What ${name} could not be told is given up.`, name))) return;
-  const answer = await ask<{ events: number }>(options, 'POST', `${pathOf(name)}/drop`, { events: event, reason });
-  print(options, answer, `${answer.events} events were given up`);
+async function drop(name: string, { event, reason, ...options }: Letters & Confirmed & { reason: string }): Promise<void> {
+  const deed = { what: `What ${name} could not be told is given up.`, name, method: 'POST', path: `${pathOf(name)}/drop` } as const;
+  await act<{ events: number }>(options, { ...deed, body: { events: event, reason } }, answer =>
+    print(options, answer, `${answer.events} events were given up`),
+  );
 }
 
-async function remove(name: string, options: ServerOptions & Confirmation): Promise<void> {
-  if (!(await confirmed(options, `Nothing more is sent to ${name}.`, name))) return;
-  await ask(options, 'DELETE', pathOf(name));
-  print(options, { name }, 'removed');
-}
+const remove = (name: string, options: Confirmed): Promise<void> =>
+  act(options, { what: `Nothing more is sent to ${name}.`, name, method: 'DELETE', path: pathOf(name) }, () =>
+    print(options, { name }, 'removed'),
+  );

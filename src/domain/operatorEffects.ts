@@ -50,8 +50,8 @@ export function setRoles(
 }
 
 export function removeOperator(name: string, state: OperatorsState): readonly OperatorsEvent[] {
-  const operator = state.byName.get(name);
-  if (operator === undefined) return [];
+  if (state.formerNames.has(name)) return [];
+  const operator = operatorOf(state, name);
   requireAnotherAdministrator(operator, state);
   return [{ type: 'OperatorRemoved', data: { name } }];
 }

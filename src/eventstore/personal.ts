@@ -1,4 +1,5 @@
 import { lru } from '../lru.ts';
+import { endDryRun, isDryRun } from './dryRun.ts';
 import { isPersonalStream, openEvent, openStream, type SubjectKeys, sealEvent, sealStream, withKeys } from './personalEvent.ts';
 import type { Append, AppendResult, EventStore, RecordedEvent } from './port.ts';
 import { RevisionConflict } from './revision.ts';
@@ -41,6 +42,9 @@ export function personalStore(stored: EventStore, keys: SubjectKeys): EventStore
       return result as AppendResult;
     },
     async commit(unit) {
+      // Blobs alone are named by what would come next.
+      if (isDryRun() && unit.appends.length === 0) return [];
+      endDryRun(unit.appends);
       const appends = await Promise.all(unit.appends.map(sealAppend));
       const basis = unit.basis && (await Promise.all(unit.basis.map(async each => ({ ...each, stream: await nameOf(each.stream) }))));
       return stored.commit({ ...unit, appends, basis }).catch(error => {

@@ -35,7 +35,7 @@ export function startCommand(args: readonly string[], env: NodeJS.ProcessEnv = {
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
     text.out += chunk;
     const end = text.out.indexOf('\n');
-    if (end >= 0) firstLine.resolve(JSON.parse(text.out.slice(0, end)));
+    if (end >= 0 && text.out.startsWith('{')) firstLine.resolve(JSON.parse(text.out.slice(0, end)));
   });
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
     text.err += chunk;

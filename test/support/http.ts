@@ -21,7 +21,7 @@ export function exchange(url: string, options: RequestOptions & { readonly body?
         const bytes = Buffer.concat(chunks);
         const text = bytes.toString();
         const contentType = response.headers['content-type'] ?? '';
-        const json = contentType.includes('json') ? JSON.parse(text) : {};
+        const json = text !== '' && contentType.includes('json') ? JSON.parse(text) : {};
         resolve({ status: response.statusCode ?? 0, contentType, headers: response.headers, text, bytes, json });
       });
       response.on('error', reject);

@@ -1,4 +1,5 @@
 import { type Who, whoMayPass } from '../auth.ts';
+import { dryRunSchema, dryRunType } from '../dryRun.ts';
 import type { Api } from '../resource.ts';
 import { estPaths } from './est.ts';
 import { operationNames } from './names.ts';
@@ -68,7 +69,7 @@ export function describeApi(api: Api, rights: Rights): Document {
       describeOperation(method, path, operation, rights.get(`${method} ${path}`));
       operation.operationId = uniqueName(names, operationName(method, path));
     }
-  const schemas = { ...(document.components.schemas as Json), Problem: problem };
+  const schemas = { ...(document.components.schemas as Json), Problem: problem, DryRun: dryRunSchema };
   const used = new Set(Object.values(document.paths).flatMap(operations => Object.values(operations).flatMap(one => one.tags ?? [])));
   const described = Object.entries(tags).filter(([name]) => used.has(name));
   return {
@@ -115,7 +116,14 @@ function describeOperation(method: string, path: string, operation: Operation, w
     who: isOpen ? 'anybody' : isMachine || 'clientCertificate' in (operation.security[0] ?? {}) ? 'machine' : 'person',
     hasParameters: path.includes('{'),
   } as const;
+  if (operation.parameters?.some(({ name }) => name === 'dryRun')) describeDryRun(operation);
   for (const [status, codes] of refusalsOf(asked)) operation.responses[status] ??= refusal(codes);
+}
+
+function describeDryRun(operation: Operation): void {
+  const done: Json & { description: string } = operation.responses['200'] ?? { description: 'dry run: nothing was changed' };
+  operation.responses['200'] = done;
+  done.content = { ...(done.content as Json | undefined), [dryRunType]: { schema: { $ref: '#/components/schemas/DryRun' } } };
 }
 
 function describeParameter(parameter: Parameter): void {

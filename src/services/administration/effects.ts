@@ -13,6 +13,7 @@ import {
 } from '../../domain/effects.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
 import { NusecError } from '../../errors.ts';
+import { isDryRun } from '../../eventstore/dryRun.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
@@ -31,6 +32,10 @@ export async function counted<Result>(parts: Parts, { name, effect, subject }: D
   const limit = neverAlone.has(effect) ? 0 : (ctx.effectsPerDay ?? defaultEffectsPerDay);
   const [at, by] = [nowIso(ctx), `operator:${name}`];
   const use = { type: 'UseEffect', effect, subject, limit, now: at } as const;
+  if (isDryRun()) {
+    effectsOfPerson.decide(use, await stateOf(ctx, effectsOfPerson, effectsStream(name)));
+    return deed();
+  }
   const change = (command: EffectCommand) => execute(ctx, effectsOfPerson, effectsStream(name), command, by);
   const stream = subject.includes('-') ? subject : deviceStream(subject);
   const before = (await ctx.store.readStream(stream)).length;

@@ -1,4 +1,5 @@
 import { NusecError } from '../../errors.ts';
+import { isDryRun } from '../../eventstore/dryRun.ts';
 import type { Trouble } from '../../eventstore/followers.ts';
 import type { ExpectedRevision } from '../../eventstore/port.ts';
 import { historyOf, newEvent } from '../../eventstore/recorded.ts';
@@ -55,6 +56,7 @@ export function createAlarms(ctx: Context): Alarms {
   };
   return {
     async raise(alarm, pause) {
+      if (isDryRun()) return;
       if (pause === 'daily') return raiseDaily(alarm);
       const { code, subject } = alarm;
       const name = `${code} ${subject}`;

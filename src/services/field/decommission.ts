@@ -2,6 +2,7 @@ import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { currentCertificate, type LivingDevice, mayDestroyKeys } from '../../domain/deviceState.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
+import { endDryRun } from '../../eventstore/dryRun.ts';
 import { signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { decommissionQueries } from '../../projections/decommissions.ts';
@@ -98,10 +99,12 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       const before = await livingDevice(ctx, uid);
       if (before.status === 'DECOMMISSIONED' && !withoutReceipt) {
         // What was cut off behind the end is finished.
+        endDryRun();
         if (mayDestroyKeys(before)) await settle(parts, uid);
         return endOf(before);
       }
       await order(before, reason, who);
+      endDryRun();
       if (withoutReceipt) await giveUp(parts, uid, { byTwoPeople: true });
       else if (!(await wipe(uid))) {
         const { status, certificates } = await livingDevice(ctx, uid);

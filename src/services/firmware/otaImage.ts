@@ -144,7 +144,11 @@ async function readBody(ctx: Context, alarms: Alarms, releaseId: string, bodySha
     return await ctx.blobs.get(bodySha256);
   } catch (error) {
     if (error instanceof NusecError && error.code === 'BLOB_DAMAGED')
-      await alarms.raise({ code: 'FIRMWARE_DAMAGED', subject: releaseId, detail: `stored firmware ${bodySha256} was changed` });
+      await alarms.raise({
+        code: 'FIRMWARE_DAMAGED',
+        subject: releaseStream(releaseId),
+        detail: `stored firmware ${bodySha256} was changed`,
+      });
     throw error;
   }
 }

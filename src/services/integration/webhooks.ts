@@ -27,6 +27,7 @@ export type Webhooks = {
   add(target: WebhookTarget, afterPosition: number | undefined, by: Actor): Promise<WebhookView & Secret>;
   /** The former secret signs too for a day. @throws NusecError NOT_FOUND */
   rotate(name: string, by: Actor): Promise<WebhookView & Secret>;
+  /** @throws NusecError NOT_FOUND */
   remove(name: string, by: Actor): Promise<void>;
   list(): Promise<readonly WebhookView[]>;
   /** @throws NusecError NOT_FOUND */
@@ -96,6 +97,7 @@ export function createWebhooks({ ctx, alarms, guard, figures }: WebhooksParts): 
       return { ...(await get(name)), secret };
     },
     async remove(name, by) {
+      webhookOf(await stateOf(ctx, webhook, webhooksStream), name);
       const { events } = await change({ type: 'RemoveWebhook', name, by, now: now() });
       if (events.length > 0) await tell(name, `${by} has removed it`);
     },

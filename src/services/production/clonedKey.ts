@@ -34,7 +34,7 @@ export async function stopForClonedKey(parts: Parts, { jobId, programmer, uid, o
   const stopped = stopsJob ? 'the job is suspended' : 'its share of the job is frozen';
   const whose = holder === undefined ? 'another holder' : `${holder.kind} ${holder.uid}`;
   const detail = `unit ${uid} of programmer ${programmer} has the key of ${whose}; ${stopped}`;
-  await alarms.raise({ code: 'WEAK_OR_CLONED_KEY', subject: jobId, detail });
+  await alarms.raise({ code: 'WEAK_OR_CLONED_KEY', subject: jobStream(jobId), detail });
 }
 
 async function holderOf(ctx: Context, spki: Uint8Array): Promise<KeyHolder | undefined> {

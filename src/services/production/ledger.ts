@@ -5,6 +5,7 @@ import { ledgerGenesisHex } from '../../domain/allotmentEvents.ts';
 import type { OpenedAllotment } from '../../domain/allotmentState.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import type { Discrepancy } from '../../domain/jobEvents.ts';
+import { programmerStream } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { type LedgerRecord, ledgerHeadOf, maxSegmentRecords, readLedgerRecord, verifyLedgerSegment } from '../../production/ledger.ts';
@@ -91,7 +92,7 @@ async function refuseFork(parts: Parts, state: OpenedAllotment, entries: readonl
 export async function raiseLedgerGap({ ctx, alarms }: Parts, state: OpenedAllotment): Promise<never> {
   const detail = 'the ledger contradicts what this programmer showed before';
   await recordDiscrepancy(ctx, state, { kind: 'ledger-tampering', programmer: state.programmer, detail });
-  await alarms.raise({ code: 'LEDGER_GAP', subject: state.programmer, detail: `job ${state.jobId}: ${detail}` });
+  await alarms.raise({ code: 'LEDGER_GAP', subject: programmerStream(state.programmer), detail: `job ${state.jobId}: ${detail}` });
   throw new NusecError('LEDGER_GAP', detail);
 }
 
@@ -116,7 +117,7 @@ export async function acceptLedger(parts: Parts, jobId: string, programmer: stri
 async function raiseOverbuild({ ctx, alarms }: Parts, state: OpenedAllotment, counter: number): Promise<void> {
   const detail = `the ledger counts ${counter} reservations, the server ${state.reserved}`;
   await recordDiscrepancy(ctx, state, { kind: 'overbuild-attempt', programmer: state.programmer, detail });
-  await alarms.raise({ code: 'ALLOTMENT_FROZEN', subject: state.programmer, detail: `job ${state.jobId}: ${detail}` });
+  await alarms.raise({ code: 'ALLOTMENT_FROZEN', subject: programmerStream(state.programmer), detail: `job ${state.jobId}: ${detail}` });
 }
 
 async function recordDiscrepancy(ctx: Context, { jobId }: OpenedAllotment, discrepancy: Discrepancy): Promise<void> {

@@ -32,14 +32,19 @@ type Report = Reconciliation & {
 export async function closeJob({ ctx, alarms }: Parts, jobId: string, withoutReceipt: string | undefined, by: string): Promise<CreatedJob> {
   const before = await jobOf(ctx, jobId);
   if (before.reportSha256 !== undefined) return before;
-  for (const share of before.allotments) {
-    if (!share.settled) await closeShare(ctx, opened(await allotmentOf(ctx, jobId, share.programmer)), withoutReceipt, by);
-  }
+  const shares = await Promise.all(
+    before.allotments.filter(share => !share.settled).map(share => allotmentOf(ctx, jobId, share.programmer)),
+  );
+  const open = shares.map(opened);
+  // Judged before anything of it is done.
+  const missing = withoutReceipt === undefined ? open.find(({ status }) => status !== 'CLOSED') : undefined;
+  if (missing !== undefined) throw new NusecError('STATE', `programmer ${missing.programmer} has not zeroised the job`);
+  for (const share of open) await closeShare(ctx, share, withoutReceipt ?? '', by);
   await execute(ctx, job, jobStream(jobId), { type: 'CloseJob', by }, by);
   const report = await reportOf(ctx, jobId);
   for (const finding of report.findings) await execute(ctx, job, jobStream(jobId), { type: 'RecordDiscrepancy', discrepancy: finding }, by);
   if (report.verdict === 'discrepant') {
-    await alarms.raise({ code: 'JOB_DISCREPANT', subject: jobId, detail: `${report.findings.length} findings` });
+    await alarms.raise({ code: 'JOB_DISCREPANT', subject: jobStream(jobId), detail: `${report.findings.length} findings` });
   }
   const reportSha256 = await ctx.blobs.put(utf8(JSON.stringify(await signed(ctx, report))));
   const { verdict, findings } = report;
@@ -47,12 +52,12 @@ export async function closeJob({ ctx, alarms }: Parts, jobId: string, withoutRec
   return jobOf(ctx, jobId);
 }
 
-async function closeShare(ctx: Context, state: OpenedAllotment, withoutReceipt: string | undefined, by: string): Promise<void> {
+/** @param missing why there is no zeroise record, where the share is open */
+async function closeShare(ctx: Context, state: OpenedAllotment, missing: string, by: string): Promise<void> {
   const stream = allotmentStream(state.jobId, state.programmer);
   if (state.status !== 'CLOSED') {
-    if (withoutReceipt === undefined) throw new NusecError('STATE', `programmer ${state.programmer} has not zeroised the job`);
     await execute(ctx, allotment, stream, { type: 'FreezeAllotment', reason: 'job-closing', by }, by);
-    await execute(ctx, allotment, stream, { type: 'CloseAllotment', by, zeroise: { missing: withoutReceipt } }, by);
+    await execute(ctx, allotment, stream, { type: 'CloseAllotment', by, zeroise: { missing } }, by);
   }
   await settleAllotment(ctx, opened(await allotmentOf(ctx, state.jobId, state.programmer)), by);
 }

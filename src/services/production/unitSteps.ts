@@ -7,6 +7,7 @@ import { requireReadyForApplication } from '../../domain/deviceManufacture.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
 import { type CreatedJob, requireBoundFirmware } from '../../domain/jobState.ts';
+import { programmerStream } from '../../domain/programmer.ts';
 import { importKey, pointOf, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { Certificate } from '../../pki/parse.ts';
@@ -106,7 +107,11 @@ export async function requireOwnOtp({ ctx, alarms }: Parts, state: LivingDevice,
   const given = await givenOtp(ctx, state);
   const isOwn = receipt.otpSha256 === undefined || equalBytes(receipt.otpSha256, sha256(publicOtp(slot => given.get(slot))));
   if (isOwn && (await isOwnSecret(ctx, state, receipt))) return;
-  await alarms.raise({ code: 'OTP_FOREIGN', subject: programmer, detail: `what is burned into ${state.uid} is not what the server gave` });
+  await alarms.raise({
+    code: 'OTP_FOREIGN',
+    subject: programmerStream(programmer),
+    detail: `what is burned into ${state.uid} is not what the server gave`,
+  });
   throw new NusecError('RECEIPT_REFUSED', 'what is burned is not what the server gave');
 }
 

@@ -139,7 +139,7 @@ async function nextUnitData(ctx: Context, job: CreatedJob, { programmer }: Opene
 async function refuseUid({ alarms }: Parts, { jobId, programmer }: OpenedAllotment, uid: string, use: 'inUse' | 'ended'): Promise<never> {
   const code = use === 'ended' ? 'DEVICE_STATE' : 'UID_CONFLICT';
   const what = use === 'ended' ? 'whose life is over' : 'that is a live device';
-  await alarms.raise({ code, subject: programmer, detail: `job ${jobId}: asked to build ${uid}, ${what}` });
+  await alarms.raise({ code, subject: programmerStream(programmer), detail: `job ${jobId}: asked to build ${uid}, ${what}` });
   throw new NusecError(code, use === 'ended' ? 'the life of this chip is over; it gets no grant' : 'a live device has this UID');
 }
 

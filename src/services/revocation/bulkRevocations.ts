@@ -99,7 +99,11 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, even
       .catch(async error => {
         // Another process leads, and continues it.
         if (error instanceof NusecError && error.code === 'LEADERSHIP_OVER') return;
-        await alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: id, detail: error instanceof Error ? error.message : 'unknown' });
+        await alarms.raise({
+          code: 'BULK_REVOCATION_STOPPED',
+          subject: `bulk-revocation-${id}`,
+          detail: error instanceof Error ? error.message : 'unknown',
+        });
       });
   };
   const work = async (id: string): Promise<void> => {

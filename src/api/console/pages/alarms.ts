@@ -47,10 +47,8 @@ export const caseColumns: readonly Column<AlarmCaseAnswer>[] = [
 /** `REVOKED_CONNECT` → `Revoked connect` */
 const sentence = (code: string): string => code[0] + code.slice(1).toLowerCase().replaceAll('_', ' ');
 
-/** A cloned key is about the production job, named without its kind. */
-function about({ subject, code }: Pick<AlarmCaseAnswer, 'subject' | 'code'>) {
-  if (code === 'WEAK_OR_CLONED_KEY' && idForm.exec(subject)?.[0] === subject)
-    return link(`/console/jobs/${subject}`, id(subject, shownChars));
+/** A subject without a kind is a device. */
+function about({ subject }: Pick<AlarmCaseAnswer, 'subject'>) {
   const [, uid] = deviceSubject.exec(subject) ?? [];
   const [kind = ''] = subject.split('-');
   const found = idForm.exec(subject)?.[0];

@@ -3,6 +3,7 @@ import type { Html, Page } from '../layout.ts';
 import { type Column, filters, heading, id, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { linesOfJson, streamed } from './download.ts';
+import { rowsOfLog } from './logPages.ts';
 import { words } from './timeline.ts';
 
 /** Who did what: the log itself, filtered, newest first as far as it is looked at, and exported. */
@@ -77,19 +78,15 @@ function detailsOf(data: Readonly<Record<string, unknown>>): Html {
 }
 
 /** What fits the filter, as CSV (RFC 4180) or JSON Lines: all of it, up to the end that the log had then. */
-export async function auditExport(visit: Visit): Promise<Response> {
+export function auditExport(visit: Visit): Promise<Response> {
   const isCsv = visit.query('as') !== 'jsonl';
   const filter = filterOf(visit);
-  const { head } = await visit.get<Entries>('/v1/log/entries?limit=1');
-  async function* entries(): AsyncGenerator<Entry> {
-    for (let next = 0; next < head; ) {
-      const page: Entries = await visit.get<Entries>(
-        `/v1/log/entries${queryOf({ ...filter, after: next, limit: exportRows, readable: 'true' })}`,
-      );
-      yield* page.entries;
-      next = page.next;
-    }
-  }
+  const entries = () =>
+    rowsOfLog(
+      visit,
+      after => `/v1/log/entries${queryOf({ ...filter, after, limit: exportRows, readable: 'true' })}`,
+      (page: Entries) => page.entries,
+    );
   if (!isCsv) return linesOfJson('audit.jsonl', entries);
   return streamed('audit.csv', 'text/csv; charset=utf-8; header=present', async function* () {
     yield 'position,at,by,type,stream,data\r\n';

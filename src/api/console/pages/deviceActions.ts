@@ -2,14 +2,14 @@ import { toBase64url } from '../../../bytes.ts';
 import { revocationReasons } from '../../../domain/deviceEvents.ts';
 import { NusecError } from '../../../errors.ts';
 import { fromPem } from '../../../pki/pem.ts';
-import type { Action, Actions, Field } from '../actions.ts';
+import type { Actions, Field } from '../actions.ts';
 import { contentOf, lookedAt } from './approval.ts';
+import { stepsOf } from './steps.ts';
 
 /** What an officer does to one device. */
 
 const officer = ['securityOfficer'] as const;
-const back = ([uid]: readonly string[]) => `/console/fleet/${uid}`;
-const uidOf = ([uid = '']: readonly string[]) => uid;
+const { back, idOf: uidOf, step } = stepsOf('/v1/devices', uid => `/console/fleet/${uid}`);
 export const reason: Field = { name: 'reason', label: 'Reason', hint: 'Kept in the log for as long as the log is kept.' };
 
 /** None is chosen before: whoever revokes says why. */
@@ -27,15 +27,7 @@ function keyIn(pem: string): string {
   return toBase64url(der);
 }
 
-/** A step of `/v1/devices/{uid}/…` that takes a reason. */
-const step = (name: string, action: Pick<Action, 'label' | 'about' | 'done' | 'tone'> & { readonly title: string }): Action => ({
-  ...action,
-  title: ids => `${action.title} ${uidOf(ids)}`,
-  roles: officer,
-  fields: [reason],
-  back,
-  request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/${name}`, body: { reason: form.text('reason') } }),
-});
+const withReason = { roles: officer, fields: [reason] } as const;
 
 export const deviceActions: Actions = {
   'attest-device': {
@@ -100,46 +92,45 @@ export const deviceActions: Actions = {
     done: 'The key is enrolled.',
   },
   'quarantine-device': step('quarantine', {
+    ...withReason,
     label: 'Quarantine',
-    title: 'Quarantine',
+    verb: 'Quarantine',
     about: 'Holds back upgrades and trust until a person releases the device. It stays connected.',
     done: 'The device is in quarantine.',
   }),
   'release-device': step('release', {
+    ...withReason,
     label: 'Release',
-    title: 'Release from quarantine:',
+    verb: 'Release from quarantine:',
     about: 'The device gets upgrades and trust again.',
     tone: 'primary',
     done: 'The device is released from quarantine.',
   }),
   'suspend-device': step('suspend', {
+    ...withReason,
     label: 'Suspend',
-    title: 'Suspend',
+    verb: 'Suspend',
     about: 'Puts the certificates of the device on hold. Its connection ends at once; it can be resumed.',
     done: 'The certificates of the device are on hold.',
   }),
-  'resume-device': {
+  'resume-device': step('resume', {
     label: 'Resume',
-    title: ids => `Resume ${uidOf(ids)}`,
+    verb: 'Resume',
     about: 'The certificates that are on hold count again.',
     roles: officer,
     tone: 'primary',
-    back,
-    request: ([uid]) => ({ method: 'POST', path: `/v1/devices/${uid}/resume` }),
     done: 'The device is in use again.',
-  },
-  'revoke-device': {
+  }),
+  'revoke-device': step('revoke', {
     label: 'Revoke…',
-    title: ids => `Revoke ${uidOf(ids)}`,
+    verb: 'Revoke',
     about: 'Revokes every certificate of the device for ever. Its connection ends at once. This cannot be undone.',
     roles: officer,
     tone: 'danger',
     fields: [revocationReason],
     typed: uidOf,
-    back,
-    request: ([uid], form) => ({ method: 'POST', path: `/v1/devices/${uid}/revoke`, body: { reason: form.text('reason') } }),
     done: 'The device is revoked.',
-  },
+  }),
   'decommission-device': {
     label: 'Decommission…',
     title: ids => `Decommission ${uidOf(ids)}`,
@@ -179,8 +170,9 @@ export const deviceActions: Actions = {
     done: 'The device is in repair.',
   },
   'request-unlock': step('repair/unlock', {
+    ...withReason,
     label: 'Ask for debug unlock',
-    title: 'Debug unlock of',
+    verb: 'Debug unlock of',
     about: 'Asks for the one debug unlock of this repair. Another officer approves it.',
     done: 'Asked for: another officer approves the unlock.',
   }),
@@ -202,14 +194,12 @@ export const deviceActions: Actions = {
     }),
     done: 'The unlock is approved.',
   },
-  'return-device': {
+  'return-device': step('repair/return', {
     label: 'Order return',
-    title: ids => `Return ${uidOf(ids)} to service`,
+    verb: 'Return to service:',
     about: 'The programmer of this repair may now make the next generation of the device.',
     roles: officer,
     tone: 'primary',
-    back,
-    request: ([uid]) => ({ method: 'POST', path: `/v1/devices/${uid}/repair/return`, body: {} }),
     done: 'The return is ordered.',
-  },
+  }),
 };

@@ -1,12 +1,13 @@
 import { html } from 'hono/html';
 import type { GatewayAnswer } from '../../gateways.ts';
 import type { PresenceAnswer, RefusalAnswer } from '../../presence.ts';
-import { type Action, type Actions, actionLink } from '../actions.ts';
+import { type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, card, deviceLink, facts, heading, pager, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
 import { refused } from './presence.ts';
+import { stepsOf } from './steps.ts';
 
 /** Gateways, and the devices behind each of them. */
 
@@ -55,21 +56,7 @@ function gatewayCard(
 }
 
 const officers = ['securityOfficer'] as const;
-const back = () => '/console/gateways';
-const step = (
-  name: string,
-  action: Pick<Action, 'label' | 'about' | 'done' | 'tone' | 'fields' | 'typed'> & { readonly verb: string },
-): Action => ({
-  ...action,
-  title: ([id]) => `${action.verb} gateway ${id}`,
-  roles: officers,
-  back,
-  request: ([id], form) => ({
-    method: 'POST',
-    path: `/v1/gateways/${id}/${name}`,
-    ...(form.text('reason') !== undefined && { body: { reason: form.text('reason') } }),
-  }),
-});
+const { back, step } = stepsOf('/v1/gateways', () => '/console/gateways');
 
 export const gatewayActions: Actions = {
   'register-gateway': {
@@ -108,21 +95,24 @@ export const gatewayActions: Actions = {
   },
   'suspend-gateway': step('suspend', {
     label: 'Suspend',
-    verb: 'Suspend',
+    verb: 'Suspend gateway',
+    roles: officers,
     about: 'Its certificate is on hold and its connection ends, until it is resumed.',
     fields: [reason],
     done: 'The gateway is suspended.',
   }),
   'resume-gateway': step('resume', {
     label: 'Resume',
-    verb: 'Resume',
+    verb: 'Resume gateway',
+    roles: officers,
     about: 'Its certificate counts again.',
     tone: 'primary',
     done: 'The gateway is active again.',
   }),
   'revoke-gateway': step('revoke', {
     label: 'Revoke…',
-    verb: 'Revoke',
+    verb: 'Revoke gateway',
+    roles: officers,
     about: 'Revokes its certificate for ever. This cannot be undone.',
     tone: 'danger',
     fields: [reason],

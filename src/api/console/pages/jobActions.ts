@@ -4,32 +4,23 @@ import { parseConfigWords } from '../../../production/configWords.ts';
 import type { JobAnswer } from '../../jobViews.ts';
 import type { LineAnswer } from '../../lines.ts';
 import type { ReleaseRowAnswer } from '../../releases.ts';
-import type { Action, Actions, Field, Form } from '../actions.ts';
+import type { Actions, Field, Form } from '../actions.ts';
 import { facts, id } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { contentAt, contentOf } from './approval.ts';
 import { reason } from './deviceActions.ts';
+import { stepsOf } from './steps.ts';
 
 /** What planners, and line operators, do to a production job. */
 
 const planners = ['productionPlanner'] as const;
 const drivers = ['productionPlanner', 'lineOperator'] as const;
-const back = ([jobId]: readonly string[]) => `/console/jobs/${jobId}`;
-const short = ([jobId = '']: readonly string[]) => jobId.slice(0, 12);
+const { back, idOf: short, step } = stepsOf('/v1/jobs', jobId => `/console/jobs/${jobId}`, 12);
 
 export const lineField = async (visit: Visit): Promise<Field> => {
   const { lines } = await visit.get<{ readonly lines: readonly LineAnswer[] }>('/v1/lines');
   return { name: 'line', label: 'Line', kind: 'select', options: lines.map(({ line }) => [line, line] as const) };
 };
-
-/** A step of `/v1/jobs/{id}/…` with a reason. */
-const step = (name: string, action: Pick<Action, 'label' | 'about' | 'done' | 'tone' | 'roles'> & { readonly title: string }): Action => ({
-  ...action,
-  title: ids => `${action.title} ${short(ids)}`,
-  fields: [reason],
-  back,
-  request: ([jobId], form) => ({ method: 'POST', path: `/v1/jobs/${jobId}/${name}`, body: { reason: form.text('reason') } }),
-});
 
 /** @throws NusecError BAD_REQUEST */
 function unitDataIn(form: Form): readonly object[] | undefined {
@@ -237,24 +228,24 @@ export const jobActions: Actions = {
   },
   'suspend-job': step('suspend', {
     label: 'Suspend',
-    title: 'Suspend job',
+    verb: 'Suspend job',
+    fields: [reason],
     about: 'No unit is begun any more, until the job is resumed.',
     roles: drivers,
     done: 'The job is suspended.',
   }),
-  'resume-job': {
+  'resume-job': step('resume', {
     label: 'Resume',
-    title: ids => `Resume job ${short(ids)}`,
+    verb: 'Resume job',
     about: 'Production goes on.',
     roles: drivers,
     tone: 'primary',
-    back,
-    request: ([jobId]) => ({ method: 'POST', path: `/v1/jobs/${jobId}/resume`, body: {} }),
     done: 'The job goes on.',
-  },
+  }),
   'cancel-job': step('cancel', {
     label: 'Cancel job',
-    title: 'Cancel job',
+    verb: 'Cancel job',
+    fields: [reason],
     about: 'Gives up a job that was never released.',
     roles: planners,
     tone: 'danger',

@@ -10,28 +10,17 @@ import {
 import { NusecError } from '../../../errors.ts';
 import { fromPem } from '../../../pki/pem.ts';
 import type { LineAnswer } from '../../lines.ts';
-import type { Action, Actions, Field, Form } from '../actions.ts';
+import type { Actions, Field, Form } from '../actions.ts';
 import type { Visit } from '../visit.ts';
+import { stepsOf } from './steps.ts';
 
 /** What release managers and officers decide about a product line. */
 
 const managers = ['releaseManager'] as const;
 const officers = ['securityOfficer'] as const;
 const pointBytes = 65;
-const back = ([line]: readonly string[]) => `/console/lines/${line}`;
+const { idOf: lineOf, step } = stepsOf('/v1/lines', line => `/console/lines/${line}`, 40);
 const named = <Word extends string>(words: readonly Word[]) => words.map(word => [word, word] as const);
-
-/** A request of `/v1/lines/{line}/…`. */
-const step = (
-  name: string,
-  action: Pick<Action, 'label' | 'about' | 'done' | 'tone' | 'roles' | 'fields' | 'typed'> & { readonly verb: string },
-  bodyOf?: (form: Form) => object,
-): Action => ({
-  ...action,
-  title: ([line]) => `${action.verb} ${line}`,
-  back,
-  request: ([line], form) => ({ method: 'POST', path: `/v1/lines/${line}/${name}`, body: bodyOf?.(form) }),
-});
 
 /** The point of a P-256 key in PEM: what a line's bootloader is built with. @throws NusecError BAD_REQUEST */
 function pointIn(pem: string): string {
@@ -164,7 +153,7 @@ export const lineActions: Actions = {
       roles: managers,
       tone: 'danger',
       fields: [{ name: 'floor', label: 'Lowest security counter', kind: 'number' }],
-      typed: ([line = '']) => line,
+      typed: lineOf,
       done: 'The floor is raised.',
     },
     form => ({ floor: form.number('floor') }),
@@ -209,7 +198,7 @@ export const lineActions: Actions = {
           hint: 'That their bootloader is built with. Without it, each device has a key of its own.',
         },
       ],
-      typed: ([line = '']) => line,
+      typed: lineOf,
       done: 'New images of the line are encrypted.',
     },
     form => {

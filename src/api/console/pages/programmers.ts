@@ -1,12 +1,13 @@
 import { html } from 'hono/html';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { ProgrammerAnswer } from '../../programmers.ts';
-import { type Action, type Actions, actionLink } from '../actions.ts';
+import { type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, id, pager, table } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { certificateColumns } from './certificates.ts';
 import { reason } from './deviceActions.ts';
+import { stepsOf } from './steps.ts';
 
 /** Programmers: the boxes that build units at the sites of manufacturers. */
 
@@ -58,23 +59,7 @@ function actionsFor(visit: Visit, { uid, status }: ProgrammerAnswer): readonly H
 }
 
 const officers = ['securityOfficer'] as const;
-const back = ([uid]: readonly string[]) => `/console/programmers/${uid}`;
-const uidOf = ([uid = '']: readonly string[]) => uid;
-
-const step = (
-  name: string,
-  action: Pick<Action, 'label' | 'about' | 'done' | 'tone'> & Partial<Action> & { readonly verb: string },
-): Action => ({
-  title: ids => `${action.verb} ${uidOf(ids)}`,
-  roles: officers,
-  back,
-  request: ([uid], form) => ({
-    method: 'POST',
-    path: `/v1/programmers/${uid}/${name}`,
-    body: { reason: form.text('reason'), note: form.text('note'), to: form.text('to') },
-  }),
-  ...action,
-});
+const { idOf: uidOf, step } = stepsOf('/v1/programmers', uid => `/console/programmers/${uid}`);
 
 export const programmerActions: Actions = {
   'register-programmer': {
@@ -95,6 +80,7 @@ export const programmerActions: Actions = {
   'ship-programmer': step('ship', {
     label: 'Ship',
     verb: 'Ship',
+    roles: officers,
     about: 'Says which manufacturer it goes to: only its jobs give it shares.',
     tone: 'primary',
     fields: [{ name: 'to', label: 'Manufacturer' }],
@@ -103,6 +89,7 @@ export const programmerActions: Actions = {
   'suspend-programmer': step('suspend', {
     label: 'Suspend',
     verb: 'Suspend',
+    roles: officers,
     about: 'Its certificate is on hold and its shares are frozen, until it is resumed.',
     fields: [reason],
     done: 'The programmer is suspended.',
@@ -110,6 +97,7 @@ export const programmerActions: Actions = {
   'resume-programmer': step('resume', {
     label: 'Resume',
     verb: 'Resume',
+    roles: officers,
     about: 'It builds again.',
     tone: 'primary',
     done: 'The programmer is active again.',
@@ -117,6 +105,7 @@ export const programmerActions: Actions = {
   'stolen-programmer': step('stolen', {
     label: 'Report stolen…',
     verb: 'Report stolen:',
+    roles: officers,
     about: 'Ends its certificate, its shares and its grants at once. This cannot be undone.',
     tone: 'danger',
     fields: [{ name: 'note', label: 'What happened', isOptional: true }],
@@ -126,6 +115,7 @@ export const programmerActions: Actions = {
   'revoke-programmer': step('revoke', {
     label: 'Revoke…',
     verb: 'Revoke',
+    roles: officers,
     about: 'Revokes its certificate for ever. This cannot be undone.',
     tone: 'danger',
     fields: [reason],
@@ -135,12 +125,14 @@ export const programmerActions: Actions = {
   'return-programmer': step('return', {
     label: 'Back at the OEM',
     verb: 'Take back',
+    roles: officers,
     about: 'It builds nothing any more until it is shipped again.',
     done: 'The programmer is back.',
   }),
   'retire-programmer': step('retire', {
     label: 'Retire…',
     verb: 'Retire',
+    roles: officers,
     about: 'Takes it out of use for ever. This cannot be undone.',
     tone: 'danger',
     typed: uidOf,

@@ -8,6 +8,7 @@ import { queryOf, type Visit } from '../visit.ts';
 import { contentAt, contentOf } from './approval.ts';
 import { reason } from './deviceActions.ts';
 import { lineField } from './jobActions.ts';
+import { stepsOf } from './steps.ts';
 
 /** Firmware releases: uploaded by one person, approved by another, published, some day withdrawn. */
 
@@ -108,8 +109,7 @@ const moreOf = (release: ReleaseAnswer): readonly (readonly [string, Cell])[] =>
   );
 
 const managers = ['releaseManager'] as const;
-const back = ([releaseId]: readonly string[]) => `/console/releases/${releaseId}`;
-const idOf = ([releaseId = '']: readonly string[]) => releaseId.slice(0, 12);
+const { back, idOf, step } = stepsOf('/v1/releases', releaseId => `/console/releases/${releaseId}`, 12);
 const look = async (visit: Visit, [releaseId]: readonly string[]): Promise<Html> =>
   facts(factsOf(await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`)));
 
@@ -150,22 +150,20 @@ export const releaseActions: Actions = {
     to: ({ releaseId }) => `/console/releases/${releaseId}`,
     done: 'The firmware is uploaded. Another release manager approves it.',
   },
-  'approve-release': {
-    label: 'Approve',
-    title: ids => `Approve release ${idOf(ids)}`,
-    about: 'Nobody who had a part in it approves it.',
-    roles: managers,
-    tone: 'primary',
-    look,
-    fields: contentAt(releaseId => `/v1/releases/${releaseId}`),
-    back,
-    request: ([releaseId], form) => ({
-      method: 'POST',
-      path: `/v1/releases/${releaseId}/approve`,
-      body: contentOf(form),
-    }),
-    done: 'The release is approved.',
-  },
+  'approve-release': step(
+    'approve',
+    {
+      label: 'Approve',
+      verb: 'Approve release',
+      about: 'Nobody who had a part in it approves it.',
+      roles: managers,
+      tone: 'primary',
+      look,
+      fields: contentAt(releaseId => `/v1/releases/${releaseId}`),
+      done: 'The release is approved.',
+    },
+    contentOf,
+  ),
   'attach-sbom': {
     label: 'Attach a bill of materials',
     title: ids => `Attach a bill of materials to release ${idOf(ids)}`,
@@ -181,28 +179,24 @@ export const releaseActions: Actions = {
     }),
     done: 'The bill of materials is attached.',
   },
-  'publish-release': {
+  'publish-release': step('publish', {
     label: 'Publish',
-    title: ids => `Publish release ${idOf(ids)}`,
+    verb: 'Publish release',
     about: 'Jobs may bind it and rollouts may offer it.',
     roles: managers,
     tone: 'primary',
     look,
-    back,
-    request: ([releaseId]) => ({ method: 'POST', path: `/v1/releases/${releaseId}/publish` }),
     done: 'The release is published.',
-  },
-  'withdraw-release': {
+  }),
+  'withdraw-release': step('withdraw', {
     label: 'Withdraw…',
-    title: ids => `Withdraw release ${idOf(ids)}`,
+    verb: 'Withdraw release',
     about: 'Nobody builds or gets it any more. This cannot be undone.',
     roles: managers,
     tone: 'danger',
     look,
     fields: [reason],
     typed: idOf,
-    back,
-    request: ([releaseId], form) => ({ method: 'POST', path: `/v1/releases/${releaseId}/withdraw`, body: { reason: form.text('reason') } }),
     done: 'The release is withdrawn.',
-  },
+  }),
 };

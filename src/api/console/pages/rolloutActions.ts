@@ -4,33 +4,18 @@ import { type SelectorText, selectorForm, selectorOf, windowForm, windowOf } fro
 import { NusecError } from '../../../errors.ts';
 import type { ReleaseRowAnswer } from '../../releases.ts';
 import type { RolloutAnswer } from '../../rollouts.ts';
-import type { Action, Actions, Field, Form } from '../actions.ts';
+import type { Actions, Field, Form } from '../actions.ts';
 import { facts, id, link } from '../parts.ts';
 import { contentAt, contentOf } from './approval.ts';
 import { reason } from './deviceActions.ts';
 import { planFacts } from './rolloutPlan.ts';
+import { stepsOf } from './steps.ts';
 
 /** What release managers do with rollouts: plan, approve, start, pause, abort. */
 
 const dayMinutes = 24 * 60;
 const managers = ['releaseManager'] as const;
-const back = ([rolloutId]: readonly string[]) => `/console/rollouts/${rolloutId}`;
-const idOf = ([rolloutId = '']: readonly string[]) => rolloutId.slice(0, 12);
-
-const step = (
-  name: string,
-  action: Pick<Action, 'label' | 'about' | 'done' | 'tone' | 'fields' | 'typed'> & { readonly verb: string },
-): Action => ({
-  ...action,
-  title: ids => `${action.verb} rollout ${idOf(ids)}`,
-  roles: managers,
-  back,
-  request: ([rolloutId], form) => ({
-    method: 'POST',
-    path: `/v1/rollouts/${rolloutId}/${name}`,
-    ...(form.text('reason') !== undefined && { body: { reason: form.text('reason') } }),
-  }),
-});
+const { idOf, step } = stepsOf('/v1/rollouts', rolloutId => `/console/rollouts/${rolloutId}`, 12);
 
 const linesOf = (form: Form, name: string): readonly string[] =>
   form
@@ -155,56 +140,58 @@ export const rolloutActions: Actions = {
     to: ({ rolloutId }) => `/console/rollouts/${rolloutId}`,
     done: 'The rollout is planned. Another release manager approves it.',
   },
-  'approve-rollout': {
-    label: 'Approve',
-    title: ids => `Approve rollout ${idOf(ids)}`,
-    about: 'Another person than the one who planned it says that it may start.',
-    roles: managers,
-    tone: 'primary',
-    look: async (visit, [rolloutId]) => {
-      const rollout = await visit.get<RolloutAnswer>(`/v1/rollouts/${rolloutId}`);
-      return facts([
-        ['Line', rollout.line],
-        ['Release', link(`/console/releases/${rollout.releaseId}`, id(rollout.releaseId, 32))],
-        ['Devices', rollout.devices],
-        ...planFacts(rollout.plan),
-        ['Planned by', rollout.plannedBy],
-        ['Content', id(rollout.contentSha256, 32)],
-      ]);
+  'approve-rollout': step(
+    'approve',
+    {
+      label: 'Approve',
+      verb: 'Approve rollout',
+      about: 'Another person than the one who planned it says that it may start.',
+      roles: managers,
+      tone: 'primary',
+      look: async (visit, [rolloutId]) => {
+        const rollout = await visit.get<RolloutAnswer>(`/v1/rollouts/${rolloutId}`);
+        return facts([
+          ['Line', rollout.line],
+          ['Release', link(`/console/releases/${rollout.releaseId}`, id(rollout.releaseId, 32))],
+          ['Devices', rollout.devices],
+          ...planFacts(rollout.plan),
+          ['Planned by', rollout.plannedBy],
+          ['Content', id(rollout.contentSha256, 32)],
+        ]);
+      },
+      fields: contentAt(rolloutId => `/v1/rollouts/${rolloutId}`),
+      done: 'The rollout is approved.',
     },
-    fields: contentAt(rolloutId => `/v1/rollouts/${rolloutId}`),
-    back,
-    request: ([rolloutId], form) => ({
-      method: 'POST',
-      path: `/v1/rollouts/${rolloutId}/approve`,
-      body: contentOf(form),
-    }),
-    done: 'The rollout is approved.',
-  },
+    contentOf,
+  ),
   'start-rollout': step('start', {
     label: 'Start',
-    verb: 'Start',
+    verb: 'Start rollout',
+    roles: managers,
     about: 'The first group is offered the release.',
     tone: 'primary',
     done: 'The rollout has started.',
   }),
   'resume-rollout': step('resume', {
     label: 'Resume',
-    verb: 'Resume',
+    verb: 'Resume rollout',
+    roles: managers,
     about: 'Goes on where it was paused.',
     tone: 'primary',
     done: 'The rollout goes on.',
   }),
   'pause-rollout': step('pause', {
     label: 'Pause',
-    verb: 'Pause',
+    verb: 'Pause rollout',
+    roles: managers,
     about: 'What has not been delivered is held back. Devices that are at it finish.',
     fields: [reason],
     done: 'The rollout is paused.',
   }),
   'abort-rollout': step('abort', {
     label: 'Abort…',
-    verb: 'Abort',
+    verb: 'Abort rollout',
+    roles: managers,
     about: 'Ends the rollout: nobody else is offered the release by it. This cannot be undone.',
     tone: 'danger',
     fields: [reason],

@@ -6,6 +6,7 @@ import { badge, type Column, facts, heading, id, table, time } from '../parts.ts
 import type { Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
 import { linesOfJson } from './download.ts';
+import { rowsOfLog } from './logPages.ts';
 
 /** The people whom the log names: what it has of one, and erasure by two administrators. */
 
@@ -36,15 +37,14 @@ const columns = (visit: Visit): readonly Column<SubjectAnswer>[] => [
 type Data = { readonly events: readonly object[]; readonly next: number; readonly head: number };
 
 /** Everything that somebody did and that names them, as JSON Lines. */
-export const subjectDataFile = async (visit: Visit, { id: key = '' }: Readonly<Record<string, string>>): Promise<Response> =>
-  linesOfJson('subject.jsonl', async function* () {
-    for (let [after, head] = [0, 1]; after < head; ) {
-      const page: Data = await visit.get<Data>(`/v1/subjects/${key}/data?after=${after}`);
-      yield* page.events;
-      if (page.next <= after) return;
-      [after, head] = [page.next, page.head];
-    }
-  });
+export const subjectDataFile = (visit: Visit, { id: key = '' }: Readonly<Record<string, string>>): Promise<Response> =>
+  linesOfJson('subject.jsonl', () =>
+    rowsOfLog(
+      visit,
+      after => `/v1/subjects/${key}/data?after=${after}`,
+      (page: Data) => page.events,
+    ),
+  );
 
 async function subjectOf(visit: Visit, key: string | undefined): Promise<SubjectAnswer | undefined> {
   const { subjects } = await visit.get<{ readonly subjects: readonly SubjectAnswer[] }>('/v1/subjects');

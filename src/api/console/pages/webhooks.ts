@@ -1,11 +1,12 @@
 import { html } from 'hono/html';
 import { definedOf } from '../../../defined.ts';
 import type { DeadLetterAnswer, WebhookAnswer } from '../../webhooks.ts';
-import { type Action, type Actions, actionLink, type Field } from '../actions.ts';
+import { type Actions, actionLink, type Field, type Form } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, id, link, pager, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { reason } from './deviceActions.ts';
+import { stepsOf } from './steps.ts';
 
 /** Webhooks, with how far each is and what it could not deliver. */
 
@@ -69,17 +70,11 @@ const onlyEvents: Field = {
   isFurther: true,
   hint: 'Their ids, on each line one.',
 };
-const pageOf = ([name]: readonly string[]): string => `/console/webhooks/${name}`;
-const step = (name: string, action: Omit<Action, 'roles' | 'back' | 'request'>): Action => ({
-  ...action,
-  roles: administrators,
-  back: pageOf,
-  request: ([webhook], form) => {
-    const events = form.list('events');
-    const body = definedOf({ reason: form.text('reason'), events: events.length === 0 ? undefined : events });
-    return { method: 'POST', path: `/v1/webhooks/${webhook}/${name}`, body };
-  },
-});
+const { back, idOf, step } = stepsOf('/v1/webhooks', name => `/console/webhooks/${name}`, 64);
+const eventsIn = (form: Form): object => {
+  const events = form.list('events');
+  return definedOf({ reason: form.text('reason'), events: events.length === 0 ? undefined : events });
+};
 
 const secretShown = ({ secret }: Record<string, unknown>, back: string): Html =>
   html`<div class="narrow"><h1>Secret</h1><p class="notice" role="status">The secret is shown this once. The receiver checks signatures with it.</p><p class="secret" id="secret">${secret as string}</p><p><a href="${back}">Back</a></p></div>`;
@@ -135,47 +130,55 @@ export const webhookActions: Actions = {
     answer: answer => secretShown(answer, `/console/webhooks/${answer.name}`),
     done: '',
   },
-  'test-webhook': {
-    ...step('test', {
-      label: 'Test',
-      title: ([name]) => `Test ${name}`,
-      about: 'Sends one message that is no event, now.',
-      done: '',
-    }),
-    answer: (answer, ids) => outcomeShown(answer, pageOf(ids)),
-  },
-  'rotate-webhook': {
-    ...step('secret', {
-      label: 'New secret',
-      title: ([name]) => `Another secret for ${name}`,
-      about: 'For a day the present one signs too, so that the receiver can change over.',
-      done: '',
-    }),
-    answer: (answer, ids) => secretShown(answer, pageOf(ids)),
-  },
-  'replay-webhook': step('replay', {
-    label: 'Try again',
-    title: ([name]) => `Try again what ${name} could not be told`,
-    about: 'One more attempt for each of them.',
-    tone: 'primary',
-    fields: [onlyEvents],
-    done: 'They are tried again.',
+  'test-webhook': step('test', {
+    label: 'Test',
+    verb: 'Test',
+    about: 'Sends one message that is no event, now.',
+    roles: administrators,
+    answer: (answer, ids) => outcomeShown(answer, back(ids)),
+    done: '',
   }),
-  'drop-webhook': step('drop', {
-    label: 'Give up…',
-    title: ([name]) => `Give up what ${name} could not be told`,
-    about: 'They stay in the log, and are not sent any more.',
-    tone: 'danger',
-    fields: [reason, onlyEvents],
-    done: 'They are given up.',
+  'rotate-webhook': step('secret', {
+    label: 'New secret',
+    verb: 'Another secret for',
+    about: 'For a day the present one signs too, so that the receiver can change over.',
+    roles: administrators,
+    answer: (answer, ids) => secretShown(answer, back(ids)),
+    done: '',
   }),
+  'replay-webhook': step(
+    'replay',
+    {
+      label: 'Try again',
+      verb: 'Try again what could not be told:',
+      about: 'One more attempt for each of them.',
+      roles: administrators,
+      tone: 'primary',
+      fields: [onlyEvents],
+      done: 'They are tried again.',
+    },
+    eventsIn,
+  ),
+  'drop-webhook': step(
+    'drop',
+    {
+      label: 'Give up…',
+      verb: 'Give up what could not be told:',
+      about: 'They stay in the log, and are not sent any more.',
+      roles: administrators,
+      tone: 'danger',
+      fields: [reason, onlyEvents],
+      done: 'They are given up.',
+    },
+    eventsIn,
+  ),
   'remove-webhook': {
     label: 'Remove…',
     title: ([name]) => `Remove ${name}`,
     about: 'Nothing more is sent to it.',
     roles: administrators,
     tone: 'danger',
-    typed: ([name = '']) => name,
+    typed: idOf,
     back: () => '/console/webhooks',
     request: ([name]) => ({ method: 'DELETE', path: `/v1/webhooks/${name}` }),
     done: 'The webhook is removed.',
