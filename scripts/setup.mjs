@@ -30,6 +30,10 @@ const debianPackages = {
     haproxy: 'haproxy',
   },
 };
+/** Program → the Debian package that has it, and much more that would be started: the program alone is taken out of the package. */
+const programsInPackages = { demo: {}, test: { promtool: 'prometheus' } };
+/** On the PATH of `npm run` and `npx`. */
+const ownPrograms = join(root, 'node_modules', '.bin');
 /** For the Cortex-M board. */
 const boardPackages = {
   'arm-none-eabi-gcc': 'gcc-arm-none-eabi',
@@ -87,6 +91,19 @@ function installDebianPackages() {
   process.exit(1);
 }
 
+/** Debian's prometheus starts a server that listens on port 9090: only what is needed of it is unpacked, for this checkout. */
+function unpackPrograms() {
+  for (const [program, name] of Object.entries(programsInPackages[purpose] ?? {})) {
+    if (onPath(program) || existsSync(join(ownPrograms, program))) continue;
+    console.log(`setup: unpacking ${program} of Debian's package ${name}`);
+    const unpack =
+      'folder=$(mktemp -d) && cd "$folder" && { apt-get download -qq "$1" || { apt-get update -qq && apt-get download -qq "$1"; }; } && dpkg-deb --fsys-tarfile "$1"_*.deb | tar x -C "$3" --strip-components=3 "./usr/bin/$2"; status=$?; rm -rf "$folder"; exit $status';
+    if (run('sh', ['-c', unpack, 'sh', name, program, ownPrograms]).status === 0) continue;
+    console.error(`setup: ${program} could not be unpacked; please install it (Debian package ${name})`);
+    process.exit(1);
+  }
+}
+
 /** @returns why it did not work */
 function aptInstall(names) {
   const sudo = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
@@ -113,4 +130,5 @@ function prepareBoard() {
 waitForTurn();
 installNpmPackages();
 installDebianPackages();
+unpackPrograms();
 prepareBoard();

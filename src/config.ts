@@ -7,11 +7,13 @@ import { NusecError } from './errors.ts';
 /** Settings of one server process: `DATA/nusec.json` first, then NUSEC_… environment variables over it.
  *  Everything listens on loopback and nothing is open without credentials by default. */
 /** The environment has text: plain digits, without sign and exponent. */
-const wholeNumber = (least: number, most: number) =>
-  z.preprocess(
+function wholeNumber(least: number, most: number) {
+  const error = `a whole number from ${least} to ${most} in plain digits`;
+  return z.preprocess(
     value => (typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value),
-    z.number({ error: 'a whole number in plain digits' }).int().min(least).max(most),
+    z.number({ error }).int({ error }).min(least, { error }).max(most, { error }),
   );
+}
 const port = wholeNumber(0, 65_535);
 
 /** A list in an environment variable is JSON text. */

@@ -31,6 +31,7 @@ export function withServerOptions(command: Command): Command {
     .addOption(new Option('-o, --output <format>', `one of ${outputs.join(', ')}`).argParser(oneOf(outputs)))
     .option('--utc', 'times as the log has them; local ones are shown on a terminal')
     .hook('preAction', (_, called) => {
+      requirePathParts(called);
       if (called.getOptionValue('output') === 'json') called.setOptionValue('json', true);
     });
   if (!/^(list|show|status)$/.test(command.name())) return command;
@@ -39,12 +40,30 @@ export function withServerOptions(command: Command): Command {
   return command.option('--watch', 'again every two seconds, until Ctrl-C');
 }
 
+/** Arguments that become part of an address. */
+const inPath = /^(uid|id|job|release|rollout|line|name|ceremony)$/;
+
+/** What has a meaning in an address is no part of an id: another thing would be asked for. @throws NusecError BAD_REQUEST */
+function requirePathParts({ registeredArguments, processedArgs }: Command): void {
+  // People and sites are looked up by kind and name.
+  if (registeredArguments.some(argument => argument.name() === 'kind')) return;
+  for (const [index, argument] of registeredArguments.entries())
+    for (const text of [processedArgs[index]].flat())
+      if (inPath.test(argument.name()) && typeof text === 'string' && !/^(?!\.{1,2}$)[^\s/?#%\\]+$/.test(text))
+        throw new NusecError(
+          'BAD_REQUEST',
+          `${argument.name()}: '${text.slice(0, 64)}' is none: it has letters and digits, and no /, ?, # or blanks`,
+        );
+}
+
 /** An HTTP client for these options. What it takes is loaded now: a help page needs none of it.
  *  @throws NusecError BAD_REQUEST when the root certificate or the token is missing */
 async function serverClient(options: ServerOptions): Promise<HttpClient> {
   requireProfile();
   const token = process.env.NUSEC_TOKEN ?? (options.tokenFile ? readText(options.tokenFile, 'token file') : undefined);
   if (!token) throw new NusecError('UNAUTHENTICATED', 'no token: give --token-file FILE or set NUSEC_TOKEN_FILE');
+  if (!/^[\w.-]+$/.test(token.trim()))
+    throw new NusecError('UNAUTHENTICATED', 'what was given as token is none: it is one line of letters and digits');
   const ca = rootCertificate(options);
   const { createHttpClient } = await import('../../gateway-device/link/httpClient.ts');
   const { rememberBundles } = await import('./knownBundles.ts');

@@ -303,7 +303,7 @@ function registerStops(command: CommandOf): void {
 
 async function exportPackage(id: string, { programmer, out, replace, ...options }: Export): Promise<void> {
   const body = new TextEncoder().encode(JSON.stringify({ replace: replace === true }));
-  const path = `/v1/jobs/${id}/allotments/${programmer}/export`;
+  const path = `/v1/jobs/${id}/allotments/${encodeURIComponent(programmer)}/export`;
   const file = await withServer(options, server => server.bytes('POST', path, body, 'application/json'));
   writeFileSync(out, file);
   print(options, { file: out, bytes: file.length }, `${file.length} bytes written to ${out}`);

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CommanderError, InvalidArgumentError } from 'commander';
+import { NusecError } from '../errors.ts';
 import { reportError } from './output.ts';
 import { endOnSignal, endSoon } from './process.ts';
 import { programFor } from './program.ts';
@@ -21,10 +22,10 @@ const isHelp = process.argv[2] === 'help' || process.argv.includes('--help') || 
 
 if (asked === 'server' && !isHelp) addStartOptions();
 endOnSignal();
-// The reader of a pipe has enough, such as `head`.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
-  process.exit();
+  // The reader of a pipe has enough, such as `head`.
+  if (error.code === 'EPIPE') process.exit();
+  process.exit(reportError(new NusecError('INTERNAL', `the output cannot be written: ${error.message}`), asJson));
 });
 try {
   do {

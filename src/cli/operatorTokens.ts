@@ -46,7 +46,7 @@ function dropUnused(file: string, error: unknown): never {
   throw error;
 }
 
-const ownOr = (name: string | undefined): string => `/v1/operators/${name ?? 'me'}/credentials`;
+const ownOr = (name: string | undefined): string => `/v1/operators/${encodeURIComponent(name ?? 'me')}/credentials`;
 
 /** `nusec operator token`: further tokens of one's own, for programs and machines, each by a name. */
 export function registerTokens(operator: Command): void {

@@ -70,7 +70,8 @@ Examples:
     .addHelpText('after', '\nExamples:\n  $ nusec package give-up 00112233445566778899aabbccddeeff --programmer localhost:7101')
     .action(async (uid: string, { yes, dryRun, ...options }: Options & Confirmation) => {
       const what = `Unit ${uid} is voided; past OTP it counts as scrap.`;
-      const giveUp = (more: { dryRun?: true }) => withClient(options, client => client.request('giveUp', { uid: idOf(uid), ...more }));
+      const unit = { uid: idOf(uid) };
+      const giveUp = (more: { dryRun?: true }) => withClient(options, client => client.request('giveUp', { ...unit, ...more }));
       if (dryRun) {
         const { isScrap } = await giveUp({ dryRun });
         return printDryRun(options, what, [`a void unit that counts as ${isScrap ? 'scrap' : 'not built'}`], { uid, scrap: isScrap });
@@ -87,7 +88,8 @@ Examples:
     .addHelpText('after', '\nExamples:\n  $ nusec package end 0f1e2d3c4b5a69788796a5b4c3d2e1f0 --programmer localhost:7101')
     .action(async (job: string, { yes, dryRun, ...options }: Options & Confirmation) => {
       const what = `The images of job ${job} and the rest of its count are erased.`;
-      const end = (more: { dryRun?: true }) => withClient(options, client => client.request('zeroise', { jobId: idOf(job), ...more }));
+      const ended = { jobId: idOf(job) };
+      const end = (more: { dryRun?: true }) => withClient(options, client => client.request('zeroise', { ...ended, ...more }));
       if (dryRun) {
         const { erasedCount } = await end({ dryRun });
         return printDryRun(options, what, [`the end of the job, with ${erasedCount} units given up`], { jobId: job, erasedCount });

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
-import type { Command } from 'commander';
-import { httpsUrl } from './options.ts';
-import { print, table } from './output.ts';
+import { type Command, Option } from 'commander';
+import { httpsUrl, oneOf } from './options.ts';
+import { type Output, outputs, print, table } from './output.ts';
 import { type Profile, profilesFile, readProfiles, requireProfile, writeProfiles } from './profiles.ts';
 
 /** `nusec profile`: so that nobody types server, root certificate and token file again and again. */
@@ -25,7 +25,10 @@ export function registerProfile(program: Command): void {
     .option('--token-file <file>', 'your bearer token')
     .action(set);
   command('use <name>', 'use a profile from now on', 'use factory').action(use);
-  command('list', 'all of them', 'list --json').option('--json', 'print JSON instead of text').action(list);
+  command('list', 'all of them', 'list --json', 'list -o csv')
+    .option('--json', 'print JSON instead of text, as -o json')
+    .addOption(new Option('-o, --output <format>', `one of ${outputs.join(', ')}`).argParser(oneOf(outputs)))
+    .action(list);
   command('remove <name>', 'forget a profile', 'remove factory').action(remove);
 }
 
@@ -42,7 +45,7 @@ function use(name: string): void {
   writeProfiles({ current: name, profiles });
 }
 
-function list(options: { readonly json?: boolean }): void {
+function list(options: { readonly json?: boolean; readonly output?: Output }): void {
   const { current, profiles } = readProfiles();
   const rows = Object.entries(profiles).map(([name, one]) => ({ name, ...one, current: name === current }));
   const cells = rows.map(one => [one.current ? '*' : '', one.name, one.server, one.ca, one.tokenFile]);

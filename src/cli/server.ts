@@ -3,18 +3,19 @@ import type { Settings } from '../config.ts';
 import { definedOf } from '../defined.ts';
 import type { RunningServer } from '../main.ts';
 import { requirePasswordless } from './eventStoreOption.ts';
+import { portNumber } from './options.ts';
 import { print, record } from './output.ts';
 import { runUntilStopped } from './process.ts';
 
 type Options = {
   data: string;
   host?: string;
-  httpsPort?: string;
-  mqttPort?: string;
-  crlPort?: string;
+  httpsPort?: number;
+  mqttPort?: number;
+  crlPort?: number;
   publicHost?: string;
   linkHost?: string;
-  linkPort?: string;
+  linkPort?: number;
   eventStore?: string;
   objectStore?: string;
   sharePorts?: boolean;
@@ -28,14 +29,14 @@ export function registerServer(program: Command): void {
     .description('run the server on a data folder that `nusec init` made')
     .requiredOption('--data <dir>', 'data folder')
     .option('--host <address>', 'address to listen on (NUSEC_HOST; default 127.0.0.1)')
-    .option('--https-port <port>', 'API and console (NUSEC_HTTPS_PORT; default 8443)')
-    .option('--mqtt-port <port>', 'MQTT over TLS (NUSEC_MQTT_PORT; default 8883)')
-    .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)')
+    .option('--https-port <port>', 'API and console (NUSEC_HTTPS_PORT; default 8443)', portNumber)
+    .option('--mqtt-port <port>', 'MQTT over TLS (NUSEC_MQTT_PORT; default 8883)', portNumber)
+    .option('--crl-port <port>', 'plain HTTP for CRLs (NUSEC_CRL_PORT; default 8080)', portNumber)
     .option('--public-host <name>', 'name machines call the server by (NUSEC_PUBLIC_HOST; default localhost)')
     .option('--event-store <url>', 'KurrentDB that has the event log (KURRENTDB_URL; default: the data folder has it)')
     .option('--object-store <url>', 'what several machines share beside the log (NUSEC_OBJECT_STORE; default: the data folder has it)')
     .option('--link-host <name>', 'where the servers of other machines reach this one (NUSEC_LINK_HOST; default 127.0.0.1)')
-    .option('--link-port <port>', 'port between servers, with a log in KurrentDB only (NUSEC_LINK_PORT; default 8444)')
+    .option('--link-port <port>', 'port between servers, with a log in KurrentDB only (NUSEC_LINK_PORT; default 8444)', portNumber)
     .option('--share-ports', 'let other server processes of this machine listen on the same ports (NUSEC_SHARE_PORTS)')
     .option('--json', 'print the ready line as JSON')
     .addHelpText(
@@ -51,13 +52,13 @@ Examples:
       const { data, host, httpsPort, mqttPort, crlPort, publicHost, linkHost, linkPort, sharePorts, eventStore, objectStore } = options;
       const given = {
         NUSEC_HOST: host,
-        NUSEC_HTTPS_PORT: httpsPort,
-        NUSEC_MQTT_PORT: mqttPort,
-        NUSEC_CRL_PORT: crlPort,
+        NUSEC_HTTPS_PORT: httpsPort?.toString(),
+        NUSEC_MQTT_PORT: mqttPort?.toString(),
+        NUSEC_CRL_PORT: crlPort?.toString(),
         NUSEC_PUBLIC_HOST: publicHost,
         NUSEC_OBJECT_STORE: objectStore,
         NUSEC_LINK_HOST: linkHost,
-        NUSEC_LINK_PORT: linkPort,
+        NUSEC_LINK_PORT: linkPort?.toString(),
         KURRENTDB_URL: eventStore && requirePasswordless(eventStore),
         NUSEC_SHARE_PORTS: sharePorts === undefined ? undefined : String(sharePorts),
       };

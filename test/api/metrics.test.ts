@@ -52,9 +52,8 @@ describe('the figures', () => {
     expect(text).toMatch(/^nusec_events_total [1-9]/m);
   });
 
-  it('are clean for promtool', context => {
+  it('are clean for promtool', () => {
     const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
-    if (checked.error !== undefined) context.skip(`promtool is not here: ${checked.error.message}`);
     expect(checked.stdout + checked.stderr).toBe('');
   });
 });
@@ -78,9 +77,8 @@ describe('deploy/', () => {
     expect(asked.length + Number(expr.includes('up{'))).toBeGreaterThan(0);
   });
 
-  it('has rules that promtool takes', context => {
+  it('has rules that promtool takes', () => {
     const checked = spawnSync('promtool', ['check', 'rules', `${root}deploy/alerts.yml`], { encoding: 'utf8' });
-    if (checked.error !== undefined) context.skip(`promtool is not here: ${checked.error.message}`);
     expect(checked.stdout).toContain('SUCCESS');
   });
 });

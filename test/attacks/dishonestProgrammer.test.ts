@@ -86,7 +86,7 @@ describe('claims to build a device that lives', () => {
     const refused = own.filter(({ type }) => type === 'ReservationRefused');
     expect(refused).toHaveLength(maxRefusalsPerWindow);
     expect(refused[0]?.data).toMatchObject({ uid: victim.party.uid, uidUse: 'inUse' });
-    const alarms = await plant.ctx.store.readStream(`alarm-${bent.uid}`);
+    const alarms = await plant.ctx.store.readStream(`alarm-programmer-${bent.uid}`);
     expect(alarms.map(({ data }) => data.code)).toEqual(['UID_CONFLICT']);
     expect(await claim(bent, newUid())).toBe(200);
   });

@@ -256,7 +256,7 @@ describe('chips', () => {
     expect(await refusedReservation(two, chip.party.uid)).toBe('UID_CONFLICT');
     expect(await statusOf(chip.party.uid)).toBe('ProvisioningCompleted');
     expect(await board(two)).toMatchObject({ reserved: 0 });
-    const raised = await plant.ctx.store.readStream(`alarm-${two.uid}`);
+    const raised = await plant.ctx.store.readStream(`alarm-programmer-${two.uid}`);
     expect(raised.map(({ data }) => data.code)).toEqual(['UID_CONFLICT']);
     expect(raised[0]?.data.detail).toContain(chip.party.uid);
   });

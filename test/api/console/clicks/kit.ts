@@ -1,24 +1,24 @@
 import { mkdirSync } from 'node:fs';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { expect } from 'vitest';
-import { programmerStream } from '../../../src/domain/programmer.ts';
-import type { Role, Scope } from '../../../src/domain/roles.ts';
-import { webhook, webhookStream, webhooksStream } from '../../../src/domain/webhook.ts';
-import { newEvent } from '../../../src/eventstore/recorded.ts';
-import { addOperator } from '../../../src/services/administration/operators.ts';
-import { type Context, execute, nowIso } from '../../../src/services/base/context.ts';
-import { registerGateway } from '../../../src/services/field/gateways.ts';
-import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
-import { registerProgrammer } from '../../../src/services/production/programmers.ts';
-import { build, connectDevice, type FieldDevice, type Fleet, line, publish, seedFleet, type Unit } from '../../gateway/fieldKit.ts';
-import { makeCsr, makeKey } from '../../pki/support.ts';
-import { newUid } from '../../services/parties.ts';
-import { startTestServer, type TestServer } from '../../support/server.ts';
-import { openBrowser, signedIn } from './browser.ts';
+import { programmerStream } from '../../../../src/domain/programmer.ts';
+import type { Role, Scope } from '../../../../src/domain/roles.ts';
+import { webhook, webhookStream, webhooksStream } from '../../../../src/domain/webhook.ts';
+import { newEvent } from '../../../../src/eventstore/recorded.ts';
+import { addOperator } from '../../../../src/services/administration/operators.ts';
+import { type Context, execute, nowIso } from '../../../../src/services/base/context.ts';
+import { registerGateway } from '../../../../src/services/field/gateways.ts';
+import { certifyGateway } from '../../../../src/services/identity/enrolment.ts';
+import { registerProgrammer } from '../../../../src/services/production/programmers.ts';
+import { build, connectDevice, type FieldDevice, type Fleet, line, publish, seedFleet, type Unit } from '../../../gateway/fieldKit.ts';
+import { makeCsr, makeKey } from '../../../pki/support.ts';
+import { newUid } from '../../../services/parties.ts';
+import { startTestServer, type TestServer } from '../../../support/server.ts';
+import { openBrowser, signedIn } from '../browser.ts';
 
 /** A project in a real server with a device, machines and people, and how somebody clicks through the console of it. */
 
-export const output = new URL('../../output/clicks/', import.meta.url).pathname;
+export const output = new URL('../../../output/clicks/', import.meta.url).pathname;
 const by = 'operator:alice';
 export const site = 'Example CM';
 const people: Readonly<Record<string, readonly [Role, Scope?]>> = {
@@ -160,4 +160,3 @@ export async function act(
 export const notice = (page: Page) => page.getByRole('status').first().textContent();
 export const shown = async (page: Page): Promise<string> => (await page.locator('main').textContent()) ?? '';
 export const bytes = (text: string) => ({ name: 'file', bytes: new TextEncoder().encode(text) });
-const _idIn = (page: Page): string => new URL(page.url()).pathname.split('/').at(-1) ?? '';
