@@ -5,7 +5,7 @@ import { queryOf, type Visit } from './visit.ts';
 /** What pages are made of: headings, tables, facts, badges, bars, forms that filter. Each looks the same on every page. */
 
 export type Cell = Html | string | number | null | undefined;
-const shown = (cell: Cell): Cell => (cell === null || cell === undefined || cell === '' ? html`<span class="none">–</span>` : cell);
+const shown = (cell: Cell): Cell => (cell === null || cell === undefined || cell === '' ? html`<span class="none blank">–</span>` : cell);
 
 /** The head of a page: its name, a line about it, and what can be done here. */
 export const heading = (title: Cell, about: Cell, actions: readonly Html[] = []): Html =>
@@ -58,9 +58,15 @@ const readable = (word: string): string => (/^[A-Z_]+$/.test(word) ? word.toLowe
 /** `1 device`, `1,000 devices` */
 export const counted = (count: number, name: string): string => `${count.toLocaleString('en')} ${name}${count === 1 ? '' : 's'}`;
 
+/** Of what does not end (RFC 5280 §4.1.2.5). */
+const noEnd = '9999-12-31';
+
 /** `2026-01-31 12:00:00` in UTC with the full ISO text behind it; console.js shows it in the reader's own time. */
-export const time = (iso: string | null | undefined): Cell =>
-  iso ? html`<time datetime="${iso}" title="${iso}"><span>${iso.slice(0, 10)}</span> <span>${iso.slice(11, 19)}</span></time>` : undefined;
+export function time(iso: string | null | undefined): Cell {
+  if (!iso) return undefined;
+  if (iso.startsWith(noEnd)) return 'without end';
+  return html`<time datetime="${iso}" title="${iso}"><span>${iso.slice(0, 10)}</span> <span>${iso.slice(11, 19)}</span></time>`;
+}
 
 /** A long id, short enough to read; the whole of it is in the title. */
 export const id = (text: string, chars = 12): Html =>

@@ -29,7 +29,7 @@ ${pager(visit, next, filterNames)}`;
   return { title: 'Alarms', content, isLive: true };
 }
 
-const shownChars = 24;
+const shownChars = 18;
 const idForm = /[0-9a-f]{32}/;
 const deviceSubject = /^(?:device-)?([0-9a-f]{32})$/;
 

@@ -28,7 +28,11 @@ ${pager(visit, next, filterNames)}`;
 export const jobColumns: readonly Column<JobRowAnswer>[] = [
   { name: 'Job', cell: ({ jobId }) => html`<a id="job-${jobId}" href="/console/jobs/${jobId}"><code>${jobId.slice(0, 12)}…</code></a>` },
   { name: 'Line', cell: ({ line }) => line },
-  { name: 'State', cell: ({ status, verdict }) => html`${badge(status)}${verdict === undefined ? '' : html` ${badge(verdict)}`}` },
+  {
+    name: 'State',
+    cell: ({ status, verdict }) =>
+      html`${badge(status, verdict === 'discrepant' ? 'quiet' : undefined)}${verdict === undefined ? '' : html` ${badge(verdict)}`}`,
+  },
   { name: 'Firmware', cell: ({ appVersion }) => appVersion },
   { name: 'Site', cell: ({ site }) => site },
   { name: 'Built', cell: ({ committed, plannedCount }) => `${committed} / ${plannedCount}`, kind: 'number' },
@@ -52,7 +56,7 @@ export async function jobPage(visit: Visit, { id: jobId = '' }: Readonly<Record<
     visit.get<JobStatusAnswer>(`/v1/jobs/${jobId}/status`),
     visit.get<{ readonly units: readonly UnitAnswer[] }>(`/v1/jobs/${jobId}/units?limit=${shownUnits}`),
   ]);
-  const content = html`${heading(html`Job ${id(jobId)}`, html`${badge(job.status)} ${job.line}`, actionsFor(visit, job))}
+  const content = html`${heading(html`Job ${id(jobId)}`, html`${badge(job.status, job.verdict === 'discrepant' ? 'quiet' : undefined)} ${job.line}`, actionsFor(visit, job))}
 ${facts(factsOf(job))}
 ${card('Live board', board(job, progress))}
 ${card('Shares of the programmers', table('Shares', shareColumns(visit, job), job.board, 'No programmer has a share yet.'), building.has(job.status) ? [actionLink(visit, jobActions, 'allot', [jobId])] : [])}
@@ -106,14 +110,19 @@ function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
   ];
 }
 
+const endedStates: ReadonlySet<string> = new Set(['CLOSED', 'RECONCILED', 'CANCELLED']);
+
 /** Units, yield, rate, and the reasons of what was lost. */
-function board({ plannedCount }: JobAnswer, { committed, voided, scrapped, open, yield: share, minutes, reasons }: JobStatusAnswer): Html {
+function board(
+  { plannedCount, status }: JobAnswer,
+  { committed, voided, scrapped, open, yield: share, minutes, reasons }: JobStatusAnswer,
+): Html {
   return html`${bar('Units', [
     ['built', committed, 'good'],
     ['under way', open, 'busy'],
     ['given up', voided - scrapped, 'quiet'],
     ['scrapped', scrapped, 'bad'],
-    ['to come', Math.max(0, plannedCount - committed - open), 'quiet'],
+    [endedStates.has(status) ? 'not built' : 'to come', Math.max(0, plannedCount - committed - open), 'quiet'],
   ])}
 ${facts([
   ['Yield', share === null ? null : `${percent(committed, committed + voided)} of ${committed + voided} units that ended`],

@@ -69,9 +69,10 @@ function actionsFor(visit: Visit, { rolloutId, status }: RolloutAnswer): readonl
 }
 
 /** One step for each group: passed, under way, still to come. */
-function groupsOf({ groups, startedGroups, passedGroups, plan }: RolloutAnswer): Html {
+function groupsOf({ groups, startedGroups, passedGroups, plan, status }: RolloutAnswer): Html {
   const names = groupNames(plan);
-  const stateOf = (index: number) => (index < passedGroups ? 'passed' : index < startedGroups ? 'started' : 'to come');
+  const [begun, later] = ['ABORTED', 'COMPLETED'].includes(status) ? ['ended', 'not begun'] : ['started', 'to come'];
+  const stateOf = (index: number) => (index < passedGroups ? 'passed' : index < startedGroups ? begun : later);
   return html`<ol class="steps">${Array.from({ length: groups }, (_, index) => {
     const state = stateOf(index);
     return html`<li class="${state === 'passed' ? 'good' : state === 'started' ? 'busy' : 'quiet'}"><strong>Group ${index + 1}</strong> ${names[index]}<br>${state}</li>`;

@@ -49,7 +49,7 @@ export function timeline(events: readonly EventAnswer[]): Html {
 }
 
 function entry(event: EventAnswer): Html {
-  const details = Object.entries(event.data).filter(([name]) => name !== 'uid');
+  const details = Object.entries(event.data).filter(([name, value]) => name !== 'uid' && !(name === 'by' && value === event.by));
   return html`<li><div class="when">${time(event.at)}</div><div class="what"><h3>${words(event.type)}</h3>
 <p class="by">by ${event.by} · event ${event.position} · <code title="hash of this event and all before it">${event.hash.slice(0, 16)}</code></p>
 <dl>${details.map(([name, value]) => html`<div><dt>${name}</dt><dd><code>${typeof value === 'string' ? value : JSON.stringify(value)}</code></dd></div>`)}</dl></div></li>`;
@@ -57,4 +57,7 @@ function entry(event: EventAnswer): Html {
 
 /** `DebugLocked` → `Debug locked` */
 export const words = (type: string): string =>
-  type.replace(/(?<=[a-z])(?=[A-Z])/g, ' ').replace(/(?<=.)[A-Z](?=[a-z])/g, letter => letter.toLowerCase());
+  type
+    .replace(/(?<=[a-z])(?=[A-Z])/g, ' ')
+    .replace(/(?<=.)[A-Z](?=[a-z])/g, letter => letter.toLowerCase())
+    .replace(/\bca\b/i, 'CA');
