@@ -15,7 +15,7 @@ export function allowedAt(api: Api, path: string): string | undefined {
 }
 
 /** `GET`, `POST` → `GET, HEAD, POST, OPTIONS` */
-export const allowOf = (taken: readonly string[]): string =>
+const allowOf = (taken: readonly string[]): string =>
   [...taken.flatMap(method => (method === 'GET' ? ['GET', 'HEAD'] : [method])), 'OPTIONS'].join(', ');
 
 /** Answers OPTIONS, and ends what was to follow the head of an answer that nobody gets: a stream of events would go on. */
