@@ -70,11 +70,9 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
   api.notFound(c => {
     const allow = allowedAt(api, c.req.path);
     if (allow !== undefined) c.header('Allow', allow);
-    const missing =
-      allow === undefined
-        ? new NusecError('NOT_FOUND', `there is no ${c.req.path}`)
-        : new NusecError('METHOD_NOT_ALLOWED', `${c.req.path} takes ${allow}, not ${c.req.method}`);
-    return isConsole(c) ? errorPage(c, missing) : problemResponse(c, missing);
+    throw allow === undefined
+      ? new NusecError('NOT_FOUND', `there is no ${c.req.path}`)
+      : new NusecError('METHOD_NOT_ALLOWED', `${c.req.path} takes ${allow}, not ${c.req.method}`);
   });
   refuseStrayQueries(api);
   offerDryRuns(api);
