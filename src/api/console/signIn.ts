@@ -11,7 +11,7 @@ import { minuteMs } from '../../times.ts';
 import type { ApiEnv } from '../auth.ts';
 import type { Api } from '../resource.ts';
 import type { Person } from '../sessions.ts';
-import { findSession, openSession, type SessionOf, seal, sessionCookie, unseal } from '../sessions.ts';
+import { endSession, findSession, openSession, type SessionOf, seal, sessionCookie, unseal } from '../sessions.ts';
 import { commandCode } from '../signIn.ts';
 import { wrongTokensOf } from '../wrongTokens.ts';
 import { framed, type Html } from './layout.ts';
@@ -58,7 +58,8 @@ export function serveSignIn(api: Api, services: Services): void {
       return form(c, 'This token is not known, or it has expired.', typeof next === 'string' ? next : undefined);
     }
   });
-  api.post('/console/sign-out', c => {
+  api.post('/console/sign-out', async c => {
+    await endSession(ctx, getCookie(c, sessionCookie));
     deleteCookie(c, sessionCookie, { path: '/', secure: true });
     return c.redirect('/console/sign-in', 303);
   });

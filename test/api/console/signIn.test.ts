@@ -114,3 +114,15 @@ it('shows nothing without a session and refuses a wrong token', async () => {
   expect(await page.context().cookies()).toEqual([]);
   await page.context().close();
 });
+
+it('signing out ends the session: a copy of its cookie leads to the sign-in', async () => {
+  const page = await signedIn(browser, server, server.alice);
+  const [cookie] = await page.context().cookies();
+  const asks = { ca: server.rootPem, headers: { Cookie: `${cookie?.name}=${cookie?.value}` } };
+  expect((await exchange(`${server.url}/console`, asks)).status).toBe(200);
+  await page.getByRole('button', { name: 'Sign out' }).click();
+  await page.getByRole('heading', { name: 'Sign in', level: 1 }).waitFor();
+  const after = await exchange(`${server.url}/console`, asks);
+  expect([after.status, after.headers.location]).toEqual([302, '/console/sign-in']);
+  await page.context().close();
+});
