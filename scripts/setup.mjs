@@ -28,6 +28,8 @@ const debianPackages = {
     'pkcs11-tool': 'opensc',
     python3: 'python3',
     haproxy: 'haproxy',
+    gcc: 'gcc',
+    'pkg-config': 'pkg-config',
   },
 };
 /** Program → the Debian package that has it, and much more that would be started: the program alone is taken out of the package. */
@@ -42,8 +44,10 @@ const boardPackages = {
   socat: 'socat',
   xz: 'xz-utils',
 };
+/** Library, as pkg-config names it → the Debian package that brings it: of the example of a device in C. */
+const libraries = { demo: {}, test: { libmosquitto: 'libmosquitto-dev', libcbor: 'libcbor-dev' } };
 /** Python module → the Debian package that brings it. */
-const pythonModules = { demo: {}, test: { cryptography: 'python3-cryptography' } };
+const pythonModules = { demo: {}, test: { cryptography: 'python3-cryptography', 'paho.mqtt.client': 'python3-paho-mqtt' } };
 
 const run = (command, args) =>
   spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } });
@@ -82,6 +86,7 @@ function installNpmPackages() {
 function installDebianPackages() {
   const missing = [
     ...Object.entries(debianPackages[purpose] ?? {}).filter(([program]) => !onPath(program)),
+    ...Object.entries(libraries[purpose] ?? {}).filter(([library]) => !succeeds('pkg-config', ['--exists', library])),
     ...Object.entries(pythonModules[purpose] ?? {}).filter(([module]) => !succeeds('python3', ['-c', `import ${module}`])),
   ];
   if (missing.length === 0) return;
