@@ -42,6 +42,8 @@ export function withServerOptions(command: Command): Command {
 
 /** Arguments that become part of an address. */
 const inPath = /^(uid|id|job|release|rollout|line|name|ceremony)$/;
+/** Keys are called package/1. */
+const pathPart = /^(?!\.{1,2}$)[^\s/?#%\\]+(\/\d+)?$/;
 
 /** What has a meaning in an address is no part of an id: another thing would be asked for. @throws NusecError BAD_REQUEST */
 function requirePathParts({ registeredArguments, processedArgs }: Command): void {
@@ -49,7 +51,7 @@ function requirePathParts({ registeredArguments, processedArgs }: Command): void
   if (registeredArguments.some(argument => argument.name() === 'kind')) return;
   for (const [index, argument] of registeredArguments.entries())
     for (const text of [processedArgs[index]].flat())
-      if (inPath.test(argument.name()) && typeof text === 'string' && !/^(?!\.{1,2}$)[^\s/?#%\\]+$/.test(text))
+      if (inPath.test(argument.name()) && typeof text === 'string' && !pathPart.test(text))
         throw new NusecError(
           'BAD_REQUEST',
           `${argument.name()}: '${text.slice(0, 64)}' is none: it has letters and digits, and no /, ?, # or blanks`,
