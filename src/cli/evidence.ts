@@ -4,7 +4,7 @@ import { NusecError } from '../errors.ts';
 import type { AttestationProof } from '../evidence/attestationProof.ts';
 import type { Evidence } from '../evidence/format.ts';
 import { ask, type ServerOptions, subcommandsOf } from './client.ts';
-import { verifyAttestation } from './evidenceVerify.ts';
+import type { VerifyEvidence } from './evidenceVerify.ts';
 import { wholeNumber } from './options.ts';
 import { print, record } from './output.ts';
 
@@ -66,7 +66,7 @@ Examples:
   $ nusec evidence verify ${example}.attestation.json --trust root.pem
   $ nusec evidence verify device.attestation.json --trust root.pem --reference 1.1.0 --eat result.cbor --json`,
     )
-    .action(verifyAttestation);
+    .action(async (file: string, options: VerifyEvidence) => (await import('./evidenceVerify.ts')).verifyAttestation(file, options));
 }
 
 /** @throws NusecError NOT_FOUND when the device was never attested */

@@ -1,11 +1,9 @@
 import { createReadStream, writeFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { fetchTrustBundle } from '../../gateway-device/link/httpClient.ts';
 import { jobStatuses } from '../domain/jobState.ts';
 import { NusecError } from '../errors.ts';
 import { type ConfigWords, parseConfigWords } from '../production/configWords.ts';
-import { type SignedReport, verifyReport } from '../production/report.ts';
-import { signingKeysOf } from '../production/trustBundle.ts';
+import type { SignedReport } from '../production/report.ts';
 import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { oneOf, unitCount } from './options.ts';
@@ -203,6 +201,9 @@ function registerReports(command: CommandOf): void {
   command('reconciliation <job>', 'the signed report: counts, ledgers and devices compared', `reconciliation ${example} --json`).action(
     async (id: string, options: ServerOptions) => {
       const signed = await ask<SignedReport>(options, 'GET', `/v1/jobs/${id}/reconciliation`);
+      const { fetchTrustBundle } = await import('../../gateway-device/link/httpClient.ts');
+      const { verifyReport } = await import('../production/report.ts');
+      const { signingKeysOf } = await import('../production/trustBundle.ts');
       const { bundle } = await fetchTrustBundle(options.server, rootCertificate(options));
       const report = await verifyReport(signed, signingKeysOf(bundle, 'report'));
       const { verdict, findings } = JSON.parse(report) as { verdict: string; findings: NonNullable<Job['discrepancies']> };

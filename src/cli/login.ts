@@ -5,7 +5,6 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
-import { createHttpClient } from '../../gateway-device/link/httpClient.ts';
 import { toBase64url, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
@@ -44,6 +43,7 @@ async function login(options: Options): Promise<void> {
     process.stderr.write(`Allow this command in the browser: ${address}\n`);
     if (options.browser) openBrowser(address);
   });
+  const { createHttpClient } = await import('../../gateway-device/link/httpClient.ts');
   const client = createHttpClient({ baseUrl: options.server, ca: rootCertificate(options) });
   try {
     const { session, name } = await client.json<{ session: string; name: string }>('POST', '/v1/sign-in/command', { code, verifier });

@@ -1,12 +1,11 @@
 import type { Command } from 'commander';
-import { connectProgrammer, type ProgrammerClient, sendPackage } from '../../gateway-device/programmer/client.ts';
+import type { ProgrammerClient } from '../../gateway-device/programmer/client.ts';
 import { fromHex, toHex } from '../bytes.ts';
 import { sha256Hex } from '../digest.ts';
 import { formatVersion } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
 import { DevAuthError } from '../production/devauth/error.ts';
 import { imageIds } from '../production/fields.ts';
-import { packageHead } from '../production/package.ts';
 import { readBytes } from './client.ts';
 import { type Confirmation, confirmed, printDryRun, withConfirmation } from './confirm.ts';
 import { configLines, print, record, table } from './output.ts';
@@ -29,6 +28,7 @@ Examples:
     )
     .action(async (file: string, options: Options) => {
       const bytes = readBytes(file, 'package');
+      const { sendPackage } = await import('../../gateway-device/programmer/client.ts');
       const { packageId, jobId, count } = await withClient(options, client => sendPackage(client, bytes));
       const result = { packageId: toHex(packageId), jobId: toHex(jobId), count };
       print(options, result, record({ package: result.packageId, job: result.jobId, 'units to build': count }));
@@ -45,6 +45,7 @@ Examples:
     )
     .action(async (file: string, { programmer, ...options }: { programmer?: string; json?: boolean }) => {
       const bytes = readBytes(file, 'package');
+      const { packageHead } = await import('../production/package.ts');
       const { packageId, epoch } = packageHead(bytes);
       const facts = { packageId: toHex(packageId), kekEpoch: epoch, bytes: bytes.length, sha256: sha256Hex(bytes) };
       if (programmer === undefined) return print(options, facts, record(facts));
@@ -130,6 +131,7 @@ const withProgrammer = (command: Command): Command =>
 
 /** Connects for one command. A refusal by the programmer has one code for whatever it did not like (R62). */
 async function withClient<T>({ programmer }: Options, use: (client: ProgrammerClient) => Promise<T>): Promise<T> {
+  const { connectProgrammer } = await import('../../gateway-device/programmer/client.ts');
   const client = await connectProgrammer(programmer);
   try {
     return await use(client);

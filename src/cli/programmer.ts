@@ -5,9 +5,7 @@ import { listAll, type ServerOptions, withServer, withServerOptions } from './cl
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { portNumber } from './options.ts';
 import { print, progress, record, table } from './output.ts';
-import { builtInFirmware, prepareProgrammer } from './prepareProgrammer.ts';
 import { runOnWires, type Wires, withWires } from './programmerRun.ts';
-import { readFirmware } from './readFirmware.ts';
 
 /** `nusec programmer`: the virtual programmer itself, its preparation at the OEM, and what the OEM decides about it later. */
 export function registerProgrammer(program: Command): void {
@@ -112,6 +110,8 @@ Examples:
 
 async function prepare(options: PrepareOptions): Promise<void> {
   const { uid, serial, debug, firmware, firmwareVersion, to } = options;
+  const { builtInFirmware, prepareProgrammer } = await import('./prepareProgrammer.ts');
+  const { readFirmware } = await import('./readFirmware.ts');
   const prepared = await withServer(options, server =>
     prepareProgrammer(
       server,

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { connectProgrammer, type ProgrammerClient } from '../../gateway-device/programmer/client.ts';
+import type { ProgrammerClient } from '../../gateway-device/programmer/client.ts';
 import type { Bin, ProgressEntry } from '../../gateway-device/programmer/protocol.ts';
 import { toHex } from '../bytes.ts';
 import { errorCodes, NusecError } from '../errors.ts';
@@ -56,6 +56,7 @@ export const withWires = (command: Command, usage: string): Command =>
 
 /** Starts it on the programmer and follows it. @throws NusecError with the code that ended the run */
 export async function runOnWires(name: 'unlock' | 'renew' | 'upgrade', { programmer, targetSerial, json }: Wires): Promise<void> {
+  const { connectProgrammer } = await import('../../gateway-device/programmer/client.ts');
   const client = await connectProgrammer(programmer);
   try {
     const { runId } = await client.request(name, { serialAddress: targetSerial });

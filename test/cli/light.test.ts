@@ -8,9 +8,20 @@ import { expect, it } from 'vitest';
 const root = join(import.meta.dirname, '../..');
 const heavy = /^(zod|kysely|aedes|mqtt|better-sqlite3|hono|@hono\/|pino|ws|serialport|@opentelemetry\/|@simplewebauthn\/)/;
 /** Loaded by `import()` alone. */
-const actions = ['caOffline', 'initialise', 'knownBundles', 'logExport', 'logMove', 'logVerify', 'spdmRequester', 'spdmResponder'];
+const actions = [
+  'caOffline',
+  'initialise',
+  'knownBundles',
+  'logExport',
+  'logMove',
+  'logVerify',
+  'produceUnits',
+  'spdmRequester',
+  'spdmResponder',
+  'verifyFile',
+];
 /** Files of a manufacturer and of an auditor are parsed with zod. */
-const known = ['produce', 'station', 'stationLine', 'verify'];
+const known = ['station', 'stationLine'];
 
 const importsOf = (file: string): readonly string[] =>
   [...readFileSync(join(root, file), 'utf8').matchAll(/^(?:import|export) (?!type )[^;]*?from '([^']+)';/gms)].flatMap(
