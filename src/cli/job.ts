@@ -5,9 +5,10 @@ import { NusecError } from '../errors.ts';
 import { type ConfigWords, parseConfigWords } from '../production/configWords.ts';
 import type { SignedReport } from '../production/report.ts';
 import { ask, listAll, requireFile, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { configLines } from './configLines.ts';
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { oneOf, unitCount } from './options.ts';
-import { configLines, print, record, styled, table } from './output.ts';
+import { print, record, styled, table } from './output.ts';
 
 type Share = {
   readonly programmer: string;

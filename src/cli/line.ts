@@ -11,9 +11,7 @@ import {
   tokenCallers,
 } from '../domain/attestationPolicy.ts';
 import { ask, listOnce, type ServerOptions, withServerOptions } from './client.ts';
-import { keyBits } from './image.ts';
-import { encryptionPointOf } from './imageKeys.ts';
-import { oneOf, wholeNumber } from './options.ts';
+import { keyBits, oneOf, wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
 
 type Line = {
@@ -120,6 +118,7 @@ Examples:
   $ nusec line encryption meter --line-key line.pub.pem`,
       ),
   ).action(async (name: string, { lineKey, bits, only = false, uidBound = false, ...options }: Encryption) => {
+    const { encryptionPointOf } = await import('./imageKeys.ts');
     const key = lineKey === undefined ? {} : { publicKey: toBase64url(encryptionPointOf(lineKey)) };
     const scheme = lineKey === undefined ? 'device' : 'line';
     const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/encryption`, { scheme, bits, only, uidBound, ...key });

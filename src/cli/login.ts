@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
-import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
@@ -57,7 +56,8 @@ async function login(options: Options): Promise<void> {
 const newText = (): string => toBase64url(new Uint8Array(randomBytes(32)));
 
 /** Waits for the one request that the browser makes. @throws NusecError SIGN_IN_FAILED after five minutes */
-function codeFromBrowser(state: string, onPort: (port: number) => void): Promise<string> {
+async function codeFromBrowser(state: string, onPort: (port: number) => void): Promise<string> {
+  const { createServer } = await import('node:http');
   return new Promise((resolve, reject) => {
     const server = createServer((request, response) => {
       const { searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');

@@ -36,6 +36,9 @@ export const oneOf =
     return text;
   };
 
+/** Of an AES key. */
+export const keyBits = (text: string): 128 | 256 => (oneOf(['128', '256'])(text) === '256' ? 256 : 128);
+
 /** How people are called in the API. */
 export function personName(text: string): string {
   if (!/^[a-z][a-z0-9._-]{0,63}$/.test(text))

@@ -1,7 +1,6 @@
 import { stripVTControlCharacters, styleText } from 'node:util';
 import { InvalidArgumentError } from 'commander';
 import { type ErrorCode, NusecError } from '../errors.ts';
-import { type ConfigWords, describeConfig, formatConfigWord } from '../production/configWords.ts';
 import { csv, yaml } from './formats.ts';
 
 /** How the command line speaks: JSON with --json, else short text; colours only on a terminal. */
@@ -108,9 +107,3 @@ export function reportError(error: unknown, json: boolean): number {
 
 /** One line of JSON on standard error: how errors look with --json. */
 export const errorLine = (error: ErrorCode, detail: string): string => `${JSON.stringify({ error, detail })}\n`;
-
-/** Configuration words of a chip, and what they say. */
-export const configLines = (words: ConfigWords): readonly string[] => [
-  words.map((word, index) => `CONFIG${index} ${formatConfigWord(word)}`).join('  '),
-  ...describeConfig(words).map(({ name, value, meaning }) => `  ${name} ${value}: ${meaning}`),
-];

@@ -7,8 +7,9 @@ import { NusecError } from '../errors.ts';
 import { DevAuthError } from '../production/devauth/error.ts';
 import { imageIds } from '../production/fields.ts';
 import { readBytes } from './client.ts';
+import { configLines } from './configLines.ts';
 import { type Confirmation, confirmed, printDryRun, withConfirmation } from './confirm.ts';
-import { configLines, print, record, table } from './output.ts';
+import { print, record, table } from './output.ts';
 
 type Options = { programmer: string; json?: boolean };
 
