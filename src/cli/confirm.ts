@@ -40,6 +40,9 @@ export async function act<Answer>(options: Confirmed, deed: Deed, show: (answer:
   if (await confirmed(options, what, name)) await show(await ask<Answer>(options, method, path, body));
 }
 
+/** As shells report what SIGINT has ended. */
+const interrupted = 130;
+
 type DryRun = { readonly events: readonly { readonly stream: string; readonly type: string }[] };
 
 /** @param records what would be recorded first; nothing when it is so already */
@@ -56,9 +59,11 @@ export async function confirmed({ yes }: Confirmation, what: string, name: strin
     throw new NusecError('BAD_REQUEST', `${what} This cannot be undone: repeat the command with --yes, or look first with --dry-run`);
   const line = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const answer = await line.question(`${what} This cannot be undone. Type ${name} to go on: `);
-    if (answer.trim() === name) return true;
-    process.stderr.write('nothing was done\n');
+    // Ctrl-C and the end of the input are answers too.
+    const answer = await line.question(`${what} This cannot be undone. Type ${name} to go on: `).catch((error: Error) => error);
+    if (typeof answer === 'string' && answer.trim() === name) return true;
+    process.stderr.write(`${typeof answer === 'string' ? '' : '\n'}nothing was done\n`);
+    process.exitCode = typeof answer !== 'string' && answer.message.includes('Ctrl+C') ? interrupted : 1;
     return false;
   } finally {
     line.close();
