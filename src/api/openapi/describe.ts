@@ -35,7 +35,7 @@ const about = {
     version: '0.1.0',
     summary: 'Security lifecycle of microcontroller fleets',
     description: `People send a bearer token, machines a client certificate. Lists are paged by \`cursor\` and \`next\`. A POST may carry an
-\`Idempotency-Key\`, a change \`If-Match\`, a question \`If-None-Match\`. Refusals are problem documents (RFC 9457) with a stable \`code\`.
+\`Idempotency-Key\`, a change \`If-Match\`, a question \`If-None-Match\`. Refusals are problem documents (RFC 9457) with a stable \`code\`. A method that an address does not take is 405 with \`Allow\`.
 CRLs and OCSP are on the plain HTTP port: \`/crl/{icaId}.crl\`, \`/delta/{icaId}.crl\`, \`/ocsp\`.`,
     license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
   },
