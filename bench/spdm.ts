@@ -11,6 +11,7 @@ import { issueCertificate, type Signer } from '../src/pki/certificate.ts';
 import { type ChainPolicy, checkChain, checkChainAsync } from '../src/pki/chain.ts';
 import { parseCertificate } from '../src/pki/parse.ts';
 import { pooledRandom } from '../src/random.ts';
+import { keepChain } from '../src/spdm/certChain.ts';
 import type { CertSlot } from '../src/spdm/certSlot.ts';
 import type { Wire } from '../src/spdm/constants.ts';
 import { type Evidence, verifyEvidence } from '../src/spdm/evidence.ts';
@@ -176,7 +177,7 @@ async function makeDevice(curve: Curve, options: Options, authority: Authority, 
     capabilities: { ...sizes, flags: 0x62f6 },
   });
   const full = await record(responder, { ...options, measurements: 'none' });
-  const structure = full.evidence.chain;
+  const structure = keepChain(full.evidence.chain);
   const cached = await record(responder, { ...options, measurements: 'none', knownChain: structure });
   const measured = await record(responder, { ...options, measurements: 0xff, knownChain: structure });
   const answers = { full: full.answers, cached: cached.answers, measured: measured.answers };

@@ -23,7 +23,7 @@ export function rawToDer(raw: Uint8Array, curve: Curve = 'P-256'): Uint8Array {
   const half = coordinateBytes[curve];
   if (raw.length !== 2 * half) throw new NusecError('KEY_REFUSED', `a raw ${curve} signature has ${2 * half} bytes`);
   const [rBytes, sBytes] = [integerBytes(raw, 0, half), integerBytes(raw, half, raw.length)];
-  const der = new Uint8Array(2 + 2 + rBytes + 2 + sBytes);
+  const der = Buffer.allocUnsafe(2 + 2 + rBytes + 2 + sBytes);
   der.set([0x30, der.length - 2]);
   writeInteger(der, 2, raw.subarray(0, half), rBytes);
   writeInteger(der, 4 + rBytes, raw.subarray(half), sBytes);
@@ -53,6 +53,7 @@ function integerBytes(raw: Uint8Array, from: number, end: number): number {
 function writeInteger(der: Uint8Array, at: number, value: Uint8Array, length: number): void {
   der[at] = 0x02;
   der[at + 1] = length;
+  der[at + 2] = 0;
   const from = Math.max(0, value.length - length);
   der.set(value.subarray(from), at + 2 + length - (value.length - from));
 }

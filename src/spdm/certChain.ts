@@ -8,6 +8,8 @@ import type { HashAlgorithm } from './suite.ts';
  *  Whether to trust it is decided elsewhere (src/pki). */
 
 const headBytes = 4;
+/** Since 1.4 the length has four bytes. */
+const newForm = 0x14;
 const maxCertificates = 8;
 
 /** @param certificates DER, root first, leaf last */
@@ -15,7 +17,31 @@ export function encodeCertificateChain(version: number, hash: HashAlgorithm, cer
   const root = hashOf(hash, certificates[0] ?? new Uint8Array());
   const body = concat(root, ...certificates);
   const length = headBytes + body.length;
-  return concat(version >= 0x14 ? u32(length) : concat(u16(length), u16(0)), body);
+  return concat(version >= newForm ? u32(length) : concat(u16(length), u16(0)), body);
+}
+
+/** What is known of a chain that somebody keeps, once it has been asked for. */
+type Kept = {
+  digest?: { readonly hash: HashAlgorithm; readonly bytes: Uint8Array };
+  read?: { readonly form: string; readonly chain: CertificateChain };
+};
+const kept = new WeakMap<Uint8Array, Kept>();
+
+/** A copy of a chain structure for a verifier that will meet it again (`knownChain`): its digest and its certificates are found out once.
+ *  Nobody writes to it. */
+export function keepChain(chain: Uint8Array): Uint8Array {
+  if (kept.has(chain)) return chain;
+  const copy = chain.slice();
+  kept.set(copy, {});
+  return copy;
+}
+
+/** Hash of a chain structure, as in DIGESTS. */
+export function digestOfChain(hash: HashAlgorithm, chain: Uint8Array): Uint8Array {
+  const known = kept.get(chain);
+  if (known === undefined) return hashOf(hash, chain);
+  if (known.digest?.hash !== hash) known.digest = { hash, bytes: hashOf(hash, chain) };
+  return known.digest.bytes;
 }
 
 export type CertificateChain = { readonly rootHash: Uint8Array; readonly certificates: readonly Uint8Array[] };
@@ -23,10 +49,18 @@ export type CertificateChain = { readonly rootHash: Uint8Array; readonly certifi
 /** @returns the certificates, root first, leaf last; only their outer lengths are read
  *  @throws SPDM_MALFORMED for a wrong length, more than 8 certificates or more than 64 KiB */
 export function decodeCertificateChain(version: number, hash: HashAlgorithm, chain: Uint8Array): CertificateChain {
+  const known = kept.get(chain);
+  if (known === undefined) return readChain(version, hash, chain);
+  const form = `${version >= newForm} ${hash.name}`;
+  if (known.read?.form !== form) known.read = { form, chain: readChain(version, hash, chain) };
+  return known.read.chain;
+}
+
+function readChain(version: number, hash: HashAlgorithm, chain: Uint8Array): CertificateChain {
   if (chain.length > maxChainBytes) throw malformed('certificate chain: too long');
   const reader = openReader(chain, 'certificate chain');
-  const length = version >= 0x14 ? reader.u32() : reader.u16();
-  if (version < 0x14) reader.u16();
+  const length = version >= newForm ? reader.u32() : reader.u16();
+  if (version < newForm) reader.u16();
   if (length !== chain.length) throw malformed('certificate chain: length');
   const rootHash = reader.take(hash.hashBytes);
   const certificates = splitCertificates(reader.take(reader.left()));

@@ -72,9 +72,6 @@ class Cursor implements Reader {
   }
 }
 
-/** Bytes as the key of a Map. */
-export const asText = ({ buffer, byteOffset, length }: Uint8Array): string => Buffer.from(buffer, byteOffset, length).toString('latin1');
-
 export function malformed(detail: string): NusecError {
   return new NusecError('SPDM_MALFORMED', detail);
 }

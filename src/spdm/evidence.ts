@@ -1,9 +1,10 @@
 import type { KeyObject } from 'node:crypto';
 import { concat, equalBytes, fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { decodeCertificateChain } from './certChain.ts';
-import { asText, malformed } from './codec.ts';
+import { decodeCertificateChain, digestOfChain } from './certChain.ts';
+import { malformed } from './codec.ts';
 import { capability, provisionedSlot, provisionedSlotInAnswer, requestCode, type SpdmVersion } from './constants.ts';
+import { knownMeanings } from './known.ts';
 import {
   decodeMeasurementRecord,
   judgeMeasurements,
@@ -20,9 +21,9 @@ import { decodeKeyExchange, decodeKeyExchangeRsp } from './messages/keyExchange.
 import { decodeGetMeasurements, decodeMeasurements } from './messages/measurements.ts';
 import { decodeGetVersion, decodeVersion } from './messages/version.ts';
 import { readAlgorithms } from './negotiation.ts';
-import { hashOf, importLeafKey, type LeafKey, signingInput, type VerifyPlace, verifyByKey } from './signature.ts';
+import { importLeafKey, type LeafKey, signingInput, type VerifyPlace, verifyByKey } from './signature.ts';
 import type { Algorithms } from './suite.ts';
-import { challengeTranscript, measurementTranscript, sessionTranscriptHead, transcriptBytes } from './transcript.ts';
+import { challengeTranscript, measurementTranscript, sessionTranscriptHead } from './transcript.ts';
 
 /** Evidence (RFC 9334): the raw messages a device signed, enough for anybody to verify them again later without trusting who relayed them. */
 export type Evidence = {
@@ -89,7 +90,7 @@ export async function verifyEvidence(evidence: Evidence, options: VerifyOptions)
   const negotiated = readVca(evidence.vca, options.versions ?? defaultVersions);
   const { version, algorithms } = negotiated;
   const digests = readIdentity(evidence.identity, negotiated);
-  const chainDigest = hashOf(algorithms.hash, evidence.chain);
+  const chainDigest = digestOfChain(algorithms.hash, evidence.chain);
   const leafKey = importLeafKey(algorithms.signature, await trustedKey(evidence, negotiated, options));
   const subject: Subject = { evidence, negotiated, digests, chainDigest, leafKey, nonce: options.nonce, place: options.place };
   const slot = evidence.kind === 'session' ? await verifyKeyExchange(subject) : await verifyChallenge(subject);
@@ -134,27 +135,12 @@ type Subject = {
   readonly place: VerifyPlace | undefined;
 };
 
-/** Devices of one kind negotiate in the same words: what these mean is kept. */
-const knownVcas = new Map<string, Negotiated>();
-const maxKnownVcas = 64;
-const maxKnownVcaBytes = 1024;
+const knownVca = knownMeanings<Negotiated>();
 
 function readVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {
-  if (transcriptBytes(vca) > maxKnownVcaBytes) return decodeVca(vca, accepted);
-  const key = `${accepted} ${vcaKey(vca)}`;
-  const known = knownVcas.get(key);
-  if (known) return known;
-  const negotiated = decodeVca(vca, accepted);
-  if (knownVcas.size >= maxKnownVcas) knownVcas.clear();
-  knownVcas.set(key, negotiated);
-  return negotiated;
-}
-
-/** Only equal VCAs have the same encoding: each message follows its length. */
-function vcaKey(vca: readonly Uint8Array[]): string {
-  let key = '';
-  for (const message of vca) key += `${message.length} ${asText(message)}`;
-  return key;
+  let versions = 0;
+  for (const version of accepted) versions |= 1 << (version & 0xf);
+  return knownVca(vca, () => decodeVca(vca, accepted), versions);
 }
 
 function decodeVca(vca: readonly Uint8Array[], accepted: readonly SpdmVersion[]): Negotiated {

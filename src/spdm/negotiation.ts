@@ -1,6 +1,6 @@
 import { NusecError } from '../errors.ts';
-import { asText } from './codec.ts';
 import { capability } from './constants.ts';
+import { knownMeanings } from './known.ts';
 import { type AlgorithmBits, decodeAlgorithms, decodeNegotiateAlgorithms, type SelectedBits } from './messages/algorithms.ts';
 import {
   type Algorithms,
@@ -95,7 +95,8 @@ export function offerFor(offer: AlgorithmBits, version: number, responderFlags: 
   const manyKeys = version >= 0x13 && (responderFlags & capability.multiKey) !== 0;
   const forced = manyKeys && responderFlags & capability.multiKeyOnly ? multiKeyConnection : 0;
   const allowed = version < 0x12 ? 0 : offer.otherParams & ~(manyKeys ? 0 : multiKeyConnection);
-  return { ...offer, otherParams: allowed | forced };
+  const otherParams = allowed | forced;
+  return otherParams === offer.otherParams ? offer : { ...offer, otherParams };
 }
 
 /** Turns a selection into records.
@@ -129,22 +130,16 @@ export function resolveAlgorithms(
   };
 }
 
-/** Responders of one kind answer the same request in the same words: what these mean is kept. */
-const knownNegotiations = new Map<string, Algorithms>();
-const maxKnownNegotiations = 64;
-const maxKnownNegotiationBytes = 512;
+const knownAlgorithms = knownMeanings<Algorithms>();
 
 /** What NEGOTIATE_ALGORITHMS and ALGORITHMS mean. @throws SPDM_MALFORMED; SPDM_UNSUPPORTED as `resolveAlgorithms` */
 export function readAlgorithms(request: Uint8Array, response: Uint8Array, requesterFlags: number, responderFlags: number): Algorithms {
-  const read = () => resolveAlgorithms(decodeNegotiateAlgorithms(request), decodeAlgorithms(response), requesterFlags, responderFlags);
-  if (request.length + response.length > maxKnownNegotiationBytes) return read();
-  const key = `${requesterFlags} ${responderFlags} ${request.length} ${asText(request)}${asText(response)}`;
-  const known = knownNegotiations.get(key);
-  if (known) return known;
-  const algorithms = read();
-  if (knownNegotiations.size >= maxKnownNegotiations) knownNegotiations.clear();
-  knownNegotiations.set(key, algorithms);
-  return algorithms;
+  return knownAlgorithms(
+    [request, response],
+    () => resolveAlgorithms(decodeNegotiateAlgorithms(request), decodeAlgorithms(response), requesterFlags, responderFlags),
+    requesterFlags,
+    responderFlags,
+  );
 }
 
 /** OtherParams of the response has a bit of its own meaning (the requester's keys), which the offer cannot contain. */

@@ -1,5 +1,6 @@
-import { hash as digest, type KeyObject, verify } from 'node:crypto';
+import { type KeyObject, verify } from 'node:crypto';
 import { concat, utf8 } from '../bytes.ts';
+import { digestBytes } from '../digest.ts';
 import { rawToDer } from '../ecdsa.ts';
 import { importKey, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
@@ -32,7 +33,11 @@ const contextAt = 64;
 
 /** The bytes that the signing algorithm hashes and signs: the transcript itself in 1.1, prefix[100] ‖ H(transcript) since 1.2. */
 export function signingInput(version: number, hash: HashAlgorithm, context: SigningContext, transcript: Uint8Array): Uint8Array {
-  return version < 0x12 ? transcript : concat(prefixOf(version, context), hashOf(hash, transcript));
+  if (version < 0x12) return transcript;
+  const input = Buffer.allocUnsafe(prefixBytes + hash.hashBytes);
+  input.set(prefixOf(version, context));
+  input.set(hashOf(hash, transcript), prefixBytes);
+  return input;
 }
 
 /** Made once for each context and version. */
@@ -62,10 +67,7 @@ export function signingContextOf(input: Uint8Array): Uint8Array {
   return field.subarray(field.findIndex(byte => byte !== 0));
 }
 
-export function hashOf(hash: HashAlgorithm, bytes: Uint8Array): Uint8Array {
-  const { buffer, byteOffset, length } = digest(hash.name, bytes, 'buffer');
-  return new Uint8Array(buffer, byteOffset, length);
-}
+export const hashOf = (hash: HashAlgorithm, bytes: Uint8Array): Uint8Array => digestBytes(hash.name, bytes);
 
 type Negotiated = { readonly hash: HashAlgorithm; readonly signature: SignatureAlgorithm };
 

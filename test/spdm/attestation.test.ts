@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { concat, fromHex, toHex } from '../../src/bytes.ts';
-import { encodeCertificateChain } from '../../src/spdm/certChain.ts';
+import { encodeCertificateChain, keepChain } from '../../src/spdm/certChain.ts';
 import { type SpdmVersion, spdmVersions, type Wire } from '../../src/spdm/constants.ts';
 import { decodeEvidence, type Evidence, encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { allAlgorithms } from '../../src/spdm/negotiation.ts';
@@ -77,6 +77,31 @@ describe('attestation of our responder by our requester (R84)', () => {
     expect((await count({ knownChain: whole.evidence.chain })).certificates).toBe(0);
     expect((await count({ knownChain: whole.evidence.chain.slice(1) })).certificates).toBe(2);
   });
+
+  it.each(allVersions.flatMap(version => (['ecp256', 'ecp384'] as const).map(curve => [version, curve] as const)))(
+    'a chain that is kept has the digest and the certificates of its bytes: version %i, %s',
+    async (version, curve) => {
+      const link = linkTo(realResponder({ versions: [version], slots: [realSlot(curve)], algorithms: allAlgorithms }));
+      const bits = curve === 'ecp256' ? { baseAsym: 0x10, baseHash: 1 } : { baseAsym: 0x80, baseHash: 2 };
+      const options = { nonce: someNonce, versions: allVersions, algorithms: { ...allAlgorithms, ...bits } };
+      const { chain } = await runAttestation(options, link);
+      const knownChain = keepChain(chain);
+      expect(keepChain(knownChain)).toBe(knownChain);
+      chain.fill(0);
+      for (let i = 0; i < 2; i += 1) {
+        const evidence = await runAttestation({ ...options, knownChain }, link);
+        const judged: (readonly Uint8Array[])[] = [];
+        const trust = (certificates: readonly Uint8Array[]) => {
+          judged.push(certificates);
+          return trustLeaf(certificates);
+        };
+        const { chainDigest } = await verify(evidence, { versions: allVersions, trust });
+        expect(evidence.chain).toBe(knownChain);
+        expect(judged).toEqual([[...realSlot(curve).certificates]]);
+        expect(chainDigest).toEqual(hashOf(hashAlgorithms[bits.baseHash - 1]!, knownChain.slice()));
+      }
+    },
+  );
 
   it('can be stored between any two messages: the state is plain data of at most 8 KiB', async () => {
     const link = linkTo(realResponder());

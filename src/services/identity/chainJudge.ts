@@ -5,6 +5,7 @@ import { sha256Hex } from '../../digest.ts';
 import type { DeviceCertificate, LivingDevice } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
+import { keepChain } from '../../spdm/certChain.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import type { ClientTrust } from './clientTrust.ts';
@@ -67,6 +68,6 @@ export function createChainJudge(ctx: Context, revocations: Revocations, trust: 
       return createPublicKey({ key: Buffer.from(publicKey), format: 'der', type: 'spki' });
     },
     knownChain: uid => chains.get(uid),
-    remember: (uid, chain) => chains.set(uid, chain),
+    remember: (uid, chain) => chains.set(uid, keepChain(chain)),
   };
 }

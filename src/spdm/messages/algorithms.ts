@@ -29,8 +29,19 @@ const fixedTwoBytes = 0x20;
 /** External algorithms in all, and bytes of the message: 1.0, and since 1.1. */
 const requestLimits = { old: { externals: 8, bytes: 64 }, now: { externals: 20, bytes: 128 } } as const;
 
+/** The last request for each offer: a verifier asks all its devices in the same words. */
+const lastRequests = new WeakMap<AlgorithmBits, Uint8Array>();
+
 /** A structure is there only when something is offered in it: none in 1.0, those of post-quantum algorithms since 1.4. */
 export function encodeNegotiateAlgorithms(version: number, offer: AlgorithmBits): Uint8Array {
+  const last = lastRequests.get(offer);
+  if (last?.[0] === version) return last;
+  const request = encodeOffer(version, offer);
+  lastRequests.set(offer, request);
+  return request;
+}
+
+function encodeOffer(version: number, offer: AlgorithmBits): Uint8Array {
   const newest = version >= 0x14;
   const types = version < 0x11 ? [] : [...classicTypes, ...(newest ? postQuantumTypes : [])];
   const structures = encodeStructures(

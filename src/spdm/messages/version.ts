@@ -26,8 +26,12 @@ export function decodeVersion(bytes: Uint8Array): readonly SpdmVersion[] {
   const { version, body } = openMessage(bytes, responseCode.version, 'VERSION');
   if (version !== discoveryVersion) throw malformed('VERSION: not version 1.0');
   body.u8();
-  const entries = Array.from({ length: body.u8() }, () => body.u16());
+  const count = body.u8();
+  const released: number[] = [];
+  for (let i = 0; i < count; i += 1) {
+    const entry = body.u16();
+    if ((entry & 0xf) === 0) released.push(entry >>> 8);
+  }
   body.end();
-  const released = entries.filter(entry => (entry & 0xf) === 0).map(entry => entry >>> 8);
   return spdmVersions.filter(known => released.includes(known));
 }

@@ -38,7 +38,8 @@ export function acceptVersion(
 ): Connection {
   refuseError(response);
   const offered = decodeVersion(response);
-  const version = [...versions].sort((a, b) => b - a).find(own => offered.includes(own));
+  let version: SpdmVersion | undefined;
+  for (const own of versions) if (offered.includes(own) && own > (version ?? 0)) version = own;
   if (!version) {
     const spoken = offered.map(spdmVersionName).join(', ');
     throw new NusecError('SPDM_UNSUPPORTED', `no common SPDM version: the responder has ${spoken}`);

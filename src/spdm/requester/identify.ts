@@ -1,6 +1,6 @@
 import { concat, equalBytes } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
-import { decodeCertificateChain } from '../certChain.ts';
+import { decodeCertificateChain, digestOfChain } from '../certChain.ts';
 import { capability, maxChainBytes, maxMessageBytes, provisionedSlot, type SpdmVersion } from '../constants.ts';
 import { type AlgorithmBits, encodeNegotiateAlgorithms } from '../messages/algorithms.ts';
 import { type Capabilities, encodeGetCapabilities } from '../messages/capabilities.ts';
@@ -133,7 +133,7 @@ function afterDigests(options: IdentifyOptions, state: Identification, response:
   const slots = connection.version < 0x11 ? digests.filter(({ slot }) => slot === 0) : digests;
   const able = options.slot === 'any' ? slotsForUse(slots, uses) : [requireKeyUse(slots, options.slot, uses)];
   const { knownChain } = options;
-  const knownDigest = knownChain && hashOf(algorithmsOf(connection).hash, knownChain);
+  const knownDigest = knownChain && digestOfChain(algorithmsOf(connection).hash, knownChain);
   const known = knownDigest && able.find(({ digest }) => equalBytes(digest, knownDigest));
   if (known) return done({ ...state, connection, digest: known.digest, slot: known.slot, chain: knownChain! });
   return readSlot(options, { ...state, connection, hasMore: digests.length > slots.length }, able);
