@@ -11,14 +11,14 @@ import type { Aead } from './suite.ts';
 export type Binding = 'mctp' | 'tcp';
 
 /** One direction of a session. `sequence` counts from 0 under each key; a record with any other sequence does not decrypt. */
-export type RecordKey = TrafficKey & { readonly aead: Aead; sequence: number };
+export type RecordKey = TrafficKey & { readonly aead: Aead; readonly maxRecords: number; sequence: number };
 
 const tagBytes = 16;
 const sequenceBytes = { mctp: 2, tcp: 0 } as const;
 /** DSP0276: 1 to 32 random bytes. */
 const maxPaddingBytes = { mctp: 32, tcp: 0 } as const;
 /** Below the AES-GCM limit of about 2^24.5 full records under one key (RFC 8446 §5.5). */
-const maxRecordsPerKey = 2 ** 24;
+export const recordLimitExponent = 24;
 const maxRecordBytes = 0xffff;
 
 /** @param data what the record carries, beginning with the inner transport head  @param randomBytes for the padding
@@ -66,7 +66,7 @@ function recordNonce(iv: Uint8Array, sequence: number): Uint8Array {
 }
 
 function nextSequence(key: RecordKey): number {
-  if (key.sequence >= maxRecordsPerKey) throw new NusecError('SPDM_RECORD', 'too many records under one key');
+  if (key.sequence >= key.maxRecords) throw new NusecError('SPDM_RECORD', 'too many records under one key');
   key.sequence += 1;
   return key.sequence - 1;
 }

@@ -16,6 +16,8 @@ export type SessionSettings = ScheduleContext & {
   /** ReqSessionID | RspSessionID << 16 (DSP0277 §6.1). */
   readonly sessionId: number;
   readonly randomBytes: RandomSource;
+  /** Records under one key, of each direction (DSP0277 1.3): what both sides agreed on. */
+  readonly maxRecords: number;
 };
 
 export type SpdmSession = {
@@ -103,7 +105,12 @@ export function createSession(settings: SessionSettings, handshake: Secrets): Se
 type Directions = { readonly send: RecordKey; readonly receive: RecordKey };
 
 function directions(settings: SessionSettings, secrets: Secrets): Directions {
-  const key = (secret: Uint8Array): RecordKey => ({ ...trafficKey(settings, settings.aead, secret), aead: settings.aead, sequence: 0 });
+  const key = (secret: Uint8Array): RecordKey => ({
+    ...trafficKey(settings, settings.aead, secret),
+    aead: settings.aead,
+    maxRecords: settings.maxRecords,
+    sequence: 0,
+  });
   const request = key(secrets.request);
   const response = key(secrets.response);
   return settings.role === 'requester' ? { send: request, receive: response } : { send: response, receive: request };

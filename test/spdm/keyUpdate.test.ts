@@ -28,7 +28,14 @@ describe('KEY_UPDATE (DSP0274 §10.21)', () => {
     const newKeys = [response!, request!].map(secret => toHex(trafficKey(context, aeads[0]!, updatedSecret(context, secret)).key));
     expect(newKeys).toEqual(secretsOf(recording, 'key').slice(4, 6).map(toHex));
 
-    const settings = { ...context, aead: aeads[0]!, binding: 'mctp', sessionId: 0xffffffff, randomBytes: countingRandom() } as const;
+    const settings = {
+      ...context,
+      aead: aeads[0]!,
+      binding: 'mctp',
+      sessionId: 0xffffffff,
+      randomBytes: countingRandom(),
+      maxRecords: 2 ** 24,
+    } as const;
     const secrets = { request: request!, response: response! };
     const device: SessionEnd = createSession({ ...settings, role: 'responder' }, secrets);
     const host: SessionEnd = createSession({ ...settings, role: 'requester' }, secrets);

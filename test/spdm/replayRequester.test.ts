@@ -111,6 +111,9 @@ function replay(recording: Recording) {
   return { take, hashes, evidences, chains, connection: () => connection };
 }
 
+/** Of secured messages, offered by whoever was recorded. */
+const recordedVersions = [0x1000, 0x1100, 0x1200];
+
 describe('our requester with recorded responses of another implementation (R84)', () => {
   it.each(attestations)('%s: accepts them, computes the recorded M1/M2 and L1/L2, and the evidence verifies', async name => {
     covers('R84');
@@ -159,6 +162,7 @@ describe('our requester with recorded responses of another implementation (R84)'
         sessionId: asked.sessionId,
         summaryType: asked.summaryType,
         policy: asked.policy,
+        securedVersions: recordedVersions,
         ecdh: () => ({ exchange: asked.exchange, derive: () => schedule[2]! }),
         ownSlots: recordedRequester(curve, finishSignature(here, algorithms!)),
       });
@@ -196,6 +200,7 @@ describe('our requester with recorded responses of another implementation (R84)'
       sessionId: asked.sessionId,
       summaryType: asked.summaryType,
       policy: asked.policy,
+      securedVersions: recordedVersions,
     });
     let step = setup.start();
     while ('send' in step) step = setup.receive(answerOf(opened, step.send, 0));

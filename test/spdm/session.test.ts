@@ -246,7 +246,15 @@ describe('the session state of the responder', () => {
     const [keyExchange, response] = messages.slice(-2) as [Uint8Array, Uint8Array];
     const th1 = hashOf(context.hash, concat(...messages.slice(0, 6), digest, keyExchange, response.slice(0, -32)));
     const sessionId = (0xffff | (response[4]! << 16) | (response[5]! << 24)) >>> 0;
-    const settings = { ...context, aead: aeads[0]!, binding: 'mctp', role: 'requester', sessionId, randomBytes: countingRandom() } as const;
+    const settings = {
+      ...context,
+      aead: aeads[0]!,
+      binding: 'mctp',
+      role: 'requester',
+      sessionId,
+      randomBytes: countingRandom(),
+      maxRecords: 2 ** 24,
+    } as const;
     const handshake = createSession(settings, handshakeSecrets(context, shared, th1));
     const ask = async (record: Uint8Array) =>
       toHex(handshake.openSpdm((await linkTo(known)({ kind: 'secured', message: record })).message));
@@ -325,7 +333,7 @@ describe('the session state of the responder', () => {
     for (const wrong of [
       { exchange: random(64) },
       { slot: 2 },
-      { opaque: encodeSupportedVersions(true, [0x1300]) },
+      { opaque: encodeSupportedVersions(true, [0x1400]) },
       { opaque: new Uint8Array() },
       { summaryType: 7 },
     ]) {

@@ -7,7 +7,7 @@ import type { EphemeralKey } from '../ecdh.ts';
 import { type Evidence, verifyEvidence } from '../evidence.ts';
 import { type HandshakeSecrets, handshakeSecrets, verifyData } from '../keySchedule.ts';
 import { decodeKeyExchangeRsp, encodeKeyExchange, type KeyExchangeRsp } from '../messages/keyExchange.ts';
-import { decodeSelectedVersion, encodeSupportedVersions, securedMessageVersions } from '../opaque.ts';
+import { decodeRecordLimit, decodeSelectedVersion, encodeSupportedVersions } from '../opaque.ts';
 import { createSession, type SessionEnd } from '../session.ts';
 import { hashOf } from '../signature.ts';
 import type { Aead, Algorithms, KeyAgreement } from '../suite.ts';
@@ -42,7 +42,7 @@ export function openExchange(options: SessionSetupOptions, { connection, slot }:
   const { summaryType, sessionId, nonce } = options;
   const ephemeral = openAgreement(options, dhe);
   const policy = connection.version >= 0x12 ? options.policy : 0;
-  const opaque = encodeSupportedVersions(opaqueFormat1, securedMessageVersions);
+  const opaque = encodeSupportedVersions(opaqueFormat1, options.securedVersions);
   const body = { summaryType, slot, sessionId, policy, random: nonce, exchange: ephemeral.exchange, opaque };
   return { request: encodeKeyExchange(connection.version, body), ephemeral };
 }
@@ -59,7 +59,7 @@ export async function acceptKeyExchange(
   const inTheClear = bothHave(connection, capability.handshakeInTheClear);
   const proofBytes = inTheClear ? 0 : algorithms.hash.hashBytes;
   const answer = decodeKeyExchangeRsp(response, algorithms, algorithms.dhe, options.summaryType, proofBytes);
-  checkSecuredVersion(algorithms, answer.opaque);
+  const maxRecords = agreedRecords(options, algorithms, answer.opaque);
   const evidence = sessionEvidence(connection, chain, request, response);
   const { chainDigest } = await verifyEvidence(evidence, { ...options, versions: options.versions });
 
@@ -76,16 +76,23 @@ export async function acceptKeyExchange(
       role: 'requester',
       sessionId: (options.sessionId | (answer.sessionId << 16)) >>> 0,
       randomBytes: options.randomBytes,
+      maxRecords,
     },
     secrets,
   );
   return { connection, evidence, answer, keys, secrets, inTheClear, transcript: concat(head, request, response) };
 }
 
-/** @throws SPDM_UNEXPECTED when the responder chose a version of secured messages that we do not know, or none */
-export function checkSecuredVersion({ opaqueFormat1 }: Algorithms, opaque: Uint8Array): void {
+/** @returns how many records there may be under one key
+ *  @throws SPDM_UNEXPECTED when the responder chose a version of secured messages that it was not offered, or none; SPDM_MALFORMED */
+export function agreedRecords(
+  { securedVersions }: Pick<SessionSetupOptions, 'securedVersions'>,
+  { opaqueFormat1 }: Algorithms,
+  opaque: Uint8Array,
+): number {
   const version = decodeSelectedVersion(opaqueFormat1, opaque);
-  if (!securedMessageVersions.some(known => known === version)) throw unexpected('secured message version');
+  if (version === undefined || !securedVersions.includes(version)) throw unexpected('secured message version');
+  return decodeRecordLimit(opaqueFormat1, opaque, version);
 }
 
 function sessionEvidence(connection: Connection, chain: Uint8Array, request: Uint8Array, response: Uint8Array): Evidence {

@@ -13,7 +13,7 @@ import { hashOf } from '../signature.ts';
 import { algorithmsOf, type Connection, checkHead, requirePeer, unexpected } from './connection.ts';
 import { openChunks, type SentChunks } from './delivery.ts';
 import { continueIdentification, defaultIdentifyOptions, type IdentifyOptions, startIdentification } from './identify.ts';
-import { checkProof, checkSecuredVersion } from './keyExchange.ts';
+import { agreedRecords, checkProof } from './keyExchange.ts';
 
 /** Setting up a session from a key that both sides have already: VERSION … ALGORITHMS, PSK_EXCHANGE, PSK_FINISH (DSP0274 §10.18, §10.19).
  *  Both sides have proved that they know the key; there is no evidence for anybody else. */
@@ -27,6 +27,8 @@ export type PskSetupOptions = IdentifyOptions & {
   readonly sessionId: number;
   readonly summaryType: number;
   readonly policy: number;
+  /** Of secured messages, offered to the responder. */
+  readonly securedVersions: readonly number[];
 };
 
 export type EstablishedPskSession = {
@@ -58,7 +60,7 @@ export function createPskSetup(given: Pick<PskSetupOptions, 'psk' | 'hint' | 'ra
   const flags = defaultIdentifyOptions.capabilities.flags | capability.pskSupported;
   const capabilities = { ...defaultIdentifyOptions.capabilities, flags };
   const defaults = { ...defaultIdentifyOptions, capabilities, binding: 'mctp', sessionId: 0xffff, summaryType: 0, policy: 0 } as const;
-  const options: PskSetupOptions = { ...defaults, ...given, vcaOnly: true };
+  const options: PskSetupOptions = { ...defaults, securedVersions: securedMessageVersions, ...given, vcaOnly: true };
   let identification = startIdentification(options);
   let open: Open = { step: 'identify' };
   const receive = (wire: Wire): PskSetupStep => {
@@ -94,10 +96,11 @@ export function createPskSetup(given: Pick<PskSetupOptions, 'psk' | 'hint' | 'ra
 }
 
 /** @throws SPDM_UNSUPPORTED when the responder has no PSK */
-function exchangeRequest({ hint, summaryType, policy, sessionId, randomBytes }: PskSetupOptions, connection: Connection): Uint8Array {
+function exchangeRequest(options: PskSetupOptions, connection: Connection): Uint8Array {
+  const { hint, summaryType, policy, sessionId, randomBytes, securedVersions } = options;
   requirePeer(connection, capability.encrypt | capability.mac, 'encrypted sessions');
   if (((connection.peer?.flags ?? 0) & capability.psk) === 0) throw new NusecError('SPDM_UNSUPPORTED', 'responder has no PSK');
-  const opaque = encodeSupportedVersions(algorithmsOf(connection).opaqueFormat1, securedMessageVersions);
+  const opaque = encodeSupportedVersions(algorithmsOf(connection).opaqueFormat1, securedVersions);
   const context = randomBytes(pskContextBytes);
   return encodePskExchange(connection.version, { summaryType, policy, sessionId, hint, context, opaque });
 }
@@ -116,7 +119,7 @@ function acceptExchange(
   const answer = decodePskExchangeRsp(response, hash.hashBytes, options.summaryType);
   const confirms = ((connection.peer?.flags ?? 0) & capability.pskWithContext) !== 0;
   if (confirms !== answer.context.length > 0) throw malformed('PSK_EXCHANGE_RSP: context');
-  checkSecuredVersion(algorithms, answer.opaque);
+  const maxRecords = agreedRecords(options, algorithms, answer.opaque);
   const context = { version, hash };
   const transcript = concat(...before.vca, request, response);
   const th1 = hashOf(hash, transcript.subarray(0, transcript.length - hash.hashBytes));
@@ -124,7 +127,7 @@ function acceptExchange(
   checkProof(verifyData(context, secrets.response, th1), answer.verifyData, 'PSK_EXCHANGE_RSP');
   const { binding, randomBytes } = options;
   const sessionId = (options.sessionId | (answer.sessionId << 16)) >>> 0;
-  const keys = createSession({ ...context, aead, binding, role: 'requester', sessionId, randomBytes }, secrets);
+  const keys = createSession({ ...context, aead, binding, role: 'requester', sessionId, randomBytes, maxRecords }, secrets);
   return [{ keys, secrets, heartbeatSeconds: answer.heartbeatSeconds, transcript }, confirms];
 }
 

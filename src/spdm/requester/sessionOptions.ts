@@ -23,6 +23,8 @@ export type SessionSetupOptions = IdentifyOptions & {
   /** Measurement summary in KEY_EXCHANGE_RSP: 0 none, 1 trusted computing base, 0xFF all. */
   readonly summaryType: number;
   readonly policy: number;
+  /** Of secured messages (DSP0277), offered to the responder. */
+  readonly securedVersions: readonly number[];
   /** Our own certificates and keys, for a responder that wants to know who we are; without them such a responder is refused. */
   readonly ownSlots: SlotSource;
 };

@@ -14,6 +14,7 @@ import {
   encodeGetEncapsulatedRequest,
 } from '../messages/encapsulated.ts';
 import { mutualAuthentication, requesterSlotMask } from '../messages/keyExchange.ts';
+import { securedMessageVersions } from '../opaque.ts';
 import type { SpdmSession } from '../session.ts';
 import { algorithmsOf, bothHave, type Connection, checkHead, unexpected } from './connection.ts';
 import { openChunks, type SentChunks } from './delivery.ts';
@@ -99,6 +100,7 @@ function withDefaults(given: Pick<SessionSetupOptions, Needed> & Partial<Session
     sessionId: 0xffff,
     summaryType: 0,
     policy: 0,
+    securedVersions: securedMessageVersions,
     ownSlots: [],
     ...given,
   };

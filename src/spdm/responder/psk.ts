@@ -9,7 +9,7 @@ import { createSession } from '../session.ts';
 import { hashOf } from '../signature.ts';
 import { subscribedToAll } from './events.ts';
 import { measurementSummary } from './measurements.ts';
-import { selectSecuredVersion } from './session.ts';
+import { selectSecured } from './session.ts';
 import {
   bothHave,
   type Exchange,
@@ -32,7 +32,7 @@ export async function handlePskExchange(exchange: Exchange): Promise<Reply> {
   if (!supported) throw new Refusal(spdmError.unsupportedRequest, requestCode.pskExchange);
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodePskExchange(request);
-  const securedVersion = selectSecuredVersion(exchange, asked.opaque);
+  const { version: securedVersion, maxRecords } = selectSecured(exchange, asked.opaque);
   const events = state.version >= 0x13 && asked.policy & allEventsPolicy ? { events: subscribedToAll(exchange) } : {};
   const key = settings.psk!(asked.hint);
   if (!key) throw new Refusal(spdmError.invalidRequest);
@@ -52,7 +52,7 @@ export async function handlePskExchange(exchange: Exchange): Promise<Reply> {
   const proof = verifyData(context, handshake.response, th1);
   const { binding, randomBytes } = settings;
   const sessionId = (asked.sessionId | (ownId << 16)) >>> 0;
-  const keys = createSession({ ...context, aead, binding, role: 'responder', sessionId, randomBytes }, handshake);
+  const keys = createSession({ ...context, aead, binding, role: 'responder', sessionId, randomBytes, maxRecords }, handshake);
   endSession(state);
   const session: LiveSession = {
     kind: 'psk',

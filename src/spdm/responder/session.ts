@@ -12,7 +12,7 @@ import {
   type KeyExchange,
   mutualAuthentication,
 } from '../messages/keyExchange.ts';
-import { decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
+import { decodeRecordLimit, decodeSupportedVersions, encodeSelectedVersion, securedMessageVersions } from '../opaque.ts';
 import { createSession } from '../session.ts';
 import { hashOf, signingInput, verifySignature } from '../signature.ts';
 import { sessionTranscriptHead } from '../transcript.ts';
@@ -44,7 +44,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   if (state.session?.phase === 'established') throw new Refusal(spdmError.sessionLimitExceeded);
   const asked = decodeKeyExchange(request, dhe);
   const signer = signerOf(exchange, asked.slot, keyUse.keyExchange);
-  const securedVersion = selectSecuredVersion(exchange, asked.opaque);
+  const secured = selectSecured(exchange, asked.opaque);
   const events = state.version >= 0x13 && asked.policy & allEventsPolicy ? { events: subscribedToAll(exchange) } : {};
   const mutual = mutualRequest(exchange);
   const random = settings.randomBytes(nonceBytes);
@@ -58,12 +58,17 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
     random,
     exchange: own,
     summary: await measurementSummary(exchange, asked.summaryType),
-    opaque: encodeSelectedVersion(general, securedVersion),
+    opaque: encodeSelectedVersion(general, secured.version),
   });
   const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, signer.digest);
   const toSign = concat(head, request, unsigned);
   const signature = await signer.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign));
-  return openHandshake(exchange, { asked, sessionId, secret, mutual, events }, concat(toSign, signature), concat(unsigned, signature));
+  return openHandshake(
+    exchange,
+    { asked, sessionId, secret, mutual, events, ...secured },
+    concat(toSign, signature),
+    concat(unsigned, signature),
+  );
 }
 
 /** MutAuthRequested. @throws Refusal InvalidRequest when the requester must authenticate and cannot */
@@ -85,6 +90,7 @@ type Opened = {
   readonly secret: Uint8Array;
   readonly mutual: number;
   readonly events: Pick<LiveSession, 'events'>;
+  readonly maxRecords: number;
 };
 
 async function openHandshake(exchange: Exchange, opened: Opened, signed: Uint8Array, response: Uint8Array): Promise<Reply> {
@@ -97,8 +103,8 @@ async function openHandshake(exchange: Exchange, opened: Opened, signed: Uint8Ar
   const proof = clearHandshake ? new Uint8Array() : verifyData(context, handshake.response, th1);
   const { binding, randomBytes } = settings;
   const id = (opened.asked.sessionId | (opened.sessionId << 16)) >>> 0;
-  const keys = createSession({ ...context, aead: aead!, binding, role: 'responder', sessionId: id, randomBytes }, handshake);
-  const { mutual } = opened;
+  const { mutual, maxRecords } = opened;
+  const keys = createSession({ ...context, aead: aead!, binding, role: 'responder', sessionId: id, randomBytes, maxRecords }, handshake);
   const peer = mutual === mutualAuthentication.known ? await knownPeer(exchange) : undefined;
   const asks = mutual === mutualAuthentication.encapsulated || mutual === mutualAuthentication.digests;
   endSession(state);
@@ -180,12 +186,13 @@ function finishResponse({ state, request }: Exchange, session: LiveSession, befo
   return encodeFinishRsp(state.version, verifyData({ version: state.version, hash }, session.handshake.response, transcriptHash));
 }
 
-/** The highest version of secured messages that both know. @param opaque of the request, in the general format since 1.2  @throws Refusal InvalidRequest */
-export function selectSecuredVersion({ state }: Exchange, opaque: Uint8Array): number {
+/** The highest version of secured messages that both know, and how many records there may be under one key.
+ *  @param opaque of the request, in the general format since 1.2  @throws Refusal InvalidRequest */
+export function selectSecured({ state }: Exchange, opaque: Uint8Array): { readonly version: number; readonly maxRecords: number } {
   const { opaqueFormat1: general } = negotiated(state);
   if (state.version >= 0x12 && !general) throw invalidRequest();
   const offered = decodeSupportedVersions(general, opaque);
   const version = securedMessageVersions.findLast(known => offered.includes(known));
   if (!version) throw invalidRequest();
-  return version;
+  return { version, maxRecords: decodeRecordLimit(general, opaque, version) };
 }
