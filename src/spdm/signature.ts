@@ -15,6 +15,7 @@ export type SigningContext =
   | 'responder-key_exchange_rsp signing'
   | 'responder-endpoint_info signing'
   | 'requester-challenge_auth signing'
+  | 'requester-endpoint_info signing'
   | 'requester-finish signing';
 
 /** A leaf key: uncompressed point (65 bytes P-256, 97 bytes P-384; the faster form for a key seen once), or a KeyObject (always for ML-DSA, and
@@ -47,6 +48,7 @@ const prefixes: Record<SigningContext, Uint8Array[]> = {
   'responder-key_exchange_rsp signing': [],
   'responder-endpoint_info signing': [],
   'requester-challenge_auth signing': [],
+  'requester-endpoint_info signing': [],
   'requester-finish signing': [],
 };
 

@@ -7,7 +7,14 @@ import { loadCorpus } from './engine.ts';
 /** The input is a record for a session whose next good record is the first of the corpus: that one opens, anything else ends the session. */
 
 const secrets = { request: new Uint8Array(32).fill(1), response: new Uint8Array(32).fill(2) };
-const settings = { version: 0x12, hash: hashAlgorithms[0]!, aead: aeads[0]!, binding: 'mctp', sessionId: 0x12345678, maxRecords: 2 ** 24 } as const;
+const settings = {
+  version: 0x12,
+  hash: hashAlgorithms[0]!,
+  aead: aeads[0]!,
+  binding: 'mctp',
+  sessionId: 0x12345678,
+  maxRecords: 2 ** 24,
+} as const;
 const [good] = loadCorpus('secured-record');
 
 export const target = {

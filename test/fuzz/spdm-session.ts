@@ -56,14 +56,14 @@ export const target = {
         requireMessage((await link({ kind: 'secured', message: open.session.sealSpdm(message) })).message);
         break;
       case 1:
-        requireMessage(open.answer(message));
+        requireMessage(await open.answer(message));
         break;
       case 2:
         await open.ask(deliver(await open.ask(encodeGetEncapsulatedRequest(version)), message));
         break;
       default: {
         const question = await open.ask(encodeGetEncapsulatedRequest(version));
-        const next = await open.ask(deliver(question, open.answer(question.slice(headerBytes))));
+        const next = await open.ask(deliver(question, await open.answer(question.slice(headerBytes))));
         await open.ask(deliver(next, message));
       }
     }
@@ -79,7 +79,7 @@ type Open = {
   /** Answers what the responder asks by itself: it then takes events. */
   readonly settle: () => Promise<unknown>;
   /** The requester's answer to an encapsulated request. */
-  readonly answer: (request: Uint8Array) => Uint8Array;
+  readonly answer: (request: Uint8Array) => Promise<Uint8Array>;
 };
 
 async function openSession(link: (wire: Wire) => Promise<Wire>): Promise<Open> {

@@ -57,7 +57,7 @@ async function prove({ send, connection }: Awaited<ReturnType<typeof challenged>
     const reply =
       message[1] === 0x83
         ? await authenticate(connection, slot, [...messages, message], change)
-        : answerEncapsulated({ connection, slots: [slot] }, message);
+        : await answerEncapsulated({ connection, slots: [slot] }, message);
     messages.push(message, reply);
     answer = await send(encodeDeliverResponse(0x11, { requestId, message: reply }));
     if (answer[1] !== 0x6b) return answer;

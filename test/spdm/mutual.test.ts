@@ -122,7 +122,7 @@ describe('mutual authentication (DSP0274 §10.17, §10.18)', () => {
     ] as const) {
       const { connection, link, session } = await openMutual('encapsulated', { version: 0x14, extra: flags });
       const asked = fromHex('14828000000000000000000010000000');
-      expect(toHex(answerEncapsulated({ connection, slots: [requesterSlot()] }, asked)).slice(0, 8)).toBe(refusal);
+      expect(toHex(await answerEncapsulated({ connection, slots: [requesterSlot()] }, asked)).slice(0, 8)).toBe(refusal);
       const answer = await link({ kind: 'secured', message: session.sealSpdm(asked) });
       expect(toHex(session.openSpdm(answer.message)).slice(0, 8)).toBe(refusal);
     }

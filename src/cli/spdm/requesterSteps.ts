@@ -2,6 +2,7 @@ import { createPublicKey, randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
 import { decodeCertificateChain } from '../../spdm/certChain.ts';
+import { slotsFor } from '../../spdm/certSlot.ts';
 import { capability, provisionedSlotInAnswer, spdmVersionName } from '../../spdm/constants.ts';
 import { createEventInbox } from '../../spdm/eventInbox.ts';
 import { type Evidence, verifyEvidence } from '../../spdm/evidence.ts';
@@ -11,6 +12,7 @@ import { keyUpdateOperation } from '../../spdm/messages/keyUpdate.ts';
 import type { Connection } from '../../spdm/requester/connection.ts';
 import type { Link } from '../../spdm/requester/delivery.ts';
 import { sessionAsk } from '../../spdm/requester/delivery.ts';
+import type { OwnEndpoint } from '../../spdm/requester/encapsulated.ts';
 import { createEventNotifier, getSupportedEventTypes, sendEvents, subscribeToEvents } from '../../spdm/requester/events.ts';
 import { getDeviceClasses, getKeyPairInfo, getMeasurementLog, setKeyPairInfo } from '../../spdm/requester/inventory.ts';
 import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/keyUpdate.ts';
@@ -19,6 +21,7 @@ import { runAttestation, runPskSetup, runSessionSetup } from '../../spdm/request
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
 import { type Identities, responderKey, trustLinks } from './identities.ts';
+import { deviceClasses } from './inventory.ts';
 import { platformKem } from './kem.ts';
 import { algorithmsFrom, type CommonOptions, capabilitiesFrom } from './options.ts';
 
@@ -218,6 +221,12 @@ async function endpoint(run: Run): Promise<Result> {
   return { signed: isSigned, classes: classes.map(({ registry, vendorId }) => ({ registry, vendorId: toHex(vendorId) })) };
 }
 
+/** What kind of device the requester says it is. */
+function ownEndpoint(run: Run): OwnEndpoint {
+  const { connection } = opened(run);
+  return { info: deviceClasses(), slots: slotsFor(run.identities.slots, connection.algorithms!), randomBytes: random };
+}
+
 /** Subscribes to every event that there is, and takes in what has happened. */
 async function events(run: Run): Promise<Result> {
   const ask = asking(run);
@@ -225,7 +234,7 @@ async function events(run: Run): Promise<Result> {
   await subscribeToEvents(ask, groups);
   const seen: (DmtfEvent | undefined)[] = [];
   const inbox = createEventInbox(event => seen.push(decodeDmtfEvent(event)));
-  await answerQuestions(ask, opened(run).session, { inbox });
+  await answerQuestions(ask, opened(run).session, { inbox }, ownEndpoint(run));
   return { types: groups.flatMap(({ types }) => types), events: seen };
 }
 
@@ -233,7 +242,7 @@ async function events(run: Run): Promise<Result> {
 async function notify(run: Run): Promise<Result> {
   const ask = asking(run);
   const notifier = createEventNotifier(['certificateChanged']);
-  await answerQuestions(ask, opened(run).session, { notifier });
+  await answerQuestions(ask, opened(run).session, { notifier }, ownEndpoint(run));
   const isWanted = notifier.notify({ kind: 'certificateChanged', slots: [0] });
   return { isWanted, sent: await sendEvents(ask, notifier) };
 }
@@ -249,7 +258,7 @@ const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<R
   PSK: openPsk,
   HEARTBEAT: run => control(run, 'heartbeat'),
   KEY_UPDATE: updateKeys,
-  ENCAP: async run => ({ answered: await answerQuestions(asking(run), opened(run).session) }),
+  ENCAP: async run => ({ answered: await answerQuestions(asking(run), opened(run).session, undefined, ownEndpoint(run)) }),
   MEASURE: measure,
   KEY_PAIRS: keyPairs,
   ENDPOINT: endpoint,

@@ -76,6 +76,7 @@ function responderFor(options: ResponderOptions, identities: Identities, tell: (
     },
     eventTypes: ['certificateChanged'],
     onPeerEvent: event => tell(`event ${event.id} of the requester: ${JSON.stringify(decodeDmtfEvent(event))}`),
+    onPeerEndpoint: (classes, isSigned) => tell(`the requester has ${classes.length} device classes${isSigned ? ', signed' : ''}`),
     keyPairs: keyPairs.pairs,
     onSetKeyPairInfo: keyPairs.set,
     endpointInfo: deviceClasses(),

@@ -1,8 +1,11 @@
+import { concat } from '../../bytes.ts';
 import { NusecError } from '../../errors.ts';
 import { type CertSlots, certificatePortion, slotDigests } from '../certSlot.ts';
-import { capability, headerBytes, maxMessageBytes, requestCode, spdmError } from '../constants.ts';
+import { capability, headerBytes, maxMessageBytes, nonceBytes, requestCode, spdmError } from '../constants.ts';
+import type { RandomSource } from '../ecdh.ts';
 import { decodeGetCertificate, encodeCertificate } from '../messages/certificate.ts';
-import { decodeGetDigests, encodeDigests } from '../messages/digests.ts';
+import { decodeGetDigests, encodeDigests, keyUse } from '../messages/digests.ts';
+import { decodeGetEndpointInfo, deviceClassIdentifier, encodeEndpointInfo } from '../messages/endpointInfo.ts';
 import { encodeError } from '../messages/error.ts';
 import {
   decodeSendEvent,
@@ -14,11 +17,12 @@ import {
 import { decodeKeyUpdate, encodeKeyUpdateAck, keyUpdateOperation } from '../messages/keyUpdate.ts';
 import { decodeHeadOnly } from '../messages/sessionControl.ts';
 import type { SpdmSession } from '../session.ts';
+import { signingInput } from '../signature.ts';
 import { algorithmsOf, bothHave, type Connection } from './connection.ts';
 import type { EventEnds, EventNotifier } from './events.ts';
 
-/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates or the responder's keys, tell it
- *  what has happened, or subscribe to what it tells. */
+/** The requester as one who is asked: answers to encapsulated requests (DSP0274 §10.18), which are about its certificates, its kind or the responder's
+ *  keys, tell it what has happened, or subscribe to what it tells. */
 
 export type EncapsulatedContext = {
   readonly connection: Connection;
@@ -27,30 +31,38 @@ export type EncapsulatedContext = {
   readonly session?: SpdmSession;
   /** For events in it. */
   readonly events?: EventEnds | undefined;
+  /** Absent: GET_ENDPOINT_INFO is not supported. */
+  readonly endpoint?: OwnEndpoint | undefined;
 };
 
+/** What kind of device we are (DSP0274 table "DeviceClassIdentifier"), for a responder that asks. */
+export type OwnEndpoint = { readonly info: Uint8Array; readonly slots: CertSlots; readonly randomBytes: RandomSource };
+
 /** @returns the encapsulated response; what is not understood is answered with ERROR */
-export function answerEncapsulated(context: EncapsulatedContext, request: Uint8Array): Uint8Array {
+export async function answerEncapsulated(context: EncapsulatedContext, request: Uint8Array): Promise<Uint8Array> {
   const { version } = context.connection;
   if (request.length < headerBytes) return encodeError(version, spdmError.invalidRequest);
   if (request[0] !== version) return encodeError(version, spdmError.versionMismatch);
   const handler = handlers[request[1]!];
   if (!handler) return encodeError(version, spdmError.unsupportedRequest, request[1]!);
   try {
-    return handler(context, request);
+    return await handler(context, request);
   } catch (error) {
     if (error instanceof NusecError) return encodeError(version, spdmError.invalidRequest);
     throw error;
   }
 }
 
-const handlers: Readonly<Record<number, (context: EncapsulatedContext, request: Uint8Array) => Uint8Array>> = {
+type Handler = (context: EncapsulatedContext, request: Uint8Array) => Uint8Array | Promise<Uint8Array>;
+
+const handlers: Readonly<Record<number, Handler>> = {
   [requestCode.getDigests]: answerDigests,
   [requestCode.getCertificate]: answerCertificate,
   [requestCode.keyUpdate]: answerKeyUpdate,
   [requestCode.sendEvent]: answerEvents,
   [requestCode.getSupportedEventTypes]: answerEventTypes,
   [requestCode.subscribeEventTypes]: answerSubscription,
+  [requestCode.getEndpointInfo]: answerEndpointInfo,
 };
 
 function answerDigests({ connection, slots }: EncapsulatedContext, request: Uint8Array): Uint8Array {
@@ -104,6 +116,25 @@ function answerSubscription(context: EncapsulatedContext, request: Uint8Array): 
   if (!notifier) return encodeError(version, spdmError.unsupportedRequest, requestCode.subscribeEventTypes);
   const isKnown = notifier.subscribe(decodeSubscribeEventTypes(request));
   return isKnown ? encodeSubscribeEventTypesAck(version) : encodeError(version, spdmError.invalidRequest);
+}
+
+/** Signed by the key of a slot of ours, where that is asked for. IL1/IL2 = A ‖ GET_ENDPOINT_INFO ‖ ENDPOINT_INFO without its signature. */
+async function answerEndpointInfo({ connection, endpoint }: EncapsulatedContext, request: Uint8Array): Promise<Uint8Array> {
+  const { version, own, transcript } = connection;
+  const unsupported = encodeError(version, spdmError.unsupportedRequest, requestCode.getEndpointInfo);
+  if (!endpoint || version < 0x13 || (own.flags & capability.endpointInfo) === 0) return unsupported;
+  const { subCode, signed } = decodeGetEndpointInfo(request);
+  if (subCode !== deviceClassIdentifier) return encodeError(version, spdmError.invalidRequest);
+  const { info, slots, randomBytes } = endpoint;
+  if (!signed) return encodeEndpointInfo(version, { info });
+  const { hash, requesterSignature, requesterMultiKey } = algorithmsOf(connection);
+  if (!requesterSignature || (own.flags & capability.endpointInfo) !== capability.endpointInfoSigned) return unsupported;
+  const signer = slots[signed.slot];
+  const isForThis = !requesterMultiKey || ((signer?.keyPair?.keyUsage ?? keyUse.endpointInfo) & keyUse.endpointInfo) !== 0;
+  if (!signer || !isForThis) return encodeError(version, spdmError.invalidRequest);
+  const unsigned = encodeEndpointInfo(version, { info, signed: { slot: signed.slot, nonce: randomBytes(nonceBytes) } });
+  const transcribed = concat(...transcript.vca, request, unsigned);
+  return concat(unsigned, await signer.sign(signingInput(version, hash, 'requester-endpoint_info signing', transcribed)));
 }
 
 /** What we tell of, in a session and where our capabilities say so. */

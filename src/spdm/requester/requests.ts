@@ -17,7 +17,7 @@ import { decodeVendorResponse, encodeVendorRequest, type VendorDefined } from '.
 import type { SpdmSession } from '../session.ts';
 import { acceptMeasurements, algorithmsOf, type Connection, checkHead, requirePeer, takeMeasurements, unexpected } from './connection.ts';
 import { deliver } from './delivery.ts';
-import { answerEncapsulated } from './encapsulated.ts';
+import { answerEncapsulated, type OwnEndpoint } from './encapsulated.ts';
 import type { EventEnds } from './events.ts';
 import { type Asking, exchange } from './exchange.ts';
 
@@ -88,8 +88,10 @@ export async function vendorRequest(asking: Asking, message: VendorDefined): Pro
 const maxQuestions = 64;
 
 /** Asks whether the responder wants something, and answers it: new keys of its own, events (DSP0274 §10.18).
- *  @param events without an inbox events are not taken, without a notifier none are told @returns how many requests it had */
-export async function answerQuestions(asking: Asking, session: SpdmSession, events?: EventEnds): Promise<number> {
+ *  @param events without an inbox events are not taken, without a notifier none are told
+ *  @param endpoint what kind of device we are, for who asks for it
+ *  @returns how many requests it had */
+export async function answerQuestions(asking: Asking, session: SpdmSession, events?: EventEnds, endpoint?: OwnEndpoint): Promise<number> {
   const { connection } = asking;
   const { version } = connection;
   const first = await deliver(asking.ask, connection, encodeGetEncapsulatedRequest(version), asking.wait);
@@ -97,7 +99,7 @@ export async function answerQuestions(asking: Asking, session: SpdmSession, even
   checkHead(connection, first, responseCode.encapsulatedRequest);
   let question = decodeEncapsulatedRequest(first);
   for (let answered = 1; answered <= maxQuestions; answered += 1) {
-    const message = answerEncapsulated({ connection, slots: [], session, events }, question.message);
+    const message = await answerEncapsulated({ connection, slots: [], session, events, endpoint }, question.message);
     const request = encodeDeliverResponse(version, { requestId: question.requestId, message });
     const ack = await exchange(asking, request, responseCode.encapsulatedResponseAck);
     const { next } = decodeEncapsulatedAck(ack);

@@ -154,10 +154,10 @@ async function nextQuestion({ ownSlots }: SessionSetupOptions, asked: Asked, res
 }
 
 /** Answers one encapsulated request. Our DIGESTS are part of the transcript when they are the first answer (§17, ordering rules). */
-function deliver(slots: CertSlots, asked: Asked, { requestId, message }: Encapsulated): Next {
+async function deliver(slots: CertSlots, asked: Asked, { requestId, message }: Encapsulated): Promise<Next> {
   const { handshake } = asked;
   const { connection } = handshake;
-  const answer = answerEncapsulated({ connection, slots }, message);
+  const answer = await answerEncapsulated({ connection, slots }, message);
   const digests = asked.digests ?? (answer[1] === responseCode.digests ? answer : new Uint8Array());
   return question(handshake, encodeDeliverResponse(connection.version, { requestId, message: answer }), { digests });
 }

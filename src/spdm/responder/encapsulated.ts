@@ -14,6 +14,7 @@ import { encodeGetSupportedEventTypes, encodeSendEvent, encodeSubscribeEventType
 import { decodeKeyUpdateAck, encodeKeyUpdate, keyUpdateOperation } from '../messages/keyUpdate.ts';
 import { decodeHeadOnly } from '../messages/sessionControl.ts';
 import { eventsToSend, hearsOf, openInbox, wantedEvents } from './events.ts';
+import { acceptEndpoint, endpointAsked, endpointQuestion } from './requesterEndpoint.ts';
 import { acceptCertificate, acceptChallengeAuth, acceptDigests } from './requesterProof.ts';
 import {
   bothHave,
@@ -28,7 +29,7 @@ import {
 } from './state.ts';
 
 /** ENCAPSULATED_REQUEST and ENCAPSULATED_RESPONSE_ACK (DSP0274 §10.18): the responder asks the requester who it is (before FINISH, or in 1.1 after
- *  CHALLENGE_AUTH), or in a session announces a new sending key, subscribes to the requester's events, or tells its own. */
+ *  CHALLENGE_AUTH), or in a session announces a new sending key, asks what kind of device the requester is, subscribes to its events, or tells its own. */
 
 /** After a CHALLENGE_AUTH that asks for basic mutual authentication (1.1): all of it in the clear. */
 export function openBasicQuestions(slot: number): Questions {
@@ -47,6 +48,7 @@ function openInSession(exchange: Exchange, session: LiveSession): Questions | un
   session.newKeyTag = undefined;
   const blank = { requestId: 0, slot: 0, tag: tag ?? 0, chain: new Uint8Array() };
   if (tag !== undefined) return { purpose: 'keyUpdate', ...blank };
+  if (!session.isAskedForEndpoint && endpointAsked(exchange)) return { purpose: 'endpoint', ...blank };
   if (!session.isAskedForEvents && hearsOf(exchange)) return { purpose: 'subscription', ...blank };
   return hasEvents(exchange, session) ? { purpose: 'events', ...blank } : undefined;
 }
@@ -58,6 +60,7 @@ const firstQuestion = {
   identity: 'digests',
   challenge: 'digests',
   keyUpdate: 'newKey',
+  endpoint: 'endpoint',
   subscription: 'eventTypes',
   events: 'events',
 } as const satisfies Record<Questions['purpose'], Questions['asked']>;
@@ -114,6 +117,7 @@ function ask(exchange: Exchange, questions: Questions, what: NonNullable<Questio
   questions.requestId = (questions.requestId + 1) & 0xff;
   const message = questionOf(exchange, questions, what);
   questions.messages?.push(message);
+  questions.message = message;
   return { requestId: questions.requestId, message };
 }
 
@@ -136,6 +140,9 @@ function questionOf(exchange: Exchange, questions: Questions, what: NonNullable<
       return encodeKeyUpdate(version, { operation: keyUpdateOperation.updateKey, tag });
     case 'newKeyProof':
       return encodeKeyUpdate(version, { operation: keyUpdateOperation.verifyNewKey, tag });
+    case 'endpoint':
+      session!.isAskedForEndpoint = true;
+      return endpointQuestion(exchange, session!);
     case 'eventTypes':
       session!.isAskedForEvents = true;
       return encodeGetSupportedEventTypes(version);
@@ -187,7 +194,7 @@ function identified(exchange: Exchange, questions: Questions, peer: Peer): Omit<
   return { slot: questions.slot };
 }
 
-function acceptInSession(exchange: Exchange, session: LiveSession, questions: Questions, response: Uint8Array) {
+async function acceptInSession(exchange: Exchange, session: LiveSession, questions: Questions, response: Uint8Array) {
   switch (questions.asked) {
     case 'newKey':
       acceptKeyUpdate(questions, keyUpdateOperation.updateKey, response);
@@ -197,6 +204,10 @@ function acceptInSession(exchange: Exchange, session: LiveSession, questions: Qu
       acceptKeyUpdate(questions, keyUpdateOperation.verifyNewKey, response);
       close(exchange);
       return {};
+    case 'endpoint':
+      await acceptEndpoint(exchange, session, questions.message!, response);
+      if (hearsOf(exchange) && !session.isAskedForEvents) return { next: ask(exchange, questions, 'eventTypes') };
+      break;
     case 'eventTypes':
       questions.wanted = wantedEvents(response);
       if (questions.wanted.length > 0) return { next: ask(exchange, questions, 'subscription') };

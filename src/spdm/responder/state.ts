@@ -10,6 +10,7 @@ import type { MeasurementSource } from '../measurement.ts';
 import type { AlgorithmBits } from '../messages/algorithms.ts';
 import { type Capabilities, capabilitiesFor } from '../messages/capabilities.ts';
 import type { GetCsr } from '../messages/csr.ts';
+import type { DeviceClass } from '../messages/endpointInfo.ts';
 import type { DmtfEvent, EventGroup, SpdmEvent } from '../messages/events.ts';
 import type { KeyPair, SetKeyPairInfo } from '../messages/keyPairInfo.ts';
 import type { SetCertificate } from '../messages/setCertificate.ts';
@@ -63,6 +64,9 @@ export type ResponderSettings = {
   /** Called with each event of a requester that tells of events, which is then asked for all of DMTF that it has. What it throws is answered with
    *  ERROR, and the event may come again. Absent: no requester is asked for events. */
   readonly onPeerEvent?: (event: SpdmEvent) => void;
+  /** Called once in a session with what the requester says of its kind (DSP0274 1.3, encapsulated GET_ENDPOINT_INFO), signed when it can and has proved
+   *  itself. Absent: no requester is asked. */
+  readonly onPeerEndpoint?: (classes: readonly DeviceClass[], isSigned: boolean) => void;
   /** Whether a request is worked on longer than the peer should wait: it is answered with ResponseNotReady and fetched by RESPOND_IF_READY. */
   readonly defers?: (code: number) => boolean;
   /** RDTExponent of ResponseNotReady: ask again after 2^n µs. */
@@ -102,10 +106,12 @@ export type InstalledCertificates = Pick<SetCertificate, 'slot' | 'keyPairId' | 
 /** What is asked of the requester in encapsulated requests, and what is known of it so far. */
 export type Questions = {
   /** `challenge`: basic mutual authentication of 1.1. */
-  readonly purpose: 'identity' | 'challenge' | 'keyUpdate' | 'subscription' | 'events';
+  readonly purpose: 'identity' | 'challenge' | 'keyUpdate' | 'endpoint' | 'subscription' | 'events';
   /** What the next encapsulated response answers. */
-  asked?: 'digests' | 'certificate' | 'challenge' | 'newKey' | 'newKeyProof' | 'eventTypes' | 'subscription' | 'events';
+  asked?: 'digests' | 'certificate' | 'challenge' | 'newKey' | 'newKeyProof' | 'endpoint' | 'eventTypes' | 'subscription' | 'events';
   requestId: number;
+  /** The encapsulated request that waits for its response. */
+  message?: Uint8Array;
   readonly slot: number;
   /** Distinguishes this update of keys from others. */
   readonly tag: number;
@@ -148,6 +154,7 @@ export type LiveSession = {
   events?: Subscription;
   /** Whether the requester was asked which events it has; where its events arrive, once it knows that they are wanted. */
   isAskedForEvents?: boolean;
+  isAskedForEndpoint?: boolean;
   inbox?: EventInbox;
   /** TH so far: up to and with KEY_EXCHANGE_RSP or PSK_EXCHANGE_RSP. */
   readonly transcript: Uint8Array;
