@@ -15,6 +15,7 @@ import { pieceBytesFor, sendFirmware } from '../../src/production/devauth/transf
 import { imageIds } from '../../src/production/fields.ts';
 import { maxSecurityCounter } from '../../src/production/otpMap.ts';
 import { upgradeProofNonce } from '../../src/production/upgradeProof.ts';
+import { endsIn } from '../../src/spdm/certChain.ts';
 import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
 import { knownOffer, offerUnder } from '../../src/spdm/policy.ts';
@@ -96,7 +97,7 @@ async function upgrade(
   }
   report('prove the image');
   const evidence = await runAttestation(
-    { ...offerUnder(), nonce: upgradeProofNonce(job.otaJobId), raw: true, wait: patience(sleep) },
+    { ...offerUnder(), isOurs: endsIn(identity.certificate), nonce: upgradeProofNonce(job.otaJobId), raw: true, wait: patience(sleep) },
     spdmOver(wire.client),
   );
   const result = await server.prove(uid, otaJobId, encodeEvidence(evidence));
@@ -166,7 +167,7 @@ async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire
     {
       nonce: new Uint8Array(randomBytes(32)),
       trust: (chain, shown) => {
-        if (!equalBytes(chain.at(-1) ?? new Uint8Array(), certificate))
+        if (!endsIn(certificate)(chain))
           throw new NusecError('CHAIN_REFUSED', 'the device shows another certificate than the server knows');
         const policy = { roots: [root], now: undefined, purpose: 'device', ...(shown !== undefined && { uid: shown }) } as const;
         const { point } = checkChain(chain.toReversed(), policy);
@@ -177,6 +178,7 @@ async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
       ...knownOffer(),
+      isOurs: endsIn(certificate),
       ownSlots: [await slotUnder(root)],
     },
     spdmOver(client),

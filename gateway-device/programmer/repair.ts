@@ -9,6 +9,7 @@ import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../src/production/returnProof.ts';
+import { endsIn } from '../../src/spdm/certChain.ts';
 import { type Evidence, encodeEvidence } from '../../src/spdm/evidence.ts';
 import { knownOffer } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
@@ -129,7 +130,7 @@ async function openSession(
     {
       nonce,
       trust: (chain, uid) => {
-        if (!equalBytes(chain.at(-1) ?? new Uint8Array(), certificate))
+        if (!endsIn(certificate)(chain))
           throw new NusecError('CHAIN_REFUSED', 'the device shows another certificate than the server knows');
         const leaf = checkChain(chain.toReversed(), {
           roots: [root],
@@ -144,6 +145,7 @@ async function openSession(
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
       ...knownOffer(),
+      isOurs: endsIn(certificate),
       ownSlots: [await certSlotUnder(core.chip, identity, root)],
     },
     spdmOver(client),

@@ -7,6 +7,7 @@ import { NusecError } from '../../src/errors.ts';
 import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementIndex.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { otpMap, publicOtp } from '../../src/production/otpMap.ts';
+import { endsIn } from '../../src/spdm/certChain.ts';
 import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { knownOffer, offerUnder } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
@@ -44,10 +45,7 @@ export async function openSession(unit: Unit): Promise<void> {
   unit.live.session = { hello, session, evidence, host: openSealedDevAuth(unit.target.client, session, hello.maxBodyBytes) };
 }
 
-const isItsChain =
-  (unit: Unit) =>
-  (chain: readonly Uint8Array[]): boolean =>
-    equalBytes(chain.at(-1) ?? new Uint8Array(), factBytes(unit, 'certificate'));
+const isItsChain = (unit: Unit) => endsIn(factBytes(unit, 'certificate'));
 
 /** Only the very certificate that the server issued under this grant will do. @returns the judge of chains, root first */
 const trustIn =

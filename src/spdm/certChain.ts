@@ -1,4 +1,4 @@
-import { concat } from '../bytes.ts';
+import { concat, equalBytes } from '../bytes.ts';
 import { malformed, openReader, u16, u32 } from './codec.ts';
 import { maxChainBytes } from './constants.ts';
 import { hashOf } from './signature.ts';
@@ -43,6 +43,12 @@ export function digestOfChain(hash: HashAlgorithm, chain: Uint8Array): Uint8Arra
   if (known.digest?.hash !== hash) known.digest = { hash, bytes: hashOf(hash, chain) };
   return known.digest.bytes;
 }
+
+/** Whether a chain (root first) is that of this very certificate: for `isOurs` of a requester that knows it, as a device may have others too. */
+export const endsIn =
+  (certificate: Uint8Array) =>
+  (certificates: readonly Uint8Array[]): boolean =>
+    equalBytes(certificates.at(-1) ?? new Uint8Array(), certificate);
 
 export type CertificateChain = { readonly rootHash: Uint8Array; readonly certificates: readonly Uint8Array[] };
 

@@ -9,6 +9,7 @@ import { NusecError } from '../../errors.ts';
 import { helloMessage, jobMessage, orderMessage } from '../../mqttMessages.ts';
 import type { DownFamily } from '../../mqttTopics.ts';
 import { parseCertificate } from '../../pki/parse.ts';
+import { endsIn } from '../../spdm/certChain.ts';
 import { spdmVersionName } from '../../spdm/constants.ts';
 import { verifyEvidence } from '../../spdm/evidence.ts';
 import { offerUnder } from '../../spdm/policy.ts';
@@ -89,12 +90,11 @@ const answersTwice: Run = async ({ bench, times }) => {
 
 const attests: Run = async ({ bench, pki, times }) => {
   const nonce = new Uint8Array(randomBytes(32));
-  const options = { ...offerUnder(), nonce, wait: patience(sleep) };
-  const evidence = await runAttestation(options, wire => bench.spdm(wire, times.answerMs, bench.nextCid()));
   const own = pki.deviceChain.at(-1) as Uint8Array;
+  const options = { ...offerUnder(), isOurs: endsIn(own), nonce, wait: patience(sleep) };
+  const evidence = await runAttestation(options, wire => bench.spdm(wire, times.answerMs, bench.nextCid()));
   const trust = (certificates: readonly Uint8Array[]) => {
-    const leaf = certificates.at(-1);
-    if (leaf === undefined || !equalBytes(leaf, own)) throw wrong('slot 0 has another certificate than that of the connection');
+    if (!endsIn(own)(certificates)) throw wrong('no slot has the certificate of the connection');
     const { point } = parseCertificate(own);
     if (point === undefined) throw wrong('its key is not one of P-256');
     return point;
