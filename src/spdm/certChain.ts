@@ -56,29 +56,30 @@ export type CertificateChain = { readonly rootHash: Uint8Array; readonly certifi
  *  @throws SPDM_MALFORMED for a wrong length, more than 8 certificates or more than 64 KiB */
 export function decodeCertificateChain(version: number, hash: HashAlgorithm, chain: Uint8Array): CertificateChain {
   const known = kept.get(chain);
-  if (known === undefined) return readChain(version, hash, chain);
+  if (known === undefined) return readChain(version, hash, chain, 'slice');
   const form = `${version >= newForm} ${hash.name}`;
-  if (known.read?.form !== form) known.read = { form, chain: readChain(version, hash, chain) };
+  if (known.read?.form !== form) known.read = { form, chain: readChain(version, hash, chain, 'subarray') };
   return known.read.chain;
 }
 
-function readChain(version: number, hash: HashAlgorithm, chain: Uint8Array): CertificateChain {
+/** @param cut views of a chain that is kept, copies of one in a buffer that is not ours */
+function readChain(version: number, hash: HashAlgorithm, chain: Uint8Array, cut: 'slice' | 'subarray'): CertificateChain {
   if (chain.length > maxChainBytes) throw malformed('certificate chain: too long');
   const reader = openReader(chain, 'certificate chain');
   const length = version >= newForm ? reader.u32() : reader.u16();
   if (version < newForm) reader.u16();
   if (length !== chain.length) throw malformed('certificate chain: length');
   const rootHash = reader.take(hash.hashBytes);
-  const certificates = splitCertificates(reader.take(reader.left()));
+  const certificates = splitCertificates(reader.take(reader.left()), cut);
   return { rootHash, certificates };
 }
 
-function splitCertificates(der: Uint8Array): readonly Uint8Array[] {
+function splitCertificates(der: Uint8Array, cut: 'slice' | 'subarray'): readonly Uint8Array[] {
   const certificates: Uint8Array[] = [];
   for (let at = 0; at < der.length; ) {
     const length = sequenceBytes(der, at);
     if (length > der.length - at || certificates.length === maxCertificates) throw malformed('certificate chain: certificates');
-    certificates.push(der.slice(at, at + length));
+    certificates.push(der[cut](at, at + length));
     at += length;
   }
   if (certificates.length === 0) throw malformed('certificate chain: empty');
