@@ -1,4 +1,4 @@
-import { close, fdatasync, openSync, rmSync } from 'node:fs';
+import { close, fdatasync, fstatSync, openSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { NusecError } from './errors.ts';
@@ -67,8 +67,12 @@ export function openLog(file: string) {
   const log = openSync(`${file}-wal`, 'r+');
   let closing: Promise<void> | undefined;
   return {
-    /** Resolves when everything committed before the call is on the disk. @throws as fdatasync: what was not confirmed may be lost, also after another try */
-    sync: (): Promise<void> => fdatasyncLater(log),
+    /** Resolves when everything committed before the call is on the disk. @throws as fdatasync, and when the log was removed: what was not
+     *  confirmed may be lost, also after another try */
+    async sync(): Promise<void> {
+      await fdatasyncLater(log);
+      if (fstatSync(log).nlink === 0) throw new Error(`${file}-wal was removed while it was in use`);
+    },
     close(): Promise<void> {
       closing ??= closeLater(log);
       return closing;

@@ -1,6 +1,7 @@
 import Database from 'better-sqlite3';
 import { chainHash, chainStart } from './hashchain.ts';
 import { readHeadMark } from './headMark.ts';
+import { rowCheck } from './rowCheck.ts';
 import { damaged, unreadable } from './storeError.ts';
 import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } from './verifyTree.ts';
 
@@ -27,9 +28,20 @@ export function placeOf({ position, stream, revision, reason, from }: StoreVerdi
   return isRange ? `an event from position ${from} to ${position}` : `position ${position}`;
 }
 
-type Columns = [position: number, stream: string, revision: number, prev: number, id: string, hash: string, body: string];
+/** Without a checksum in a store of an earlier format. */
+type Columns = [
+  position: number,
+  stream: string,
+  revision: number,
+  prev: number,
+  id: string,
+  hash: string,
+  body: string,
+  crc: number | null,
+];
 type Link = { readonly revision: number; readonly position: number; readonly hash: string };
-type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>; readonly bad?: Columns; readonly finding?: TreeFinding };
+type Finding = TreeFinding | { readonly position: number; readonly reason: 'hash' };
+type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>; readonly bad?: Columns; readonly finding?: Finding };
 
 const beforeFirst: Link = { revision: -1, position: 0, hash: chainStart };
 const columns = 'position, stream, revision, prev, id, hash, body';
@@ -62,8 +74,11 @@ export function verifyStore(file: string, signed: readonly SignedTree[] = [], ma
 /** The events that are there now. */
 function* rowsOf(db: Database): Generator<Columns> {
   const newest = db.prepare<number>('SELECT coalesce(max(position), 0) FROM events').pluck().get() ?? 0;
+  const hasCheck = db.prepare("SELECT 1 FROM pragma_table_info('events') WHERE name = 'crc'").get() !== undefined;
   const page = db
-    .prepare<Columns>(`SELECT ${columns} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ${pageRows}`)
+    .prepare<Columns>(
+      `SELECT ${columns}, ${hasCheck ? 'crc' : 'NULL'} FROM events WHERE position > ? AND position <= ? ORDER BY position LIMIT ${pageRows}`,
+    )
     .raw();
   const pageAfter = (position: number): readonly Columns[] => {
     try {
@@ -90,19 +105,23 @@ function walkRows(rows: Iterable<Columns>, tree: TreeCheck): Walk {
     }
     heads.set(stream, { revision, position, hash });
     events = position;
-    const finding = tree.add(hash);
+    const finding = isChecked(row) ? tree.add(hash) : ({ position, reason: 'hash' } as const);
     if (finding !== undefined) return { events, heads, finding };
   }
   return { events, heads };
 }
 
 /** Stream and revision of an event that is there, but is another one. What a checkpoint covers has no one place. */
-function ownerAt(db: Database, { position, reason }: TreeFinding): { readonly stream?: string; readonly revision?: number } {
+function ownerAt(db: Database, { position, reason }: Finding): { readonly stream?: string; readonly revision?: number } {
   if (reason === 'checkpoint') return {};
   const [stream, revision] =
     db.prepare<[string, number]>('SELECT stream, revision FROM events WHERE position = ?').raw().get(position) ?? [];
   return stream === undefined || revision === undefined ? {} : { stream, revision };
 }
+
+/** Whether readers take the row for what was stored. */
+const isChecked = ([position, stream, revision, prev, id, hash, body, crc]: Columns): boolean =>
+  crc === null || rowCheck(position, stream, revision, prev, id, hash, body) === crc;
 
 /** Whether a row is the next event of a stream. */
 function follows(row: Columns, stream: string, before = beforeFirst): boolean {

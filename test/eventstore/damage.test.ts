@@ -241,3 +241,24 @@ describe('verification of a main file', () => {
     }
   });
 });
+
+it('verification names an event that readers refuse because its checksum was changed', async () => {
+  const file = join(temporaryFolder(), 'events.db');
+  const store = await openSqliteStore({ file });
+  for (let n = 0; n < 5; n++) await store.append('a', 'any', [event('E')]);
+  await store.close();
+  const db = new Database(file);
+  db.exec('UPDATE events SET crc = crc + 1 WHERE position = 3');
+  db.close();
+  expect(verifyStore(file)).toEqual({ ok: false, position: 3, reason: 'hash', stream: 'a', revision: 2 });
+});
+
+it('a log that is removed while it is in use ends the acknowledgements', async () => {
+  const file = join(temporaryFolder(), 'events.db');
+  const store = await openSqliteStore({ file });
+  await store.append('a', 'none', [event('E')]);
+  rmSync(`${file}-wal`);
+  await expect(store.append('a', 0, [event('E')])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  expect(await store.trouble()).toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  await store.close();
+});
