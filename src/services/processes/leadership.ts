@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { repeatedly } from '../../closing.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { holdAlone } from '../../fileLock.ts';
 import { type Beat, fileBeats, leaseBeats } from './beats.ts';
@@ -13,12 +14,12 @@ import { type Beat, fileBeats, leaseBeats } from './beats.ts';
 const beatMs = 500;
 /** Looks without a new sign after which another process leads. Only looks count, so that a machine that was paused as a whole changes nothing. */
 const maxMissedBeats = 10;
-/** The same between machines: a new leader begins within five seconds. */
-const maxMissedSigns = 7;
+/** The same between machines: leaves time to begin within five seconds. */
+const maxMissedSigns = 6;
 
 export type Leadership = { close(): Promise<void> };
 
-type Parts = { readonly dataDir: string; readonly store: Pick<EventStore, 'epoch' | 'takeEpoch' | 'lease'> };
+type Parts = { readonly dataDir: string; readonly store: Pick<EventStore, 'epoch' | 'takeEpoch' | 'lease' | 'head'> };
 
 /** Leads immediately if nobody else does, or as soon as that process has ended or is stopped.
  *  @param lead begins the work of the one who leads, under the given epoch, and gives what ends it
@@ -32,9 +33,8 @@ export async function whileLeading(
   const beats = lease === undefined ? fileBeats(dataDir) : leaseBeats(lease);
   const limit = lease === undefined ? maxMissedBeats : maxMissedSigns;
   const watch = createWatch(limit);
-  let leading: { readonly epoch: number; readonly end: () => Promise<void> } | undefined;
+  let leading: { readonly epoch: number; readonly begun: Promise<() => Promise<void>> } | undefined;
   let lock: ReturnType<typeof holdAlone>;
-  let closed = false;
 
   const beginLeading = async (): Promise<void> => {
     lock ??= holdAlone(join(dataDir, 'leader'));
@@ -44,55 +44,64 @@ export async function whileLeading(
     if (!isFree(beat, seen, nobodyElse) && !watch.standsStill(beat, seen)) return release();
     const epoch = await store.takeEpoch(seen);
     if (epoch === undefined) return release();
+    // It gives signs while it begins, which may take longer than the others wait.
+    const begun = lead(epoch);
+    leading = { epoch, begun };
+    begun.catch(error => {
+      if (leading?.begun === begun) leading = undefined;
+      release();
+      onTrouble(error);
+    });
     await beats.give(epoch, lock !== undefined);
-    leading = { epoch, end: await lead(epoch) };
   };
   const goOn = async (): Promise<void> => {
     if (leading === undefined) return;
     if (store.epoch() !== leading.epoch) return endLeading();
     lock ??= holdAlone(join(dataDir, 'leader'));
+    // Who cannot take in what the others store, as its disk is full, can do nothing of what a leader does.
+    if (lease !== undefined) await store.head();
     await beats.give(leading.epoch, lock !== undefined);
   };
   const endLeading = async (): Promise<void> => {
-    const { end } = leading ?? {};
+    const { begun } = leading ?? {};
     leading = undefined;
+    const end = await begun?.catch(() => undefined);
     try {
       await end?.();
     } finally {
       release();
     }
   };
+  const beginning = async (): Promise<unknown> => leading?.begun.catch(() => undefined);
   /** Between machines the lock says no more than that a server runs here. */
-  const release = (): void => {
-    if (lease !== undefined && !closed) return;
+  const release = (isLast = false): void => {
+    if (lease !== undefined && !isLast) return;
     lock?.release();
     lock = undefined;
   };
   const look = async (): Promise<void> => {
-    if (closed) return;
     try {
       await (leading === undefined ? beginLeading() : goOn());
     } catch (error) {
+      // When nothing can be read, a leader's sign cannot be missed.
+      watch.forget();
       if (leading === undefined) release();
       onTrouble(error);
     }
   };
-  let looking = look();
-  await looking;
-  const timer = setInterval(() => {
-    looking = looking.then(look);
-  }, beatMs);
-  timer.unref();
+  // One at a time: looks that had waited for the store and then came all at once would find a leader that gives no sign.
+  const looking = repeatedly(beatMs, look, onTrouble);
+  await looking.now();
+  await beginning();
   return {
     async close() {
-      closed = true;
-      clearInterval(timer);
-      await looking;
+      await looking.close();
       const epoch = leading?.epoch;
       try {
         await endLeading();
         if (epoch !== undefined && epoch === store.epoch()) await beats.end(epoch);
       } finally {
+        release(true);
         beats.close();
       }
     },
@@ -115,6 +124,9 @@ function createWatch(limit: number) {
       same = now === last ? same + 1 : 0;
       last = now;
       return same >= limit;
+    },
+    forget(): void {
+      same = 0;
     },
   };
 }

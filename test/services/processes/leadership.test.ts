@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { EventStore, LeaderSign } from '../../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
 import { whileLeading } from '../../../src/services/processes/leadership.ts';
 import { openMemoryStore } from '../../eventstore/memory.ts';
@@ -93,5 +94,94 @@ describe('a leading process', () => {
     first.kill('SIGKILL');
     await once(first, 'exit');
     await expect.poll(() => log).toEqual(['first begins 1', 'second begins 2']);
+  });
+});
+
+describe('between machines', () => {
+  const lookMs = 500;
+  /** Machines that share a log and signs; looks come when the test says so. */
+  const machines = () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const store = openMemoryStore();
+    const log: string[] = [];
+    const signs: LeaderSign[] = [];
+    const lease: NonNullable<EventStore['lease']> = { read: async () => signs.at(-1), give: async sign => void signs.push(sign) };
+    const machine = async (name: string, change: Partial<EventStore> = {}, begin = async (): Promise<void> => {}) => {
+      const lead = async (epoch: number) => {
+        log.push(`${name} begins ${epoch}`);
+        await begin();
+        return async () => void log.push(`${name} ends`);
+      };
+      const shared = { ...store, lease, ...change };
+      const started = whileLeading({ dataDir: temporaryFolder(), store: shared }, lead, error => log.push(`${name}: ${error}`));
+      onTestFinished(async () => (await started).close());
+      return started;
+    };
+    const looks = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i += 1) {
+        await vi.advanceTimersByTimeAsync(lookMs);
+        await new Promise(resolve => setImmediate(resolve));
+      }
+    };
+    return { lease, log, signs, machine, looks };
+  };
+
+  it('a leader that gives no sign is replaced after six looks, and not before', async () => {
+    const { lease, log, machine, looks } = machines();
+    let isStopped = false;
+    await machine('one', { lease: { ...lease, give: async sign => void (isStopped || (await lease.give(sign))) } });
+    await machine('two');
+    await looks(20);
+    expect(log).toEqual(['one begins 1']);
+    isStopped = true;
+    await looks(5);
+    expect(log).toEqual(['one begins 1']);
+    await looks(2);
+    expect(log.slice(0, 2)).toEqual(['one begins 1', 'two begins 2']);
+  });
+
+  it('a store that stood still replaces nobody: not by looks that had waited for it, nor by those that failed', async () => {
+    const { lease, log, machine, looks } = machines();
+    let away: Promise<unknown> = Promise.resolve();
+    const waiting = { ...lease, read: () => away.then(lease.read) };
+    await machine('one');
+    await machine('two', { lease: waiting });
+    const back = Promise.withResolvers<void>();
+    away = back.promise;
+    await looks(30);
+    back.resolve();
+    await looks(30);
+    expect(log).toEqual(['one begins 1']);
+    away = Promise.reject(new Error('away'));
+    away.catch(() => undefined);
+    await looks(30);
+    away = Promise.resolve();
+    await looks(30);
+    expect(log.filter(line => !line.endsWith('away'))).toEqual(['one begins 1']);
+  });
+
+  it('a leader gives signs while it begins, however long that takes', async () => {
+    const { log, machine, looks } = machines();
+    const begun = Promise.withResolvers<void>();
+    void machine('one', {}, () => begun.promise);
+    await looks(1);
+    await machine('two');
+    await looks(30);
+    expect(log).toEqual(['one begins 1']);
+    begun.resolve();
+  });
+
+  it('a leader that cannot take in what the others store is replaced', async () => {
+    const { log, machine, looks } = machines();
+    let isFull = false;
+    const own = openMemoryStore();
+    await machine('one', { head: async () => (isFull ? Promise.reject(new Error('full')) : own.head()) });
+    await machine('two');
+    await looks(20);
+    expect(log).toEqual(['one begins 1']);
+    isFull = true;
+    await looks(10);
+    expect(log).toContain('two begins 2');
   });
 });
