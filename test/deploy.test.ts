@@ -3,17 +3,27 @@ import { globSync, mkdtempSync, readFileSync, statSync, writeFileSync } from 'no
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { parse } from 'yaml';
-import { startCommand } from './support/command.ts';
+import { startDoubleCluster } from './eventstore/kurrentdb/doubleCluster.ts';
+import { startS3Double } from './objects/s3Double.ts';
+import { type Command, startCommand } from './support/command.ts';
+import { exchange } from './support/http.ts';
 import { limitOfProcesses } from './support/limits.ts';
 
 /** What docs/deploy.md has an operator run, outside of containers and units: secrets, the commands of docker-compose.yml, the database user. */
 
 const root = new URL('../', import.meta.url).pathname;
 const compose = parse(readFileSync(`${root}docker-compose.yml`, 'utf8'), { merge: true }) as {
-  services: Record<string, { command: string[]; healthcheck?: { test: string[] } }>;
+  services: Record<string, Service>;
+  secrets: Record<string, { file: string }>;
+};
+type Service = {
+  command: string[];
+  entrypoint?: string[];
+  environment: Record<string, string>;
+  healthcheck?: { test: string[] };
 };
 const folder = (): string => mkdtempSync(join(tmpdir(), 'nusec-deploy-'));
 
@@ -91,6 +101,74 @@ describe('the default profile', () => {
       expect(check(crlPort)).toBe(1);
     },
     limitOfProcesses(6),
+  );
+});
+
+describe('the cluster profile', () => {
+  it(
+    'has a bucket, a ceremony, a second machine that joins, and two servers of one project, of which one may be killed; on doubles of database and object store',
+    async () => {
+      const secrets = makeSecrets();
+      const secret = (name: string): string => readFileSync(join(secrets, name), 'utf8');
+      const tlsOf = (name: string) => ({ key: secret(`${name}.key`), cert: secret(`${name}.crt`) });
+      const log = await startDoubleCluster({ tls: tlsOf('db1'), login: secret('kurrentdb-credentials') });
+      const objects = await startS3Double({ tls: tlsOf('objects'), accessKey: 'nusec' });
+      onTestFinished(async () => void (await Promise.all([log.close(), objects.close()])));
+      const places: readonly (readonly [RegExp, string])[] = [
+        [/db1:2113,db2:2113,db3:2113/, log.url.replace('kurrentdb://', '')],
+        [/objects:9000/, `localhost:${objects.port}`],
+        [/\/opt\/nusec\//, root],
+        [/\/run\/secrets\/([a-z.-]+)/, join(secrets, '$1')],
+        [/0\.0\.0\.0/, '127.0.0.1'],
+        [/^nusec\d$/, '127.0.0.1'],
+        [/\$\{[A-Z_]+:-([^}]*)\}/, '$1'],
+      ];
+      const filled = (word: string, data: string): string =>
+        places
+          .reduce((text, [what, place]) => text.replace(what, place), word.replaceAll('/data', data))
+          .replace(`${secrets}/kurrentdb-ca`, join(secrets, 'ca/ca.crt'));
+      const machine = () => ({ data: join(folder(), 'data'), state: folder() });
+      const envOf = (service: Service, { data, state }: ReturnType<typeof machine>): NodeJS.ProcessEnv => ({
+        ...Object.fromEntries(Object.entries(service.environment).map(([name, value]) => [name, filled(value, data)])),
+        ...{ NUSEC_STATE_DIR: state, NUSEC_HTTPS_PORT: '0', NUSEC_MQTT_PORT: '0', NUSEC_CRL_PORT: '0', NUSEC_LINK_PORT: '0' },
+      });
+      const of = (name: string): Service => compose.services[name] as Service;
+      const runOnce = (name: string, at: ReturnType<typeof machine>, ...more: string[]) => {
+        const [program = '', ...words] = (of(name).entrypoint ?? []).map(word => filled(word, at.data));
+        const env = { ...process.env, ...envOf(of(name), at), PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+        const child = spawn(program, [...words, ...more], { cwd: root, env });
+        let text = '';
+        for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
+        return new Promise(resolve => child.once('close', status => resolve({ status, text })));
+      };
+      const command = (name: string, at: ReturnType<typeof machine>): Command => {
+        const started = startCommand([...of(name).command.map(word => filled(word, at.data)), '--json'], envOf(of(name), at));
+        onTestFinished(() => started.kill('SIGKILL'));
+        return started;
+      };
+
+      const [one, two] = [machine(), machine()];
+      expect(await runOnce('bucket', one, secrets)).toEqual({ status: 0, text: 'objectBucket: nusec was there\n' });
+      expect(await command('init-cluster', one).ended()).toMatchObject({ status: 0 });
+      for (const time of ['the first', 'another']) expect(await runOnce('join', two), `${time} time`).toMatchObject({ status: 0 });
+      const servers = [command('nusec1', one), command('nusec2', two)] as const;
+      const [first, second] = [await servers[0].ready, await servers[1].ready];
+      const ca = readFileSync(join(one.data, 'root.pem'), 'utf8');
+      const headers = {
+        Authorization: `Bearer ${readFileSync(join(one.data, 'alice.token'), 'utf8').trim()}`,
+        'Content-Type': 'application/json',
+      };
+      const at = ({ httpsPort }: typeof first, path: string, body?: object) =>
+        exchange(`https://localhost:${httpsPort}${path}`, { ca, headers, ...(body && { body: JSON.stringify(body) }) });
+      for (const server of [first, second]) expect((await at(server, '/readyz')).status).toBe(200);
+      expect((await at(first, '/v1/lines', { line: 'hall-1' })).status).toBe(201);
+      expect((await at(second, '/v1/lines')).json).toMatchObject({ lines: [{ line: 'hall-1' }] });
+      servers[0].kill('SIGKILL');
+      expect((await at(second, '/v1/lines', { line: 'hall-2' })).status).toBe(201);
+      servers[1].kill('SIGTERM');
+      expect(await servers[1].ended()).toMatchObject({ status: 0 });
+    },
+    limitOfProcesses(30),
   );
 });
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 
 /** A double of an S3 object store: it is none. It has the requests that our driver makes, one bucket, all in memory, with versions or without, and looks
@@ -30,7 +31,6 @@ export type S3Double = {
   close(): Promise<void>;
 };
 
-const accessKey = 'nusec-test';
 const bucket = 'nusec';
 
 export type S3DoubleOptions = {
@@ -40,10 +40,13 @@ export type S3DoubleOptions = {
   readonly comparesUnquoted?: boolean;
   readonly host?: string;
   readonly port?: number;
+  readonly accessKey?: string;
+  /** PEM; then it listens with TLS. */
+  readonly tls?: { readonly key: string; readonly cert: string };
 };
 
 export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Double> {
-  const { versioned = true, ignoresConditions = false, comparesUnquoted = false, host = '127.0.0.1' } = options;
+  const { versioned = true, ignoresConditions = false, comparesUnquoted = false, host = '127.0.0.1', accessKey = 'nusec-test' } = options;
   const objects = new Map<string, Version[]>();
   const sockets = new Set<Socket>();
   let [isDown, count, made, losing] = [false, 0, 0, ''];
@@ -121,16 +124,18 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
     if (signed.exec(authorization)?.[1] !== accessKey || request.headers['x-amz-date'] === undefined)
       return refuse(response, 403, 'AccessDenied');
     if (name !== bucket) return refuse(response, 404, 'NoSuchBucket');
+    if (request.method === 'PUT' && key === '') return refuse(response, 409, 'BucketAlreadyOwnedByYou');
     if (request.method === 'PUT') return put(key, request, response);
     if (request.method === 'DELETE') return remove(key, searchParams.get('versionId') ?? 'null', response);
     if (request.method === 'HEAD') return get(key, response, false);
     if (searchParams.has('versions')) return listVersions(searchParams.get('prefix') ?? '', response);
     return key === '' ? list(searchParams, response) : get(key, response, true);
   };
-  const server = createServer((request, response) => {
+  const take = (request: IncomingMessage, response: ServerResponse): void => {
     count += 1;
     void answer(request, response).catch(() => response.destroy());
-  });
+  };
+  const server = options.tls === undefined ? createServer(take) : createTlsServer(options.tls, take);
   server.on('connection', socket => {
     if (isDown) return void socket.destroy();
     sockets.add(socket);

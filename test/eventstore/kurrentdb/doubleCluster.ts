@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
-import { type Double, startDouble } from './double.ts';
+import { type Double, type DoubleOptions, startDouble } from './double.ts';
 import { streamTable } from './doubleStreams.ts';
 
 /** A cluster of three doubles on loopback: gossip, a leader, and nodes that send whoever needs the leader there. What one has stored all have, as a real
@@ -22,14 +22,14 @@ const electionMs = 500;
 const { FOLLOWER, LEADER, SHUTDOWN, UNKNOWN } = gossip.MemberInfo.VNodeState;
 
 export type DoubleCluster = {
-  /** `kurrentdb://A,B,C?tls=false` */
+  /** `kurrentdb://A,B,C?tls=false`; with TLS `kurrentdb://A,B,C` */
   readonly url: string;
   /** Its connections break, and another node leads half a second later. @returns its number */
   loseLeader(): Promise<number>;
   close(): Promise<void>;
 };
 
-export async function startDoubleCluster(): Promise<DoubleCluster> {
+export async function startDoubleCluster(options: Pick<DoubleOptions, 'tls' | 'login'> = {}): Promise<DoubleCluster> {
   const table = streamTable();
   const members: { readonly id: string; readonly double: Double; port: number; isAlive: boolean }[] = [];
   let leader: number | undefined = 0;
@@ -48,11 +48,14 @@ export async function startDoubleCluster(): Promise<DoubleCluster> {
   };
   for (let n = 0; n < nodes; n += 1) {
     const elsewhere = (): number | undefined => (leader === n ? undefined : leader === undefined ? 0 : members[leader]?.port);
-    const double = await startDouble({ node: { table, services: [{ definition: GossipService, functions: { read } }], elsewhere } });
-    members.push({ id: randomUUID(), double, port: Number(/:(\d+)\?/.exec(double.url)?.[1]), isAlive: true });
+    const double = await startDouble({
+      ...options,
+      node: { table, services: [{ definition: GossipService, functions: { read } }], elsewhere },
+    });
+    members.push({ id: randomUUID(), double, port: Number(/:(\d+)(\?|$)/.exec(double.url)?.[1]), isAlive: true });
   }
   return {
-    url: `kurrentdb://${members.map(({ port }) => `127.0.0.1:${port}`).join(',')}?tls=false`,
+    url: `kurrentdb://${members.map(({ port }) => `127.0.0.1:${port}`).join(',')}${options.tls === undefined ? '?tls=false' : ''}`,
     async loseLeader() {
       const lost = leader as number;
       const member = members[lost] as (typeof members)[number];
