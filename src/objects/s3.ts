@@ -20,10 +20,11 @@ type Library = typeof import('@aws-sdk/client-s3');
 
 const maxObjectBytes = 64 * 1024 * 1024;
 const connectMs = 2000;
-const requestMs = 10_000;
+/** Without a byte in either direction. The client's `requestTimeout` ends nothing unless it is told to, and would be over the whole of a large object. */
+const silenceMs = 5000;
 const maxAttempts = 3;
 const maxKeys = 1000;
-/** Versions of one object that are deleted in one go; there are a handful. */
+/** Versions of one object that are listed and deleted in one go; there are a handful. */
 const maxVersions = 1000;
 
 /** @throws NusecError BAD_REQUEST (not an address, not TLS to another machine, the package is not installed, no conditional writes), STORE_UNAVAILABLE */
@@ -36,7 +37,7 @@ export async function openS3({ url, credentials }: S3Options): Promise<ObjectSto
     region: address.region,
     ...(address.endpoint !== undefined && { endpoint: address.endpoint, forcePathStyle: true }),
     ...(credentials !== undefined && { credentials: keysIn(credentials) }),
-    requestHandler: { connectionTimeout: connectMs, requestTimeout: requestMs },
+    requestHandler: { connectionTimeout: connectMs, socketTimeout: silenceMs },
     // Not every store knows the newer checksums; whoever reads checks hashes and seals of our own.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
@@ -66,20 +67,22 @@ function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: 
       if (ContentLength > maxObjectBytes) throw new NusecError('BAD_REQUEST', `object ${key} has more than ${maxObjectBytes} bytes`);
       return { bytes: (await Body?.transformToByteArray()) ?? new Uint8Array(), tag: ETag };
     });
-  /** Of one object, the newest first; what marks a deletion is one too. */
+  /** Of one object, the newest first, which come before those of other objects; what marks a deletion is one too. */
   const versionsOf = (key: string) =>
     asked(async () => {
       const found = await client.send(new library.ListObjectVersionsCommand({ Bucket, Prefix: prefix + key, MaxKeys: maxVersions }));
       return [...(found.Versions ?? []), ...(found.DeleteMarkers ?? [])].filter(({ Key }) => Key === prefix + key);
     }).then(versions => versions ?? []);
   const deleteVersions = async (key: string, which: (isLatest: boolean) => boolean): Promise<boolean> => {
-    const doomed = (await versionsOf(key)).filter(({ IsLatest = false }) => which(IsLatest));
+    const listed = await versionsOf(key);
+    const doomed = listed.filter(({ IsLatest = false }) => which(IsLatest));
     for (const { VersionId } of doomed)
       await asked(() => client.send(new library.DeleteObjectCommand({ ...at(key), ...(VersionId !== undefined && { VersionId }) })));
     // Another machine may have stored a newer one meanwhile: only those that were deleted must be gone.
     const gone = new Set(doomed.map(nameOf));
     if (doomed.length > 0 && (await versionsOf(key)).some(version => gone.has(nameOf(version))))
       throw new NusecError('STORE_UNAVAILABLE', `the object store keeps versions of ${key} that were deleted`);
+    if (doomed.length > 0 && listed.length >= maxVersions) await deleteVersions(key, which);
     return doomed.length > 0;
   };
 

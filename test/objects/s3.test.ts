@@ -112,6 +112,24 @@ describe('an object store that is not as it should be', () => {
     expect((await objects.get('k'))?.bytes).toEqual(bytes('one'));
   });
 
+  it.each(['answers', 'objects'] as const)('that is there, but gives no %s, is not waited for', async how => {
+    const { double, objects } = await onDouble();
+    await objects.put('k', bytes('one'), 'none');
+    double.silence(how);
+    await expect(objects.get('k')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    double.silence(undefined);
+    expect((await objects.get('k'))?.bytes).toEqual(bytes('one'));
+  });
+
+  it('deletes an object that has more versions than one listing shows', async () => {
+    const { double, objects } = await onDouble();
+    for (let n = 0; n < 1003; n += 1) double.plant('p/k', bytes(`${n}`));
+    double.plant('p/k2', bytes('another'));
+    await objects.forgetOlder('k');
+    expect(double.versions('p/k').map(String)).toEqual(['1002']);
+    expect(double.versions('p/k2')).toHaveLength(1);
+  });
+
   it.each([
     'http://example.com/x',
     's3://B',

@@ -26,6 +26,8 @@ export type S3Double = {
   /** Makes everything under a key older. */
   age(key: string, ms: number): void;
   requests(): number;
+  /** Takes everything and answers nothing: not at all, or not beyond the first bytes of an object. */
+  silence(how: 'answers' | 'objects' | undefined): void;
   down(): void;
   up(): void;
   close(): Promise<void>;
@@ -50,6 +52,7 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   const objects = new Map<string, Version[]>();
   const sockets = new Set<Socket>();
   let [isDown, count, made, losing] = [false, 0, 0, ''];
+  let silenced: 'answers' | 'objects' | undefined;
   const planted = new Map<string, Uint8Array>();
 
   const newest = (key: string): Version | undefined => objects.get(key)?.at(-1);
@@ -83,7 +86,9 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   const get = (key: string, response: ServerResponse, withBody: boolean): void => {
     const found = newest(key);
     if (found === undefined) return void refuse(response, 404, 'NoSuchKey');
-    response.writeHead(200, { ETag: found.etag, 'Content-Length': found.bytes.length }).end(withBody ? found.bytes : undefined);
+    response.writeHead(200, { ETag: found.etag, 'Content-Length': found.bytes.length });
+    if (silenced === 'objects') response.write(found.bytes.subarray(0, 1));
+    else response.end(withBody ? found.bytes : undefined);
   };
   const remove = (key: string, versionId: string | null, response: ServerResponse): void => {
     const left = (objects.get(key) ?? []).filter(({ id }) => id !== versionId);
@@ -104,17 +109,20 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
     const xml = keys.map(key => `<Contents><Key>${key}</Key><LastModified>${timeOf(key)}</LastModified></Contents>`);
     answerXml(response, 'ListBucketResult', xml.join(''));
   };
-  const listVersions = (prefix: string, response: ServerResponse): void => {
-    const found = [...objects].filter(([key]) => key.startsWith(prefix));
+  const listVersions = (prefix: string, limit: number, response: ServerResponse): void => {
+    const found = [...objects].filter(([key]) => key.startsWith(prefix)).toSorted(([one], [other]) => (one < other ? -1 : 1));
     const xml = found.flatMap(([key, versions]) =>
-      versions.map(
-        ({ id, etag }, i) =>
-          `<Version><Key>${key}</Key><VersionId>${id}</VersionId><IsLatest>${i === versions.length - 1}</IsLatest><ETag>${etag.replaceAll('"', '&quot;')}</ETag></Version>`,
-      ),
+      versions
+        .map(
+          ({ id, etag }, i) =>
+            `<Version><Key>${key}</Key><VersionId>${id}</VersionId><IsLatest>${i === versions.length - 1}</IsLatest><ETag>${etag.replaceAll('"', '&quot;')}</ETag></Version>`,
+        )
+        .toReversed(),
     );
-    answerXml(response, 'ListVersionsResult', xml.toReversed().join(''));
+    answerXml(response, 'ListVersionsResult', xml.slice(0, limit).join(''));
   };
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (silenced === 'answers') return;
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://double');
     const [, name, ...rest] = decodeURIComponent(pathname).split('/');
     const key = rest.join('/');
@@ -128,7 +136,7 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
     if (request.method === 'PUT') return put(key, request, response);
     if (request.method === 'DELETE') return remove(key, searchParams.get('versionId') ?? 'null', response);
     if (request.method === 'HEAD') return get(key, response, false);
-    if (searchParams.has('versions')) return listVersions(searchParams.get('prefix') ?? '', response);
+    if (searchParams.has('versions')) return listVersions(searchParams.get('prefix') ?? '', Number(searchParams.get('max-keys')), response);
     return key === '' ? list(searchParams, response) : get(key, response, true);
   };
   const take = (request: IncomingMessage, response: ServerResponse): void => {
@@ -161,6 +169,9 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
       for (const version of objects.get(key) ?? []) version.atMs -= ms;
     },
     requests: () => count,
+    silence(how) {
+      silenced = how;
+    },
     down() {
       isDown = true;
       cutAll();
