@@ -9,7 +9,7 @@ import { createSealer } from './seal.ts';
 import type { SqliteStoreOptions } from './sqlite.ts';
 import { openSqliteCopy } from './sqlite.ts';
 import { removeCopy } from './sqliteTaken.ts';
-import { createStore, upkeepTrouble } from './store.ts';
+import { createStore, fullDisk, upkeepTrouble } from './store.ts';
 import { storeError } from './storeError.ts';
 
 /** The event store of several machines: the log is in KurrentDB, one event per commit, and each machine keeps a copy of it in a SQLite file, from
@@ -74,11 +74,15 @@ function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: Com
     await local.close();
     await log.close();
   };
-  const tryToWrite = (): Promise<NusecError | undefined> =>
-    log.tryToWrite().then(
-      () => upkeepTrouble(storage),
-      error => storeError(error, 'the event store cannot be written'),
-    );
+  /** What is stored counts when it is in the copy here: one that takes in nothing more is trouble too. */
+  const tryToWrite = async (): Promise<NusecError | undefined> => {
+    try {
+      await Promise.all([log.tryToWrite(), copy.current()]);
+      return (await fullDisk(storage)) ?? upkeepTrouble(storage);
+    } catch (error) {
+      return storeError(error, 'the event store cannot be written');
+    }
+  };
   return {
     ...local,
     async readStream(stream, fromRevision) {

@@ -43,6 +43,11 @@ type StoreOptions = {
   readonly order?: ((writer: Writer, changed: () => void) => CommitQueue) | undefined;
 };
 
+/** The log file has room for a small commit, written over, long after the disk is full. */
+export async function fullDisk(storage: Pick<Storage, 'freeBytes'>): Promise<NusecError | undefined> {
+  return (await storage.freeBytes()) < minFreeBytes ? new NusecError('STORE_FULL', 'the disk of the event store is full') : undefined;
+}
+
 /** The event store over one engine's rows; the engines differ in nothing but where the rows are. */
 export function createStore(storage: Storage, options: StoreOptions = {}): EventStore {
   const writer = createWriter(storage, options.sealing);
@@ -92,8 +97,8 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
 
   /** Begins the present epoch again: a write like any other. */
   const tryToWrite = async (): Promise<NusecError | undefined> => {
-    // The log file has room for a small commit, written over, long after the disk is full.
-    if ((await storage.freeBytes()) < minFreeBytes) return new NusecError('STORE_FULL', 'the disk of the event store is full');
+    const full = await fullDisk(storage);
+    if (full !== undefined) return full;
     const epoch = storage.epoch();
     const commit = commits.add({ appends: [], basis: [], epoch, nextEpoch: epoch }).then(
       () => 'stored' as const,

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vit
 import { openKurrentStore } from '../../../src/eventstore/kurrentdb.ts';
 import type { EventStore } from '../../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
+import { canMount, fillDisk, smallDisk } from '../smallDisk.ts';
 import { event, temporaryFolder } from '../support.ts';
 import { type Double, startDouble } from './double.ts';
 import { startDoubleCluster } from './doubleCluster.ts';
@@ -138,6 +139,25 @@ describe('a database that is away', () => {
     double.resume();
     expect(await store.append('s', 0, [added])).toMatchObject({ revision: 1 });
     expect(await idsOf(store, 's')).toEqual([expect.any(String), added.id]);
+  });
+});
+
+describe('a copy on a disk that is full', () => {
+  it('is trouble, though the database can be written; with room again it has everything, each event once', async test => {
+    if (!canMount()) return test.skip('no right to mount a disk');
+    const folder = smallDisk();
+    const [store, other] = [await open(join(folder, 'events.db')), await open()];
+    await store.append('s', 'none', [event('A')]);
+    expect(await store.trouble()).toBeUndefined();
+    const free = fillDisk(folder);
+    await expect.poll(() => store.trouble()).toMatchObject({ code: 'STORE_FULL' });
+    for (let n = 0; n < 40; n += 1) await other.append('s', 'any', [event('B', { text: 'x'.repeat(100_000) })]);
+    expect(await code(store.append('s', 'any', [event('C')]))).toMatch(/^STORE_(FULL|UNAVAILABLE)$/);
+    free();
+    await expect.poll(() => store.trouble()).toBeUndefined();
+    await store.append('s', 'any', [event('C')]);
+    expect(await idsOf(store, 's')).toEqual(await idsOf(other, 's'));
+    expect(await idsOf(store, 's')).toHaveLength(42);
   });
 });
 
@@ -277,6 +297,7 @@ describe('what the log holds', () => {
     double.plant(logStream, 'nusec-commit', { first: 1, events: [stranger], more: { seal: { size: 2, code: '00'.repeat(32) } } });
     expect(await code(store.head())).toBe('STORE_DAMAGED');
     expect(await code(store.append('s', 0, [event('B')]))).toBe('STORE_DAMAGED');
+    expect(await store.trouble()).toMatchObject({ code: 'STORE_DAMAGED' });
     expect(await code(open())).toBe('STORE_DAMAGED');
   });
 
