@@ -244,4 +244,13 @@ describe('the units of systemd', () => {
       for (const [option] of unit.match(/^ExecStart=.*$/m)?.[0].matchAll(/--[a-z-]+/g) ?? []) expect(help.stdout, file).toContain(option);
     }
   });
+
+  it('get the credentials of database and object store from the drop-in for several machines, under the names that a server reads', () => {
+    const dropIn = readFileSync(`${root}deploy/nusec-cluster.conf`, 'utf8');
+    const handed = [...dropIn.matchAll(/^LoadCredential=([a-z]+):\/etc\/nusec\/\1$/gm)].map(([, name]) => name);
+    const read = [...dropIn.matchAll(/([A-Z_]+)=%d\/([a-z]+)/g)];
+    expect(read.map(([, , name]) => name)).toEqual(handed);
+    const config = readFileSync(`${root}src/config.ts`, 'utf8');
+    for (const [, variable] of read) expect(config).toContain(`'${variable}'`);
+  });
 });
