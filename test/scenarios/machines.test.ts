@@ -59,6 +59,8 @@ const stores = (storePort: number, objectPort: number) => ({
   NUSEC_OBJECT_STORE: `${objectPlace}?endpoint=http://127.0.0.1:${objectPort}`,
 });
 const realLog = process.env.KURRENTDB_URL;
+// The project begins on one machine, in a folder.
+delete process.env.KURRENTDB_URL;
 const openLog = (): Promise<{ url: string; close(): unknown }> =>
   realLog === undefined ? startDouble() : Promise.resolve({ url: realLog, close: () => undefined });
 const hourSeconds = 3600;
