@@ -28,6 +28,8 @@ export function createNewestCheckpoint(file: string): NewestCheckpoint {
   let signNow: Checkpoints['sign'] | undefined;
   const wait = async (size: number): Promise<string> => {
     for (const endMs = performance.now() + maxWaitMs; performance.now() < endMs; await sleep(pollMs)) {
+      // It leads since.
+      if (signNow !== undefined) return signNow();
       const note = existsSync(file) ? readFileSync(file, 'utf8') : undefined;
       if (note !== undefined && sizeOf(note) >= size) return note;
     }
