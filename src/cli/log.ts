@@ -35,20 +35,25 @@ Examples:
 
   log
     .command('move')
-    .description('move the log of this machine into KurrentDB, while no server runs; every event keeps its place and its proofs')
+    .description(
+      'move the log of this machine into KurrentDB, or out of it, while no server runs; every event keeps its place and its proofs',
+    )
     .requiredOption('--data <dir>', 'data folder')
     .option('--event-store <url>', 'KurrentDB that gets the log (KURRENTDB_URL)')
     .option('--object-store <url>', 'object store that gets keyset, boot keys, people and blobs, for several machines (NUSEC_OBJECT_STORE)')
+    .option('--out', 'the other way: the copy on this machine becomes the log, and no other server adds to it')
+    .option('--database-lost', 'with --out: KurrentDB is gone; the copy is taken as it is, and no other machine is told')
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',
       `
-Interrupted, it goes on where it was when it is called again. Make a backup first: there is no way back but that.
+Interrupted, it goes on where it was when it is called again. Make a backup first.
 
 Examples:
   $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113
   $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113 --object-store 's3://nusec/oem?endpoint=https://s3.example.com'
-  $ KURRENTDB_URL=kurrentdb://localhost:2113 nusec log move --data ./data --json`,
+  $ KURRENTDB_URL=kurrentdb://localhost:2113 nusec log move --data ./data --json
+  $ nusec log move --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113 --out`,
     )
     .action(async (options: MoveOptions) => (await import('./logMove.ts')).moveLogHere(options));
 

@@ -1,9 +1,16 @@
 import { readSettings } from '../config.ts';
-import { moveLog } from '../services/dataFolder/moveLog.ts';
+import { moveLog, moveLogOut } from '../services/dataFolder/moveLog.ts';
 import { requirePasswordless } from './eventStoreOption.ts';
 import { print } from './output.ts';
 
-export type MoveOptions = { readonly data: string; readonly eventStore?: string; readonly objectStore?: string; readonly json?: boolean };
+export type MoveOptions = {
+  readonly data: string;
+  readonly eventStore?: string;
+  readonly objectStore?: string;
+  readonly out?: boolean;
+  readonly databaseLost?: boolean;
+  readonly json?: boolean;
+};
 
 /** `nusec log move`: on the server's own machine, while no server runs. */
 export async function moveLogHere(options: MoveOptions): Promise<void> {
@@ -13,6 +20,14 @@ export async function moveLogHere(options: MoveOptions): Promise<void> {
     ...(eventStore !== undefined && { KURRENTDB_URL: requirePasswordless(eventStore) }),
     ...(objectStore !== undefined && { NUSEC_OBJECT_STORE: objectStore }),
   });
+  if (options.out === true) {
+    const { events } = await moveLogOut(settings, options.databaseLost === true);
+    return print(
+      options,
+      { events },
+      `${events} events are in ${data} again.\n\nNext: nusec server --data ${data}, without the address of KurrentDB`,
+    );
+  }
   const moved = await moveLog(settings);
   print(
     options,

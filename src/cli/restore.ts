@@ -4,7 +4,7 @@ import type { Restored } from '../services/backup/restoreBackup.ts';
 import { readText } from './client.ts';
 import { print, record } from './output.ts';
 
-type Options = { data: string; tokenFile?: string; secondTokenFile?: string; json?: boolean };
+type Options = { data: string; tokenFile?: string; secondTokenFile?: string; databaseLost?: boolean; json?: boolean };
 
 /** `nusec restore`: on the server's own machine, while no server runs. */
 export function registerRestore(program: Command): void {
@@ -14,6 +14,7 @@ export function registerRestore(program: Command): void {
     .requiredOption('--data <dir>', 'data folder; no server runs there')
     .option('--token-file <file>', 'token of an administrator, to accept an older store')
     .option('--second-token-file <file>', 'token of another administrator')
+    .option('--database-lost', 'the log of the backup was in KurrentDB, which is gone: it becomes the log of this folder')
     .option('--json', 'print JSON instead of text')
     .addHelpText(
       'after',
@@ -37,6 +38,7 @@ Examples:
               from === '-' ? process.stdin : from,
               options.data,
               tokens,
+              options.databaseLost,
             );
       print(options, done, shown(done));
     });

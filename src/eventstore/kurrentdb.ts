@@ -19,6 +19,8 @@ export type KurrentStoreOptions = ConnectionOptions &
   Pick<SqliteStoreOptions, 'file' | 'seal' | 'indexEvents'> & {
     /** Takes the log as it is, though it may have less than was acknowledged here; default: refuse that. */
     readonly acceptOlder?: boolean;
+    /** Opens a log that was moved out of KurrentDB (move.ts); default: refuse that. */
+    readonly takesClosed?: boolean;
     /** What the streams of this project begin with. */
     readonly name: string;
   };
@@ -28,13 +30,14 @@ const troubleEveryMs = 1000;
 
 /** Connects and takes in what is not in the copy yet; resolves when everything that is stored is here.
  *  @throws NusecError BAD_REQUEST (not an address), STORE_UNAVAILABLE, STORE_DAMAGED (the copy is not of this log, or the log has less than was
- *  acknowledged; an event is not as this project sealed it), STATE */
+ *  acknowledged; an event is not as this project sealed it), STATE (also: the log was moved out of KurrentDB) */
 export async function openKurrentStore({
   name,
   file,
   seal,
   indexEvents,
   acceptOlder = false,
+  takesClosed = false,
   ...address
 }: KurrentStoreOptions): Promise<EventStore> {
   const connection = await openConnection(address);
@@ -44,8 +47,9 @@ export async function openKurrentStore({
   try {
     if (acceptOlder) removeCopy(file);
     storage = await openSqliteCopy({ file, ...(indexEvents !== undefined && { indexEvents }) });
-    await requireSameLog(storage, log);
-    store = storeOver(storage, log, seal);
+    const newest = await requireSameLog(storage, log);
+    const closedAt = newest?.commit.closed !== undefined ? newest.revision : undefined;
+    store = storeOver(storage, log, seal, { closedAt, takesClosed });
     await store.head();
     return store;
   } catch (error) {
@@ -54,13 +58,18 @@ export async function openKurrentStore({
   }
 }
 
-function storeOver(storage: Awaited<ReturnType<typeof openSqliteCopy>>, log: CommitLog, seal: KurrentStoreOptions['seal']): EventStore {
+function storeOver(
+  storage: Awaited<ReturnType<typeof openSqliteCopy>>,
+  log: CommitLog,
+  seal: KurrentStoreOptions['seal'],
+  ofLog: { readonly closedAt: number | undefined; readonly takesClosed: boolean },
+): EventStore {
   const sealing = seal && { sealer: createSealer(seal.key), isNew: seal.isNew };
   const copies: Copy[] = [];
   const local = createStore(storage, {
     sealing,
     order: (writer, changed) => {
-      const copy = keepCopy({ storage, writer, changed }, log);
+      const copy = keepCopy({ storage, writer, changed, ...ofLog }, log);
       copies.push(copy);
       return createShipping({ storage, writer, sealer: sealing?.sealer }, log, copy);
     },

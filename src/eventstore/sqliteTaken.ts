@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import type Database from 'better-sqlite3';
 import { reading, removeDatabase } from '../sqliteFile.ts';
@@ -22,6 +23,17 @@ export function makeCopy(db: Database, { revision, id }: Taken = none): void {
   db.exec('CREATE TABLE taken (revision INTEGER NOT NULL, id TEXT NOT NULL) STRICT');
   db.prepare('INSERT INTO taken VALUES (?, ?)').run(revision, id);
 }
+
+/** Of the move that makes this copy a store of its own; the same when it is begun again. */
+export function movingId(db: Database): string {
+  db.exec('CREATE TABLE IF NOT EXISTS moving (id TEXT NOT NULL) STRICT');
+  const known = db.prepare<string>('SELECT id FROM moving').pluck();
+  if (known.get() === undefined) db.prepare('INSERT INTO moving VALUES (?)').run(randomUUID());
+  return known.get() as string;
+}
+
+/** Makes a copy a store of its own. */
+export const makeOwn = (db: Database): void => void db.exec('DROP TABLE taken; DROP TABLE IF EXISTS moving');
 
 export function takenRow(db: Database): Pick<Storage, 'taken' | 'setTaken'> {
   if (!isCopy(db)) return { taken: () => none, setTaken() {} };

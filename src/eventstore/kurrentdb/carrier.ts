@@ -9,7 +9,8 @@ import { damaged } from '../storeError.ts';
  *
  *  { "first": events before it, "events": [{ "stream", "id", "event": [type, v, at, by, cause, corr, data] } …],
  *    "more": { "blobs": [SHA-256 …], "dropped": [SHA-256 …], "epoch": leadership that begins with it,
- *              "seal": { "size", "code" } of everything up to it } }
+ *              "seal": { "size", "code" } of everything up to it,
+ *              "closed": UUID of the move of the log out of KurrentDB; only a move back comes behind it } }
  *
  *  It is JSON, but KurrentDB keeps it as bytes: the client turns what is marked as JSON into base64 and back, which costs more than all the rest. */
 
@@ -23,10 +24,11 @@ export type Carrier = {
   readonly dropped?: readonly string[] | undefined;
   readonly epoch?: number | undefined;
   readonly seal?: Seal | undefined;
+  readonly closed?: string | undefined;
 };
 
 /** The bodies are JSON texts already. @returns UTF-8 */
-export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch, seal }: Carrier): Uint8Array {
+export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch, seal, closed }: Carrier): Uint8Array {
   const events = appends.flatMap(({ stream, events: own }) => {
     const named = JSON.stringify(stream);
     return own.map(({ id, body }) => `{"stream":${named},"id":${JSON.stringify(id)},"event":${body}}`);
@@ -36,6 +38,7 @@ export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch,
     ...(dropped.length > 0 && { dropped }),
     ...(epoch !== undefined && { epoch }),
     ...(seal !== undefined && { seal }),
+    ...(closed !== undefined && { closed }),
   };
   return Buffer.from(`{"first":${first},"events":[${events.join(',')}],"more":${JSON.stringify(more)}}`);
 }
@@ -43,11 +46,13 @@ export function encodeCarrier({ first, appends, blobs = [], dropped = [], epoch,
 /** @param value the JSON @param where for people @throws NusecError STORE_DAMAGED when it is no carrier */
 export function decodeCarrier(value: unknown, where: string): Carrier {
   const { first, events, more } = (value ?? {}) as { readonly [Name in 'first' | 'events' | 'more']?: unknown };
-  const { blobs, dropped, epoch, seal } = (more ?? {}) as { readonly [Name in 'blobs' | 'dropped' | 'epoch' | 'seal']?: unknown };
+  const { blobs, dropped, epoch, seal, closed } = (more ?? {}) as {
+    readonly [Name in Exclude<keyof Carrier, 'first' | 'appends'>]?: unknown;
+  };
   const isValid = isCount(first) && Array.isArray(events) && events.every(isEvent) && isHashes(blobs) && isHashes(dropped);
   if (!isValid || !(epoch === undefined || isCount(epoch)) || !(seal === undefined || isSeal(seal)))
     throw damaged(`${where} is not a commit of this project`);
-  return { first, appends: groupByStream(events), blobs, dropped, epoch, seal };
+  return { first, appends: groupByStream(events), blobs, dropped, epoch, seal, ...(typeof closed === 'string' && { closed }) };
 }
 
 type CarriedEvent = { readonly stream: string; readonly id: string; readonly event: Json };

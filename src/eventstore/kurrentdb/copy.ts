@@ -39,14 +39,24 @@ export type Copy = {
   fresh(): Promise<void>;
   /** The copy has everything that was stored up to now, as an append has shown. */
   confirmed(): void;
+  /** Whether the newest commit here says that the log was moved out of KurrentDB. */
+  isClosed(): boolean;
   close(): Promise<void>;
 };
 
-/** @param changed to be called when more is here */
-export function keepCopy(
-  { storage, writer, changed }: { readonly storage: Pick<Storage, 'taken'>; readonly writer: Writer; readonly changed: () => void },
-  log: CommitLog,
-): Copy {
+type CopyParts = {
+  readonly storage: Pick<Storage, 'taken'>;
+  readonly writer: Writer;
+  /** To be called when more is here. */
+  readonly changed: () => void;
+  /** Revision of the commit here that closes the log, if that is the newest one. */
+  readonly closedAt: number | undefined;
+  /** A log that is closed is no trouble: it is being moved. */
+  readonly takesClosed: boolean;
+};
+
+export function keepCopy({ storage, writer, changed, takesClosed, ...known }: CopyParts, log: CommitLog): Copy {
+  let { closedAt } = known;
   let confirmedAtMs = Number.NEGATIVE_INFINITY;
   let failures = 0;
   let closed = false;
@@ -55,6 +65,7 @@ export function keepCopy(
   let asking: Promise<void> | undefined;
   const advanced = commitSignal();
   const revision = (): number => storage.taken().revision;
+  const isClosed = (): boolean => !takesClosed && closedAt === revision();
 
   /** A blob that is not there was dropped since. */
   const blobsOf = async ({ commit }: LoggedCommit, known: readonly Blob[]): Promise<readonly Blob[]> => {
@@ -90,6 +101,7 @@ export function keepCopy(
       if (error instanceof NusecError && error.code === 'STORE_DAMAGED') damage = error;
       throw error;
     }
+    closedAt = next.findLast(({ commit }) => commit.closed !== undefined)?.revision ?? closedAt;
     changed();
     advanced.fire();
   };
@@ -106,6 +118,7 @@ export function keepCopy(
     const head = await log.head();
     if (head < known) throw damaged(`the log has commits up to ${head}, but ${known} was acknowledged`);
     await upTo(head);
+    if (isClosed()) throw movedAway();
     confirmedAtMs = Math.max(confirmedAtMs, atMs);
     // Not before: all that was there already would come twice.
     if (following === undefined) follow();
@@ -158,11 +171,12 @@ export function keepCopy(
     },
     async fresh() {
       if (damage !== undefined) throw damage;
-      if (performance.now() - confirmedAtMs > maxStaleMs) await current();
+      if (isClosed() || performance.now() - confirmedAtMs > maxStaleMs) await current();
     },
     confirmed() {
       confirmedAtMs = performance.now();
     },
+    isClosed,
     async close() {
       closed = true;
       clearInterval(confirming);
@@ -184,15 +198,23 @@ function requestOf({ revision, id, commit }: LoggedCommit, blobs: readonly Blob[
   };
 }
 
+const movedAway = (): NusecError =>
+  new NusecError(
+    'STATE',
+    'the log was moved out of KurrentDB into the data folder of one machine: run a server there, or move the log back',
+  );
+
 const otherLog = (what: string): NusecError =>
   new NusecError('STORE_DAMAGED', `${what}: put the newer database back, or let two administrators accept this one (docs/kurrentdb.md)`);
 
-/** The copy is of this log, and the log has everything that is here. @throws NusecError STORE_DAMAGED */
-export async function requireSameLog(storage: Pick<Storage, 'taken'>, log: CommitLog): Promise<void> {
+/** The copy is of this log, and the log has everything that is here.
+ *  @returns the newest commit that is here @throws NusecError STORE_DAMAGED */
+export async function requireSameLog(storage: Pick<Storage, 'taken'>, log: CommitLog): Promise<LoggedCommit | undefined> {
   const { revision, id } = storage.taken();
-  if (revision === -1) return;
+  if (revision === -1) return undefined;
   const newest = await log.at(revision);
   if (newest === undefined)
     throw otherLog(`the log in KurrentDB has commits up to ${await log.head()}, but ${revision} was acknowledged here`);
   if (newest.id !== id) throw otherLog(`commit ${revision} of the log in KurrentDB is not the one that was acknowledged here`);
+  return newest;
 }

@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import Database from 'better-sqlite3';
 import { NusecError } from '../../errors.ts';
 import type { Edge } from '../../merkle/edge.ts';
 import { leafOfHash } from '../../merkle/hashing.ts';
-import { transaction } from '../../sqliteFile.ts';
-import type { KurrentStoreOptions } from '../kurrentdb.ts';
+import { reading, transaction } from '../../sqliteFile.ts';
+import { type KurrentStoreOptions, openKurrentStore } from '../kurrentdb.ts';
 import { loadEdge } from '../logTree.ts';
+import type { EventStore } from '../port.ts';
 import { createSealer, type Sealer } from '../seal.ts';
 import { openSqliteStore } from '../sqlite.ts';
-import { isCopy, makeCopy } from '../sqliteTaken.ts';
+import { isCopy, makeCopy, makeOwn, movingId, takenRow } from '../sqliteTaken.ts';
 import { treeRows } from '../sqliteTree.ts';
 import type { Taken } from '../storage.ts';
 import type { Carrier } from './carrier.ts';
@@ -17,7 +19,7 @@ import type { CommitLog } from './commitLog.ts';
 import { openConnection } from './connection.ts';
 import { kurrentCommitLog } from './streams.ts';
 
-/** Moves the log of a machine into KurrentDB: every event keeps its id, place, hash and leaf, and the file becomes the copy of the log. */
+/** Moves the log of a machine into KurrentDB, and out of it: every event keeps its id, place, hash and leaf, and the file becomes the copy of the log, or the log. */
 
 /** Events of one commit, and about as many characters. */
 const maxMovedEvents = 1024;
@@ -49,6 +51,62 @@ export async function moveIntoKurrent({ file, seal, name, ...address }: KurrentS
   }
 }
 
+/** Makes the copy of this machine the log. First it takes in everything; then a last commit closes the log in KurrentDB, so that no other server adds to it or
+ *  reads it. Called again after an interruption, it goes on. Without an address the database is lost: the copy is taken as it is, and nobody else is stopped.
+ *  @param requireAlone throws when another server works on the log
+ *  @returns how many events the log has
+ *  @throws NusecError STATE (the file is a log already; another server stores events), and as openKurrentStore */
+export async function moveOutOfKurrent(
+  { file, ...options }: Omit<KurrentStoreOptions, 'url' | 'name'> & Partial<Pick<KurrentStoreOptions, 'url' | 'name'>>,
+  requireAlone: (store: EventStore) => Promise<void>,
+): Promise<number> {
+  requireCopy(file);
+  const { url, name } = options;
+  const at = url === undefined || name === undefined ? undefined : { ...options, file, url, name };
+  if (at !== undefined) await takeAll(at, requireAlone);
+  const db = new Database(file);
+  try {
+    if (at !== undefined) await closeLog(db, at);
+    transaction(db, () => makeOwn(db));
+    return eventsIn(db);
+  } finally {
+    db.close();
+  }
+}
+
+function requireCopy(file: string): void {
+  if (!existsSync(file) || !reading(file, isCopy)) throw new NusecError('STATE', 'the log of this data folder is not in KurrentDB');
+}
+
+const eventsIn = (db: Database): number => db.prepare<number>('SELECT coalesce(max(position), 0) FROM events').pluck().get() ?? 0;
+
+async function takeAll(options: KurrentStoreOptions, requireAlone: (store: EventStore) => Promise<void>): Promise<void> {
+  const store = await openKurrentStore({ ...options, takesClosed: true });
+  try {
+    await requireAlone(store);
+    await store.head();
+  } finally {
+    await store.close();
+  }
+}
+
+async function closeLog(db: Database, options: KurrentStoreOptions): Promise<void> {
+  const log = kurrentCommitLog(await openConnection(options), options.name);
+  try {
+    const { revision } = takenRow(db).taken();
+    const move = movingId(db);
+    const closed = (await log.at(revision))?.commit.closed;
+    if (closed === move) return;
+    if (closed !== undefined) throw new NusecError('STATE', 'the log was moved out of KurrentDB on another machine');
+    const first = eventsIn(db);
+    const seal = options.seal && createSealer(options.seal.key).seal(loadEdge(treeRows(db), first));
+    if (!(await log.append(revision, randomUUID(), { first, appends: [], closed: move, seal })))
+      throw new NusecError('STATE', 'another server stores events in this log: stop it, and move the log again');
+  } finally {
+    await log.close();
+  }
+}
+
 /** How far an earlier move has come. @throws NusecError STATE when it is another log */
 async function begunIn(log: CommitLog, db: Database): Promise<Taken & { readonly events: number }> {
   const revision = await log.head();
@@ -74,7 +132,8 @@ async function moveEvents(log: CommitLog, db: Database, begun: Taken, { edge, ep
   const page = db.prepare<Row>(`SELECT stream, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ${maxMovedEvents}`);
   let { revision, id } = begun;
   const left = [...blobs];
-  for (let rows = page.all(edge.size()); rows.length + left.length > 0; rows = page.all(edge.size())) {
+  // The first commit has the epoch, also when there is nothing else to move: it opens a log that was closed.
+  for (let rows = page.all(edge.size()); revision === begun.revision || rows.length + left.length > 0; rows = page.all(edge.size())) {
     const first = edge.size();
     const group = rows.slice(0, fitting(rows));
     for (const { hash } of group) edge.add(leafOfHash(hash));
@@ -83,7 +142,7 @@ async function moveEvents(log: CommitLog, db: Database, begun: Taken, { edge, ep
       appends: appendsOf(group),
       blobs: left.splice(0, maxMovedEvents),
       seal: sealer?.seal(edge),
-      epoch: first === 0 ? epoch : undefined,
+      epoch: revision === begun.revision ? epoch : undefined,
     };
     id = randomUUID();
     if (!(await log.append(revision, id, commit)))

@@ -53,6 +53,7 @@ export function createShipping({ storage, writer, sealer }: Local, log: CommitLo
     const sinceMs = performance.now();
     const put = new Set<string>();
     while (performance.now() - sinceMs < maxContestedMs) {
+      if (copy.isClosed()) await copy.current();
       const { behind, outcomes, commit } = plan(group);
       const accepted = group.filter((_, i) => !(outcomes[i] instanceof Error));
       await putBlobs(accepted, put);

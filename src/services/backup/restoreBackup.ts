@@ -4,8 +4,10 @@ import type { Readable } from 'node:stream';
 import { readSettings, type Settings } from '../../config.ts';
 import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
+import { moveOutOfKurrent } from '../../eventstore/kurrentdb/move.ts';
 import { storeError } from '../../eventstore/storeError.ts';
 import { openCustody } from '../../keystore/custody.ts';
+import { eventsFile } from '../dataFolder/eventLog.ts';
 import { custodyFile, keyFile, keysetFile, openKeystore } from '../dataFolder/keystore.ts';
 import type { Accepted } from './acceptStore.ts';
 import { checkCopy } from './checkCopy.ts';
@@ -21,8 +23,14 @@ export type Restored = Accepted & { readonly at: string };
 /** @param source a folder, a tar archive, or a stream of one
  *  @param dataDir not there, or with nothing but the keystore that the backup belongs to, and settings
  *  @param tokens none, or those of two administrators, for a backup that lacks what this machine has known
- *  @throws NusecError CONFLICT (a store is there), BACKUP_DAMAGED, KEYSTORE_MISSING, KEY_REFUSED (another project's keystore), STORE_OLDER, and as takeUp */
-export async function restoreBackup(source: string | Readable, dataDir: string, tokens: readonly string[]): Promise<Restored> {
+ *  @param isDatabaseLost the log of the backup is a copy of one in KurrentDB that is gone: it becomes the log
+ *  @throws NusecError CONFLICT (a store is there), STATE (its log is in KurrentDB), BACKUP_DAMAGED, KEYSTORE_MISSING, KEY_REFUSED (another project's keystore), STORE_OLDER, and as takeUp */
+export async function restoreBackup(
+  source: string | Readable,
+  dataDir: string,
+  tokens: readonly string[],
+  isDatabaseLost = false,
+): Promise<Restored> {
   const target = resolve(dataDir);
   requireNoStore(target);
   const before = process.umask(0o077);
@@ -34,8 +42,10 @@ export async function restoreBackup(source: string | Readable, dataDir: string, 
     if (events !== manifest.events) throw new NusecError('BACKUP_DAMAGED', `it has ${events} events, and had ${manifest.events}`);
     for (const file of ownFiles(target)) copyFileSync(join(target, file), join(staged, file));
     rmSync(join(staged, manifestName));
-    const settings = readSettings(staged);
+    const { eventStore, ...own } = readSettings(staged);
+    const settings: Settings = { ...own, ...(!isDatabaseLost && eventStore !== undefined && { eventStore }) };
     await requireKeystore(settings, manifest);
+    if (isDatabaseLost) await moveOutOfKurrent({ file: eventsFile(settings) }, async () => {});
     const accepted = await takeUp(settings, tokens);
     requireNoStore(target);
     moveInto(staged, target);
