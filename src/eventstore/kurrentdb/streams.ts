@@ -68,8 +68,8 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     if (event === undefined || (event.type !== commitType && event.type !== partsType)) throw damaged(`${where} is not of this project`);
     const data: unknown = event.data;
     const whole = isPartsList(data) ? joinParts(await readBytes(data.parts), data, where) : data;
-    const value = whole instanceof Uint8Array ? parse(whole, where) : whole;
-    return { revision: Number(event.revision), id: event.id, commit: decodeCarrier(value, where) };
+    const text = whole instanceof Uint8Array ? Buffer.from(whole.buffer, whole.byteOffset, whole.length).toString() : JSON.stringify(whole);
+    return { revision: Number(event.revision), id: event.id, commit: decodeCarrier(parse(text, where), text, where) };
   };
   const head = async (): Promise<number> => {
     const last = await newest(logStream);
@@ -213,9 +213,9 @@ const dataBytes = ({ event }: ResolvedEvent): number => (event?.data as Partial<
 
 const pause = (): Promise<void> => new Promise(resolve => setTimeout(resolve, retryPauseMs));
 
-function parse(bytes: Uint8Array, where: string): unknown {
+function parse(text: string, where: string): unknown {
   try {
-    return JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString());
+    return JSON.parse(text);
   } catch (error) {
     throw damaged(`${where} is not JSON`, error);
   }
