@@ -1,28 +1,33 @@
+import { type ChildProcess, fork } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { Agent, request } from 'node:https';
-import { connect, createServer, type Server } from 'node:tls';
+import { connect } from 'node:tls';
+import { fileURLToPath } from 'node:url';
 import { toHex } from '../src/bytes.ts';
-import { decodeAs, encodeAs } from '../src/cbor/schema.ts';
 import { parseVersion } from '../src/domain/version.ts';
-import { otaBlock, otaQuestion } from '../src/mqttMessages.ts';
 import { maxBlocksPerRequest } from '../src/ota/blockPlan.ts';
+import { sealedFileBytes } from '../src/ota/blocks.ts';
 import { blockCount, type OtaJob, verifyJob } from '../src/ota/otaJob.ts';
 import { parseCertificate } from '../src/pki/parse.ts';
-import { toPem } from '../src/pki/pem.ts';
 import { signingKeysOf, verifyTrustBundle } from '../src/production/trustBundle.ts';
 import { approveRelease, publishRelease, uploadRelease } from '../src/services/firmware/releases.ts';
-import { connectDevice, type FieldDevice, type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
+import { type Fleet, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { type ServerProcess, startServerProcesses } from '../test/support/server.ts';
+import { connectLean, identityOf, type LeanDevice, secureSocket } from './parts/leanDevice.ts';
 import { median, type Report } from './parts/measure.ts';
+import type { RawSettings } from './parts/rawTlsServer.ts';
 
-/** One release to many devices at once, the server in a process of its own: over MQTT in sealed blocks and over HTTPS as one file, beside raw TLS with the
- *  same bytes to as many sockets in the same run (server and clients in one process); and by how much the server grows for each delivery that is open. `NUSEC_BENCH_DEVICES`: how many; 20. */
+/** One release to many devices at once: over MQTT in sealed blocks and over HTTPS as one file, beside raw TLS with the same bytes to as many sockets in the
+ *  same run. Each server is a process of its own, and all devices are in this one, where they count what comes and do nothing else: how fast it goes, and
+ *  what CPU the server takes. And by how much the server grows for each delivery that is open. `NUSEC_BENCH_DEVICES`: how many; 20. */
 
 const count = Number(process.env.NUSEC_BENCH_DEVICES ?? 20);
 const imageBytes = 1000 * 1024;
 
-type Online = { readonly unit: Unit; readonly device: FieldDevice; readonly job: OtaJob };
+type Online = { readonly device: LeanDevice; readonly job: OtaJob };
+/** Milliseconds of CPU of the server, and MiB per second. */
+type Cost = { readonly cpuMs: number; readonly rate: number };
 
 /** Of the two lines: what a small chip holds at once, and what a large one does. */
 const blockKib = [16, 64];
@@ -63,24 +68,31 @@ async function withServer(kib: number, work: Work): Promise<void> {
 /** In turn, after one round in which everything is compiled. */
 async function rates(report: Report, kib: number, ...[server, units, releaseId]: Parameters<Work>): Promise<void> {
   const devices = await bringOnline(server, units, releaseId);
-  const bytes = count * (devices[0]?.job.imageBytes ?? 0);
+  const [{ device, job }] = devices as readonly [Online];
+  const raw = await startRaw({ ...identityOf(device.unit), totalBytes: job.imageBytes, blockBytes: job.blockBytes });
   const ways = {
-    raw: () => rawTls(devices),
-    MQTT: () => Promise.all(devices.map(overMqtt)),
-    HTTPS: () => Promise.all(devices.map(one => overHttps(server, one))),
+    raw: { pid: raw.pid, work: (one: Online) => overRaw(raw.port, one) },
+    MQTT: { pid: server.pid, work: overMqtt },
+    HTTPS: { pid: server.pid, work: (one: Online) => overHttps(server, one) },
   };
-  const seen = { raw: [] as number[], MQTT: [] as number[], HTTPS: [] as number[] };
+  const seen = { raw: [] as Cost[], MQTT: [] as Cost[], HTTPS: [] as Cost[] };
   for (let round = 0; round <= rounds; round += 1)
     for (const way of ['raw', 'MQTT', 'HTTPS'] as const) {
-      const rate = await rateOf(bytes, ways[way]);
-      if (round > 0) seen[way].push(rate);
+      const { pid, work } = ways[way];
+      const cost = await costOf(pid, job.imageBytes, () => Promise.all(devices.map(work)));
+      if (round > 0) seen[way].push(cost);
     }
-  const bound = median(seen.raw);
+  const medianOf = (way: keyof typeof ways, of: keyof Cost): number => median(seen[way].map(cost => cost[of]));
   for (const way of ['MQTT', 'HTTPS'] as const) {
-    const value = median(seen[way]);
-    report({ figure: `${kib} KiB, ${way}: 1 MiB to ${count} devices`, value, unit: 'MiB/s', bound, boundWhat: 'MiB/s, raw TLS' });
+    const [rate, cpu] = [
+      { value: medianOf(way, 'rate'), unit: 'MiB/s', bound: medianOf('raw', 'rate'), boundWhat: 'MiB/s, raw TLS' },
+      { value: medianOf(way, 'cpuMs') / count, unit: 'ms CPU', bound: medianOf('raw', 'cpuMs') / count, boundWhat: 'ms, raw TLS' },
+    ] as const;
+    report({ figure: `${kib} KiB, ${way}: 1 MiB to ${count} devices`, ...rate });
+    report({ figure: `${kib} KiB, ${way}: the server for each of them`, ...cpu });
   }
-  await closeAll(devices);
+  raw.close();
+  closeAll(devices);
 }
 
 /** By how much the server is larger with all devices than with half of them: while their jobs are open, and at most while all download. */
@@ -97,7 +109,7 @@ async function memory(report: Report, kib: number, ...[server, units, releaseId]
   const goal = { unit: 'KiB', bound: 256, boundWhat: 'KiB, the goal' } as const;
   report({ figure: `${kib} KiB: memory of one more open delivery`, value: (openAll - openHalf) / (count - half), ...goal });
   report({ figure: `${kib} KiB: of one more that downloads`, value: (busyAll - busyHalf) / (count - half), ...goal });
-  await closeAll(devices);
+  closeAll(devices);
 }
 
 /** KiB of the server: the most while these deliveries go out, several times. */
@@ -108,26 +120,34 @@ async function busyKib({ pid }: ServerProcess, devices: readonly Online[]): Prom
   return sizeKib(pid, 'VmHWM');
 }
 
-const closeAll = (devices: readonly Online[]): Promise<unknown> => Promise.all(devices.map(({ device }) => device.close()));
+function closeAll(devices: readonly Online[]): void {
+  for (const { device } of devices) device.close();
+}
 
 /** Of the process, from the operating system. */
 const sizeKib = (pid: number, name: string): number =>
   Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
 
-async function rateOf(bytes: number, work: () => Promise<unknown>): Promise<number> {
-  const startMs = performance.now();
+const clockTickMs = 10;
+
+/** Of the process, in user and system mode (proc(5)). */
+function cpuMs(pid: number): number {
+  const [, fields = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
+  const [user, system] = fields.split(' ').slice(11, 13);
+  return (Number(user) + Number(system)) * clockTickMs;
+}
+
+async function costOf(pid: number, imageBytes: number, work: () => Promise<unknown>): Promise<Cost> {
+  const [startMs, startCpuMs] = [performance.now(), cpuMs(pid)];
   await work();
-  return bytes / 1024 / 1024 / ((performance.now() - startMs) / 1000);
+  const seconds = (performance.now() - startMs) / 1000;
+  return { cpuMs: cpuMs(pid) - startCpuMs, rate: (count * imageBytes) / 1024 / 1024 / seconds };
 }
 
 async function bringOnline(server: ServerProcess, units: readonly Unit[], releaseId: string): Promise<readonly Online[]> {
   const [alice, bob] = [people(server), people(server, server.bob)];
-  const devices: { readonly unit: Unit; readonly device: FieldDevice }[] = [];
-  for (const unit of units) {
-    const device = await connectDevice(server, unit);
-    await device.hello();
-    devices.push({ unit, device });
-  }
+  const devices: LeanDevice[] = [];
+  for (const unit of units) devices.push(await connectLean(server, unit));
   const { rolloutId } = await alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', {
     releaseId,
     devices: units.map(({ uid }) => uid),
@@ -137,78 +157,51 @@ async function bringOnline(server: ServerProcess, units: readonly Unit[], releas
   const bundleBytes = await alice.bytes('GET', '/v1/trust-bundle');
   const bundle = await verifyTrustBundle(bundleBytes, parseCertificate((units[0] as Unit).root).spki);
   for (const http of [alice, bob]) http.close();
-  const online: Online[] = [];
-  for (const { unit, device } of devices) {
-    while (device.jobs.length === 0) await new Promise(resolve => setTimeout(resolve, 20));
-    const { job } = await verifyJob(device.jobs.at(-1) as Uint8Array, signingKeysOf(bundle, 'otaJob'));
-    online.push({ unit, device, job });
-  }
-  return online;
+  return Promise.all(devices.map(async device => ({ device, ...(await verifyJob(await device.job, signingKeysOf(bundle, 'otaJob'))) })));
 }
 
-/** Eight blocks are asked for at a time, as a device does; blocks that are lost on the way are asked for again. */
+/** As many blocks at a time as a device asks for. */
 async function overMqtt({ device, job }: Online): Promise<void> {
-  const missing = new Set(Array.from({ length: blockCount(job) }, (_, index) => index));
-  let wake = (): void => undefined;
-  const stop = device.client.on('ota', payload => {
-    missing.delete(decodeAs(otaBlock, payload).index);
-    wake();
-  });
-  const topic = `ota/${toHex(job.otaJobId)}`;
-  while (missing.size > 0) {
-    const [first = 0] = missing;
-    const wanted = Math.min(maxBlocksPerRequest, blockCount(job) - first);
-    await device.client.publish(topic, encodeAs(otaQuestion, { cid: first, first, count: wanted, blockBytes: job.blockBytes }), { qos: 0 });
-    const isHere = (): boolean => !Array.from({ length: wanted }, (_, i) => missing.has(first + i)).includes(true);
-    const endMs = performance.now() + 5000;
-    while (!isHere() && performance.now() < endMs)
-      await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, 1000);
-        wake = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
-  }
-  stop();
+  for (let first = 0; first < blockCount(job); first += maxBlocksPerRequest)
+    await device.blocks(job, first, Math.min(maxBlocksPerRequest, blockCount(job) - first));
 }
 
-const keyOf = ({ key }: Unit): string => key.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string;
-const certOf = ({ certificate, ica }: Unit): string => toPem('CERTIFICATE', certificate) + toPem('CERTIFICATE', ica);
-
-function overHttps(server: ServerProcess, { unit, job }: Online): Promise<void> {
-  const agent = new Agent({ ca: server.rootPem, key: keyOf(unit), cert: certOf(unit) });
+/** Resolves when so many bytes have come, of HTTP behind the head. */
+function overHttps(server: ServerProcess, { device, job }: Online): Promise<void> {
+  const socket = secureSocket(server, device.unit, server.httpsPort);
+  socket.once('secureConnect', () => socket.write(`GET /v1/ota/${toHex(job.otaJobId)} HTTP/1.1\r\nHost: localhost\r\n\r\n`));
   return new Promise((resolve, reject) => {
-    request(`${server.url}/v1/ota/${toHex(job.otaJobId)}`, { agent }, response => {
-      if (response.statusCode !== 200) reject(new Error(`HTTP ${response.statusCode}`));
-      response.resume();
-      response.on('end', () => {
-        agent.destroy();
-        resolve();
-      });
-    })
-      .on('error', reject)
-      .end();
+    let left = Number.NaN;
+    socket.on('error', reject).on('data', (chunk: Buffer) => {
+      if (Number.isNaN(left)) {
+        const headBytes = chunk.indexOf('\r\n\r\n') + 4;
+        if (!chunk.includes('HTTP/1.1 200') || headBytes < 4) reject(new Error(chunk.toString()));
+        left = sealedFileBytes(job) + headBytes;
+      }
+      left -= chunk.length;
+      if (left > 0) return;
+      socket.destroy();
+      resolve();
+    });
   });
 }
 
-/** As many bytes to as many TLS sockets, in blocks of the same size. */
-async function rawTls(devices: readonly Online[]): Promise<void> {
-  const [{ unit, job }] = devices as readonly [Online];
-  const block = new Uint8Array(job.blockBytes);
-  const server: Server = createServer({ key: keyOf(unit), cert: certOf(unit), minVersion: 'TLSv1.3' }, async socket => {
-    socket.on('error', () => undefined);
-    for (let sent = 0; sent < job.imageBytes; sent += block.length)
-      if (!socket.write(block)) await new Promise(resolve => socket.once('drain', resolve));
-    socket.end();
-  });
-  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  const one = (): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false }, () => socket.resume());
-      socket.on('end', resolve).on('error', reject);
+async function startRaw(settings: RawSettings): Promise<{ readonly port: number; readonly pid: number; close(): void }> {
+  const child: ChildProcess = fork(fileURLToPath(new URL('./parts/rawTlsServer.ts', import.meta.url)));
+  child.send(settings);
+  const [port] = await once(child, 'message');
+  return { port, pid: child.pid as number, close: () => child.disconnect() };
+}
+
+function overRaw(port: number, { job }: Online): Promise<void> {
+  const socket = connect({ port, host: '127.0.0.1', rejectUnauthorized: false });
+  return new Promise((resolve, reject) => {
+    let left = job.imageBytes;
+    socket.on('error', reject).on('data', ({ length }: Buffer) => {
+      left -= length;
+      if (left > 0) return;
+      socket.destroy();
+      resolve();
     });
-  await Promise.all(devices.map(one));
-  server.close();
+  });
 }

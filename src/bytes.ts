@@ -27,10 +27,10 @@ const zeroedBytes = 1024;
 export const unwritten = (bytes: number): Uint8Array =>
   bytes > zeroedBytes ? new Uint8Array(Buffer.allocUnsafeSlow(bytes).buffer) : new Uint8Array(bytes);
 
+export const totalBytes = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
+
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  let total = 0;
-  for (const part of parts) total += part.length;
-  const out = unwritten(total);
+  const out = unwritten(totalBytes(parts));
   let offset = 0;
   for (const part of parts) {
     out.set(part, offset);

@@ -1,4 +1,18 @@
-import { array, bytes, bytesUpTo, type CodecType, field, nullable, oneOf, optionalField, record, text, uint } from './cbor/schema.ts';
+import { totalBytes } from './bytes.ts';
+import {
+  array,
+  bytes,
+  bytesUpTo,
+  type CodecType,
+  encodePartsAs,
+  field,
+  nullable,
+  oneOf,
+  optionalField,
+  record,
+  text,
+  uint,
+} from './cbor/schema.ts';
 import { maxTokenBytes } from './eat/psaToken.ts';
 import { maxBlocksPerRequest } from './ota/blockPlan.ts';
 import { blockTagBytes } from './ota/blocks.ts';
@@ -91,6 +105,17 @@ export const otaBlock = record({
   index: field(2, u32),
   sealed: field(3, bytesUpTo(maxBlockBytes + blockTagBytes, blockTagBytes + 1)),
 });
+
+/** The longest sealed block, of zeros. */
+const placeholder = new Uint8Array(maxBlockBytes + blockTagBytes);
+
+/** The same message in parts: what is sealed is its last field, and is not copied. */
+export function otaBlockParts(fields: Omit<CodecType<typeof otaBlock>, 'sealed'>, sealed: readonly Uint8Array[]): readonly Uint8Array[] {
+  const sealedBytes = totalBytes(sealed);
+  const parts = encodePartsAs(otaBlock, { ...fields, sealed: placeholder.subarray(0, sealedBytes) });
+  const [first = placeholder] = parts;
+  return [first.subarray(0, totalBytes(parts) - sealedBytes), ...sealed];
+}
 
 /** dn/order: a signed order. */
 export const orderMessage = record({ cid: field(0, cid), order: field(1, bytesUpTo(maxSignedBytes)) });

@@ -142,7 +142,7 @@ async function imageOf(messenger: Messenger, { uid, otaJobId, bodySha256, traile
 
 /** A refusal of the device is reported to the server, and the offer remains. */
 async function write(
-  { server }: Messenger,
+  messenger: Messenger,
   { told, uid }: Wire,
   sealed: DevAuthHost,
   { job, signed }: { readonly job: OtaJob; readonly signed: Uint8Array },
@@ -152,14 +152,30 @@ async function write(
   const permit = job.downgradeApprovers && { permit: signed };
   try {
     const transfer = { image: imageIds.bl3, version, securityCounter, bytes, ...permit };
-    await sendFirmware(sealed, transfer, pieceBytesFor(told.maxBodyBytes));
+    await sendFirmware(sealed, transfer, pieceBytesFor(told.maxBodyBytes), at => requireStanding(messenger, uid, job, at));
   } catch (error) {
     if (!(error instanceof DevAuthError)) throw error;
     const code = error.reason === 'rollback' ? 'ROLLBACK' : error.reason;
-    await server.report(uid, toHex(job.otaJobId), { status: 'refused', code });
+    await messenger.server.report(uid, toHex(job.otaJobId), { status: 'refused', code });
     throw error;
   }
 }
+
+/** A transfer takes minutes, and what it was begun for may have ended: then the device keeps what it runs. In the middle a server that does not answer
+ *  is no reason to begin again later.
+ *  @throws NusecError STATE when another thing stands for the device, or nothing */
+async function requireStanding({ server, jobKeys }: Messenger, uid: string, job: OtaJob, at: 'middle' | 'end'): Promise<void> {
+  const standing = await server.look(uid).catch(error => {
+    if (at === 'end' || !isUnreachable(error)) throw error;
+    return undefined;
+  });
+  if (standing === undefined) return;
+  const now = standing.job && (await verifyJob(standing.job.signed, await jobKeys())).job;
+  if (standing.isOrdered || now === undefined || !equalBytes(now.otaJobId, job.otaJobId))
+    throw new NusecError('STATE', 'the upgrade was stopped while the image was written');
+}
+
+const isUnreachable = (error: unknown): boolean => error instanceof NusecError && error.code === 'SERVER_UNREACHABLE';
 
 /** Mutual authentication with the very device that the server means (T9, T11). */
 async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire, { certificate, root }: WiredStanding['identity']) {

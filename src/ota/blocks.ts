@@ -36,9 +36,12 @@ export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: 
   return { job, key, noncePrefix: sha256(job.otaJobId).subarray(0, 8) };
 }
 
+/** Ciphertext and tag[16]: in parts, as whoever sends them puts them together with more. */
+export type SealedBlock = readonly [Uint8Array, Uint8Array];
+
 /** One block of a delivery, sealed. The blocks of a body that many devices share are not hashed again for each of them.
- *  @returns ciphertext ‖ tag[16] @throws NusecError IMAGE_REFUSED unless it is the block that the job names */
-export function sealBlock(channel: BlockChannel, delivery: Delivery, index: number): Uint8Array {
+ *  @throws NusecError IMAGE_REFUSED unless it is the block that the job names */
+export function sealBlock(channel: BlockChannel, delivery: Delivery, index: number): SealedBlock {
   const plaintext = readBlock(delivery, index, channel.job.blockBytes);
   const { bodyHashes } = delivery;
   const isShared = bodyHashes !== undefined && (index + 1) * blockHashBytes <= bodyHashes.length;
@@ -46,7 +49,10 @@ export function sealBlock(channel: BlockChannel, delivery: Delivery, index: numb
   if (!isNamed(channel.job, index, hash)) throw new NusecError('IMAGE_REFUSED', 'the block is not the one the job names');
   const cipher = createCipheriv('aes-256-gcm', channel.key, nonce(channel, index));
   cipher.setAAD(aad(channel.job, index));
-  return concat(cipher.update(plaintext), cipher.final(), cipher.getAuthTag());
+  const ciphertext = cipher.update(plaintext);
+  // GCM keeps nothing back.
+  cipher.final();
+  return [ciphertext, cipher.getAuthTag()];
 }
 
 /** @returns the block, or undefined when key, index, tag or hash is wrong: then it is asked for again */

@@ -2,7 +2,7 @@ import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { boot } from '../../gateway-device/chip/bootloader.ts';
 import { confirmImage, markPending } from '../../gateway-device/chip/slotTrailer.ts';
-import { toHex } from '../../src/bytes.ts';
+import { concat, toHex } from '../../src/bytes.ts';
 import { rawSigner } from '../../src/cose/sign1.ts';
 import { sha256 } from '../../src/digest.ts';
 import { formatVersion, parseVersion } from '../../src/domain/version.ts';
@@ -79,7 +79,7 @@ describe('a release on its way to one device (R95)', () => {
       plan = step.plan;
       for (const index of step.runs.flatMap(run => Array.from({ length: run.count }, (_, i) => run.first + i))) {
         sent += 1;
-        const sealed = sealBlock(cloud, delivery, index);
+        const sealed = concat(...sealBlock(cloud, delivery, index));
         if (sent % 3 === 0) sealed[7] = (sealed[7] ?? 0) ^ 1;
         const block = sent % 5 === 0 ? undefined : openBlock(mcu, index, sealed);
         if (block) device.flash.program(layout.secondary.offset + index * job.blockBytes, block);

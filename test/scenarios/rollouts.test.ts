@@ -35,7 +35,8 @@ beforeAll(async () => {
     fleet = await seedFleet(ctx, 0);
     for (let i = 0; i < mcuCount; i += 1) units.push(await makeMcuFolder(ctx, fleet, join(folder, String(i))));
     for (const version of ['1.2.0', '1.3.0', '1.4.0', '1.5.0']) releases[version] = await publish(ctx, 'app', version, 3);
-    releases.large = await publish(ctx, 'app', '1.6.0', 3, undefined, largeBytes);
+    for (const version of ['1.6.0', '1.7.0', '1.8.0', '1.9.0'])
+      releases[version] = await publish(ctx, 'app', version, 3, undefined, largeBytes);
   });
   await useServer(group.first[0] as ServerProcess);
   for (let i = 0; i < mcuCount; i += 1) mcus.push(await startMcu(i));
@@ -65,6 +66,7 @@ async function roll(indexes: readonly number[], release: UploadedRelease, plan: 
   await alice.json('POST', `/v1/rollouts/${rolloutId}/start`, {});
   return rolloutId;
 }
+const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1000).toISOString();
 const view = (id: string): Promise<View> => alice.json<View>('GET', `/v1/rollouts/${id}`);
 const said = (index: number, event: string): boolean => mcus[index]?.lines.some(line => line.event === event) === true;
 
@@ -92,33 +94,62 @@ describe('a rollout to devices that are processes of their own', () => {
     expect(said(2, 'installed')).toBe(true);
   });
 
-  it('that is aborted in the middle of a download ends it there: nothing is installed, and the device takes part in the next one (I18)', async () => {
-    covers('I18');
-    const large = releases.large as UploadedRelease;
-    const uid = units[2]?.uid ?? '';
-    const link = await heldLink(server.mqttPort);
-    await mcus[2]?.stop('SIGKILL');
-    mcus[2] = await startMcu(2, '--mqtt', `127.0.0.1:${link.port}`);
-    const held = link.hold(heldAfterBytes);
-    // The rollout that was aborted first has begun in the device, or not.
-    const starts = async () => (await typesOf(alice, uid)).filter(type => type === 'UpgradeStarted').length;
-    const before = await starts();
-    const id = await roll([2], large);
-    await held;
-    await eventually(async () => (await starts()) === before + 1);
-    expect(await show(alice, uid)).toMatchObject({ status: 'UPGRADING', version: '1.3.0' });
-    await alice.json('POST', `/v1/rollouts/${id}/abort`, { reason: 'complaints' });
-    await eventually(async () => (await view(id)).counts.cancelled === 1);
-    expect(await show(alice, uid)).toMatchObject({ status: 'IN_SERVICE', version: '1.3.0' });
-    expect(said(2, 'cancelled')).toBe(false);
-    link.release();
-    await eventually(() => said(2, 'cancelled'));
-    expect(mcus[2]?.lines.some(({ event }) => event === 'installed')).toBe(false);
-    const next = await roll([2], large);
+  it.each([
+    [
+      'that is aborted',
+      '1.6.0',
+      'rollout-aborted',
+      () => ({}),
+      (id: string) => alice.json('POST', `/v1/rollouts/${id}/abort`, { reason: 'bad' }),
+    ],
+    ['that halts, as its deadline passes,', '1.7.0', 'rollout-halted', () => ({ deadline: inSeconds(10) }), () => undefined],
+    [
+      'whose release is withdrawn',
+      '1.8.0',
+      'release-withdrawn',
+      () => ({}),
+      () => alice.json('POST', `/v1/releases/${releases['1.8.0']?.releaseId}/withdraw`, { reason: 'bad' }),
+    ],
+  ] as const)(
+    '%s in the middle of a download ends it there: nothing is installed, and the device takes part in the next one (I18)',
+    async (_, version, reason, plan, stop) => {
+      covers('I18');
+      const uid = units[2]?.uid ?? '';
+      const cancelled = async () =>
+        (await alice.json<{ events: { type: string; data: { reason?: string } }[] }>('GET', `/v1/devices/${uid}/events`)).events.findLast(
+          ({ type }) => type === 'UpgradeCancelled',
+        )?.data.reason;
+      const link = await heldLink(server.mqttPort);
+      await mcus[2]?.stop('SIGKILL');
+      mcus[2] = await startMcu(2, '--mqtt', `127.0.0.1:${link.port}`);
+      const { version: before } = await show(alice, uid);
+      const held = link.hold(heldAfterBytes);
+      // The rollout that was aborted first has begun in the device, or not.
+      const starts = async () => (await typesOf(alice, uid)).filter(type => type === 'UpgradeStarted').length;
+      const startsBefore = await starts();
+      const id = await roll([2], releases[version] as UploadedRelease, plan());
+      await held;
+      await eventually(async () => (await starts()) === startsBefore + 1);
+      expect(await show(alice, uid)).toMatchObject({ status: 'UPGRADING', version: before });
+      await stop(id);
+      await eventually(async () => (await view(id)).counts.cancelled === 1);
+      expect(await cancelled()).toBe(reason);
+      expect(await show(alice, uid)).toMatchObject({ status: 'IN_SERVICE', version: before });
+      expect(said(2, 'cancelled')).toBe(false);
+      link.release();
+      await eventually(() => said(2, 'cancelled'));
+      expect(said(2, 'installed')).toBe(false);
+      await mcus[2]?.stop();
+      await link.close();
+    },
+  );
+
+  it('comes to a device that was stopped in the middle of others', async () => {
+    mcus[2] = await startMcu(2);
+    const next = await roll([2], releases['1.9.0'] as UploadedRelease);
     await eventually(async () => (await view(next)).status === 'COMPLETED');
-    expect(await show(alice, uid)).toMatchObject({ version: '1.6.0' });
+    expect(await show(alice, units[2]?.uid ?? '')).toMatchObject({ version: '1.9.0' });
     await mcus[2]?.stop();
-    await link.close();
   });
 
   it('goes on when the server is killed and a device is switched off in the middle of it (T33)', async () => {

@@ -3,6 +3,7 @@ import type { Running } from '../../scripts/demo/processes.ts';
 import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
 import { createWorld, type EventRecord, type World } from '../../scripts/demo/world.ts';
 import { covers } from '../support/covers.ts';
+import { type HeldLink, heldLink } from '../support/heldLink.ts';
 import { limitOfProcesses } from '../support/limits.ts';
 
 /** Devices that nobody reaches but over their serial line: a programmer and a gateway, each a process of its own, bring them what stands for them at the
@@ -30,13 +31,16 @@ const serial = (running: Running | undefined): string => `127.0.0.1:${running?.r
 const show = (index: number) => world.alice.json<{ status: string; version: string }>('GET', `/v1/devices/${unit(index).uid}`);
 const typesOf = async (index: number): Promise<readonly EventRecord[]> =>
   (await world.events()).filter(({ stream }) => stream === `device-${unit(index).uid}`);
-const upgrade = () => {
+const upgrade = (target = serial(mcus[0])) => {
   const { programmer } = life as Required<Pick<Life, 'programmer'>>;
-  return world.nusec('programmer', 'upgrade', '--programmer', serial(programmer), '--target-serial', serial(mcus[0]), '--json');
+  return world.nusec('programmer', 'upgrade', '--programmer', serial(programmer), '--target-serial', target, '--json');
 };
+/** Of 150 pieces, which a device acknowledges with 100 bytes each, after a session with its certificates. */
+const largeBytes = 600_000;
+const heldAfterBytes = 10_000;
 
-async function offer(index: number, version: string, plan: object = {}): Promise<string> {
-  const file = world.file(`app-${version}.bin`, new Uint8Array(20_000).fill(version.charCodeAt(2)));
+async function offer(index: number, version: string, plan: object = {}, payloadBytes = 20_000): Promise<string> {
+  const file = world.file(`app-${version}.bin`, new Uint8Array(payloadBytes).fill(version.charCodeAt(2)));
   const uploaded = await world.nusec(
     'release',
     'upload',
@@ -67,6 +71,21 @@ async function offer(index: number, version: string, plan: object = {}): Promise
 const ended = (rolloutId: string, how: string) =>
   world.event(({ type, stream }) => type === how && stream === `rollout-${rolloutId}`, `${how} of ${rolloutId}`);
 
+const command = (rolloutId: string, verb: string) =>
+  world.alice.json('POST', `/v1/rollouts/${rolloutId}/${verb}`, { reason: 'complaints' });
+const phases = async (index: number, offerId: unknown) =>
+  (await typesOf(index)).filter(({ data }) => data.offerId === offerId).map(({ type, data }) => data.phase ?? type);
+
+/** Runs until the image is half written, then stops the rollout. @returns the offer */
+async function stopHalfway(index: number, link: HeldLink, held: Promise<void>, rolloutId: string, verb: string): Promise<unknown> {
+  await held;
+  const { offerId } = (await typesOf(index)).findLast(({ data }) => data.rolloutId === rolloutId)?.data ?? {};
+  expect((await phases(index, offerId)).slice(-1)).toEqual(['UpgradeStarted']);
+  await command(rolloutId, verb);
+  link.release();
+  return offerId;
+}
+
 describe('a programmer as bridge', () => {
   it(
     'brings a device its upgrade over the serial line; the device proves it, and the rollout ends (R87, I18, RULE-18)',
@@ -83,6 +102,32 @@ describe('a programmer as bridge', () => {
       expect(before.version).not.toBe('1.7.0');
       const passed = (await typesOf(0)).findLast(({ type }) => type === 'AttestationPassed');
       expect(passed?.data.via).toBe('programmer');
+    },
+    limitMs,
+  );
+
+  it(
+    'leaves a device what it runs when its rollout is aborted while the image is written (I18, T33)',
+    async () => {
+      covers('I18', 'T33');
+      const before = await show(0);
+      const link = await heldLink(Number(mcus[0]?.ready.serialPort));
+      const rolloutId = await offer(0, '1.7.5', {}, largeBytes);
+      const held = link.hold(heldAfterBytes);
+      const running = upgrade(`127.0.0.1:${link.port}`);
+      const offerId = await stopHalfway(0, link, held, rolloutId, 'abort');
+      const stopped = await running;
+      expect([stopped.status, JSON.stringify([stopped.error, ...stopped.lines])]).toEqual([1, expect.stringContaining('STATE')]);
+      expect((await phases(0, offerId)).at(-1)).toBe('UpgradeCancelled');
+      await link.close();
+      // What is not whole does not start, whenever the device restarts.
+      await mcus[0]?.stop('SIGKILL');
+      mcus[0] = await world.start('wired 0', 'mcu', 'run', '--data', `${world.dir}/mcu1`, '--json');
+      expect((await upgrade()).status).toBe(0);
+      expect(await show(0)).toMatchObject({ version: before.version, status: before.status });
+      const next = await offer(0, '1.7.6');
+      expect((await upgrade()).status).toBe(0);
+      await ended(next, 'RolloutCompleted');
     },
     limitMs,
   );
@@ -118,14 +163,15 @@ describe('a programmer as bridge', () => {
 
 describe('a gateway', () => {
   it(
-    'relays an upgrade and an order to wipe to a device on its serial line (R96, I18)',
+    'relays an upgrade and an order to wipe to a device on its serial line, and stops writing while a rollout is paused (R96, I18)',
     async () => {
       covers('R96', 'I18');
       const { uid } = unit(1);
       const id = 'hall-7';
       expect((await world.nusec('gateway', 'register', '--id', id)).status).toBe(0);
       expect((await world.nusec('gateway', 'attach', '--id', id, '--device', uid)).status).toBe(0);
-      const wire = `${uid}=${serial(mcus[1])}`;
+      const link = await heldLink(Number(mcus[1]?.ready.serialPort));
+      const wire = `${uid}=127.0.0.1:${link.port}`;
       const gateway = await world.start(
         'gateway',
         'gateway',
@@ -146,9 +192,20 @@ describe('a gateway', () => {
       expect(await show(1)).toMatchObject({ version: '1.8.0', status: before.status });
       expect(await gateway.until(({ event }) => event === 'upgraded', 'upgrade', limitMs)).toMatchObject({ uid, version: '1.8.0' });
 
+      const held = link.hold(heldAfterBytes);
+      const paused = await offer(1, '1.9.0', {}, largeBytes);
+      const offerId = await stopHalfway(1, link, held, paused, 'pause');
+      const failed = await gateway.until(({ event }) => event === 'relay-failed', 'end of the transfer', limitMs);
+      expect(failed).toMatchObject({ uid, code: 'STATE' });
+      expect((await phases(1, offerId)).at(-1)).toBe('UpgradeStarted');
+      await command(paused, 'resume');
+      await ended(paused, 'RolloutCompleted');
+      expect(await show(1)).toMatchObject({ version: '1.9.0', status: before.status });
+
       await world.alice.json('POST', `/v1/devices/${uid}/decommission`, { reason: 'end of life' });
       const end = await world.event(({ type, stream }) => type === 'DeviceDecommissioned' && stream === `device-${uid}`, 'the end');
       expect(end.data.wipeReceiptSha256).toBeDefined();
+      await link.close();
     },
     limitMs,
   );

@@ -1,3 +1,5 @@
+import { concat, totalBytes, unwritten } from '../../bytes.ts';
+import { sealedTogetherBytes } from '../../ota/blocks.ts';
 import { cut, publishHead } from './farewell.ts';
 import type { Payload, Qos } from './handler.ts';
 import type { Session } from './session.ts';
@@ -12,7 +14,7 @@ const packetOverheadBytes = 64;
 export function send(session: Session, topic: string, payload: Payload, qos: Qos): Promise<boolean> {
   if (!session.isOnline || session.ending !== undefined) return Promise.resolve(false);
   const parts = payload instanceof Uint8Array ? [payload] : payload;
-  const payloadBytes = parts.reduce((sum, { length }) => sum + length, 0);
+  const payloadBytes = totalBytes(parts);
   const costBytes = payloadBytes + topic.length + packetOverheadBytes;
   if (session.outstandingBytes + costBytes > session.share.maxOutstandingBytes) {
     cut(session, 'SLOW_CONSUMER', `${session.outstandingBytes} bytes outstanding`);
@@ -24,18 +26,46 @@ export function send(session: Session, topic: string, payload: Payload, qos: Qos
       session.outstandingBytes -= costBytes;
       resolve(!session.client.closed);
     };
-    if (qos === 0) write(session, publishHead(topic, payloadBytes), parts, taken);
+    if (qos === 0) write(session, [publishHead(topic, payloadBytes), ...parts], taken);
     else session.client.publish({ cmd: 'publish', topic, payload: Buffer.concat(parts), qos, retain: false, dup: false }, taken);
   });
 }
 
-/** With QoS 0, straight to the socket, as the way through Aedes costs more than a block of firmware; what is sent in one turn of the event loop is written
- *  together. Aedes waits for the socket, and cuts a client that takes nothing for too long. */
-function write({ socket, client }: Session, head: Uint8Array, parts: readonly Uint8Array[], taken: () => void): void {
-  socket.cork();
-  let hasRoom = socket.write(head);
-  for (const part of parts) hasRoom = socket.write(part);
-  process.nextTick(() => socket.uncork());
-  if (hasRoom) setImmediate(taken);
-  else client.waitForDrain(taken);
+/** With QoS 0, straight to the socket, as the way through Aedes costs more than a block of firmware. What is sent in one turn of the event loop is put
+ *  together and written as one: TLS copies several. Aedes waits for the socket, and cuts a client that takes nothing for too long. */
+function write(session: Session, parts: readonly Uint8Array[], taken: () => void): void {
+  const { gathered } = session;
+  if (gathered.length === 0) process.nextTick(writeGathered, session);
+  gathered.push({ parts, taken });
+}
+
+function writeGathered({ socket, client, gathered }: Session): void {
+  const messages = gathered.splice(0);
+  const parts = messages.flatMap(message => message.parts);
+  const { bytes, release } = joined(parts);
+  const hasRoom = socket.write(bytes, release);
+  for (const { taken } of messages)
+    if (hasRoom) setImmediate(taken);
+    else client.waitForDrain(taken);
+}
+
+/** Blocks that are sealed together, with room for their heads. */
+const keptBytes = sealedTogetherBytes + 4 * 1024;
+const maxKept = 64;
+/** Memory in which messages were put together: to get fresh memory of this size takes longer than to fill it. */
+const kept: Uint8Array[] = [];
+
+/** @returns the parts in one, and what is called when nobody reads it any more */
+function joined(parts: readonly Uint8Array[]): { readonly bytes: Uint8Array; readonly release: () => void } {
+  if (totalBytes(parts) > keptBytes) return { bytes: concat(...parts), release: () => undefined };
+  const memory = kept.pop() ?? unwritten(keptBytes);
+  let length = 0;
+  for (const part of parts) {
+    memory.set(part, length);
+    length += part.length;
+  }
+  const release = (): void => {
+    if (kept.length < maxKept) kept.push(memory);
+  };
+  return { bytes: memory.subarray(0, length), release };
 }

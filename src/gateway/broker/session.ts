@@ -31,6 +31,8 @@ export type Session = {
   isOnline: boolean;
   ending: { readonly reason: PresenceReason; readonly detail: string } | undefined;
   outstandingBytes: number;
+  /** Messages of QoS 0 that are written at the end of this turn of the event loop. */
+  readonly gathered: { readonly parts: readonly Uint8Array[]; readonly taken: () => void }[];
 };
 
 export function createSession(
@@ -58,6 +60,7 @@ export function createSession(
     isOnline: false,
     ending: undefined,
     outstandingBytes: 0,
+    gathered: [],
   };
 }
 

@@ -1,7 +1,7 @@
 import { fromHex } from '../../bytes.ts';
-import { decodeAs, encodePartsAs } from '../../cbor/schema.ts';
+import { decodeAs } from '../../cbor/schema.ts';
 import { NusecError } from '../../errors.ts';
-import { otaBlock, otaQuestion } from '../../mqttMessages.ts';
+import { otaBlockParts, otaQuestion } from '../../mqttMessages.ts';
 import { sealedTogetherBytes } from '../../ota/blocks.ts';
 import { blockCount } from '../../ota/otaJob.ts';
 import type { OtaDelivery } from '../../services/firmware/otaDelivery.ts';
@@ -28,7 +28,7 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'turn' | 'giveBack' | 'fi
       const taken = await Promise.all(
         indexes.map(index => {
           const sealed = delivery.block(uid, offerId, index, blockBytes);
-          return reply('ota', encodePartsAs(otaBlock, { cid, otaJobId, index, sealed }), 0);
+          return reply('ota', otaBlockParts({ cid, otaJobId, index }, sealed), 0);
         }),
       );
       if (taken.includes(false)) return delivery.giveBack(uid, left);

@@ -30,18 +30,29 @@ export type FirmwareTransfer = Pick<DevAuthRequest<'fwBegin'>, 'image' | 'versio
   readonly bytes: Uint8Array;
 };
 
+/** Between two looks at whether the image is still to come. */
+const piecesPerLook = 16;
+
 /** Sends an image from the device's position on and returns its signed receipt, not yet verified.
- *  @throws as `DevAuthHost.request` */
-export async function sendFirmware(host: DevAuthHost, transfer: FirmwareTransfer, chunkBytes: number): Promise<Uint8Array> {
+ *  @param look  may end the transfer by throwing: called every so many pieces, and before the device accepts the image for good
+ *  @throws as `DevAuthHost.request`, and what `look` throws */
+export async function sendFirmware(
+  host: DevAuthHost,
+  transfer: FirmwareTransfer,
+  chunkBytes: number,
+  look: (at: 'middle' | 'end') => Promise<void> = async () => {},
+): Promise<Uint8Array> {
   const { bytes, ...about } = transfer;
   const hash = sha256(bytes);
   const { resumeOffset } = await host.request('fwBegin', { ...about, sizeBytes: bytes.length, sha256: hash });
   if (resumeOffset > bytes.length) throw devAuthMalformed('resume offset beyond the image');
-  for (let offset = resumeOffset; offset < bytes.length; offset += chunkBytes) {
+  for (let [offset, pieces] = [resumeOffset, 1]; offset < bytes.length; offset += chunkBytes, pieces += 1) {
     const data = bytes.subarray(offset, offset + chunkBytes);
     const { nextOffset } = await host.request('fwChunk', { offset, data });
     requireOffset(nextOffset, offset + data.length);
+    if (pieces % piecesPerLook === 0) await look('middle');
   }
+  await look('end');
   return (await host.request('fwEnd', { sha256: hash })).receipt;
 }
 

@@ -12,7 +12,7 @@ import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { lru } from '../../lru.ts';
-import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, sealBlock } from '../../ota/blocks.ts';
+import { type BlockChannel, blockSecretBytes, blockSecretLabel, openBlockChannel, type SealedBlock, sealBlock } from '../../ota/blocks.ts';
 import { blockCount, type OtaJob } from '../../ota/otaJob.ts';
 import { deriveExporterKey } from '../../spdm/keySchedule.ts';
 import { offerUnder } from '../../spdm/policy.ts';
@@ -21,6 +21,7 @@ import { runSessionSetup } from '../../spdm/requester/run.ts';
 import { acceptControl, controlRecord } from '../../spdm/requester/sessionControl.ts';
 import type { SpdmSession } from '../../spdm/session.ts';
 import { decodeTyped, encodeTyped } from '../../spdm/transport/mqtt.ts';
+import { hourMs } from '../../times.ts';
 import { type Context, execute, nowIso, reader } from '../base/context.ts';
 import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
@@ -50,8 +51,8 @@ export type OtaDelivery = {
   /** Of a turn, what could not be sent. */
   giveBack(uid: string, bytes: number): void;
   /** One block, sealed for this device. @throws NusecError STATE (no session: ask for the job again), BAD_REQUEST, PROJECTION_BEHIND (what would end the delivery is not seen) */
-  block(uid: string, offerId: string, index: number, blockBytes: number): Uint8Array;
-  /** The outstanding job of a device, for the machine that has it on a wire. @throws NusecError as OtaImages.prepare */
+  block(uid: string, offerId: string, index: number, blockBytes: number): SealedBlock;
+  /** The outstanding job of a device, for the machine that has it on a wire; the same one for an hour. @throws NusecError as OtaImages.prepare */
   prepared(uid: string): Promise<PreparedJob | undefined>;
   /** The delivery that is open for this device, as a file of sealed blocks. @throws NusecError STATE (no session: ask for the job again) */
   file(uid: string, offerId: string): { readonly job: OtaJob; readonly jobDigest: Uint8Array };
@@ -76,17 +77,22 @@ export type OtaParts = {
 type OpenDelivery = { readonly prepared: PreparedJob; readonly blocks: BlockChannel; readonly offer: Offer; readonly line: string };
 
 const maxOpenDeliveries = 20_000;
+const maxWired = 2_000;
+/** So long a machine that was interrupted finds the same image, signature included, and the device goes on where it was. */
+const wiredMs = hourMs;
 const by = 'system:ota';
 
 export function createOtaDelivery(parts: OtaParts): OtaDelivery {
   const { ctx, channel } = parts;
   const open = lru<OpenDelivery>(maxOpenDeliveries);
+  const wired = lru<{ readonly prepared: PreparedJob; readonly untilMs: number }>(maxWired);
   const budget = createByteBudget({ ...defaultByteLimits, ...parts.limits });
   const underway = new Map<string, { cid: number | undefined; done: Promise<void> }>();
   /** Rises with every event that ends deliveries: what was judged before it is judged again. */
   let endings = 0;
-  /** @param cancelled the job that the device is to forget; without it the device waits */
+  /** @param cancelled the job that the device is to forget, unless a better one has come; without it the device waits */
   const end = (uid: string, cancelled?: string): void => {
+    if (cancelled !== undefined && (open.get(uid)?.offer.offerId ?? cancelled) !== cancelled) return;
     open.delete(uid);
     if (!channel.isConnected(uid)) return;
     channel.offerJob(uid, null, undefined, cancelled).catch(error => ctx.log.info({ uid, error: (error as Error).message }, 'not told'));
@@ -177,7 +183,12 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       const read = reader(ctx);
       const state = await livingDeviceIn(read, uid);
       const offer = await deliverableOffer(ctx, read, state);
-      return offer && parts.images.prepare(read, state, offer);
+      if (offer === undefined) return undefined;
+      const [known, nowMs] = [wired.get(uid), performance.now()];
+      if (known?.prepared.offerId === offer.offerId && nowMs < known.untilMs) return known.prepared;
+      const prepared = await parts.images.prepare(read, state, offer);
+      wired.set(uid, { prepared, untilMs: nowMs + wiredMs });
+      return prepared;
     },
     file: (uid, offerId) => openOf(uid, offerId).prepared,
     async reportStatus(uid, offerId, status, reason) {

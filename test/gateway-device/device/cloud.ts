@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto';
 import type { BoardEvent } from '../../../gateway-device/chip/board.ts';
-import { toHex } from '../../../src/bytes.ts';
+import { concat, toHex } from '../../../src/bytes.ts';
 import { type Codec, decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { type Broker, createBroker } from '../../../src/gateway/broker/broker.ts';
 import type { Handlers } from '../../../src/gateway/broker/handler.ts';
@@ -68,7 +68,7 @@ export async function startCloud(oem: Oem) {
     const signedJob: SignedJob = { job: delivered.job, jobDigest: jobDigestOf(delivered.signed) };
     const channel = openBlockChannel(deriveExporterKey(secret, blockSecretLabel, delivered.job.otaJobId, blockSecretBytes), signedJob);
     for (let index = request.first; index < request.first + request.count; index += 1) {
-      const sealed = sealBlock(channel, delivered.image, index);
+      const sealed = concat(...sealBlock(channel, delivered.image, index));
       const reply = encodeAs(otaBlock, { cid: request.cid, otaJobId: delivered.job.otaJobId, index, sealed });
       for (const payload of state.tamper(reply, index)) {
         heard.payloads.push(payload);

@@ -5,6 +5,7 @@ import { NusecError } from '../../../src/errors.ts';
 import type { UpMessage } from '../../../src/gateway/broker/handler.ts';
 import { otaHandler } from '../../../src/gateway/topics/ota.ts';
 import { otaBlock, otaQuestion } from '../../../src/mqttMessages.ts';
+import type { SealedBlock } from '../../../src/ota/blocks.ts';
 import type { OtaDelivery } from '../../../src/services/firmware/otaDelivery.ts';
 import { covers } from '../../support/covers.ts';
 
@@ -16,7 +17,7 @@ const deliveryOf = (file: OtaDelivery['file'] = () => ({ job, jobDigest: new Uin
   file,
   turn: vi.fn(async (_uid: string, _bytes: number) => true),
   giveBack: vi.fn(),
-  block: (_uid: string, _offerId: string, index: number) => new Uint8Array(20).fill(index),
+  block: (_uid: string, _offerId: string, index: number): SealedBlock => [new Uint8Array(4).fill(index), new Uint8Array(16).fill(index)],
 });
 
 /** @param takes how many messages the connection takes */

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concat } from '../../../src/bytes.ts';
 import { sha256 } from '../../../src/digest.ts';
+import { NusecError } from '../../../src/errors.ts';
 import { createDevAuthHost } from '../../../src/production/devauth/host.ts';
 import { type Pieces, takePiece } from '../../../src/production/devauth/pieces.ts';
 import { createDevAuthResponder, type DevAuthHandlers } from '../../../src/production/devauth/responder.ts';
@@ -83,6 +84,25 @@ describe('firmware transfer', () => {
     });
     expect(receipt).toEqual(fill(9, 10));
     expect(flash).toEqual(bytes);
+  });
+
+  it.each(['middle', 'end'] as const)('ends without the last word when it is called back in the %s (I18)', async when => {
+    covers('I18');
+    let [ended, taken] = [false, 0];
+    const handlers: DevAuthHandlers = {
+      fwBegin: () => ({ resumeOffset: 0 }),
+      fwChunk: ({ data }) => ({ nextOffset: (taken += data.length) }),
+      fwEnd: () => {
+        ended = true;
+        return { receipt: fill(9, 10) };
+      },
+    };
+    const look = async (at: string): Promise<void> => {
+      if (at === when) throw new NusecError('STATE', 'stopped');
+    };
+    const sent = sendFirmware(hostOf(handlers), { image: 2, version, securityCounter: 1, bytes }, 50, look);
+    await expect(sent).rejects.toThrow(expect.objectContaining({ code: 'STATE' }));
+    expect([ended, taken < bytes.length]).toEqual([false, when === 'middle']);
   });
 
   it('never makes a piece that a message could not hold', () => {

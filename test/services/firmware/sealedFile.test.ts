@@ -1,12 +1,12 @@
 import { expect, it, vi } from 'vitest';
 import { concat } from '../../../src/bytes.ts';
-import { sealedBlockAt, sealedFileBytes } from '../../../src/ota/blocks.ts';
+import { type SealedBlock, sealedBlockAt, sealedFileBytes } from '../../../src/ota/blocks.ts';
 import { sealedFile } from '../../../src/services/firmware/sealedFile.ts';
 import { covers } from '../../support/covers.ts';
 
 const job = { imageBytes: 300_000, blockBytes: 16_384 };
 const whole = new Uint8Array(sealedFileBytes(job)).map((_, i) => i % 251);
-const seal = (index: number) => whole.subarray(...sealedBlockAt(job, index));
+const seal = (index: number): SealedBlock => [whole.subarray(...sealedBlockAt(job, index)), new Uint8Array(0)];
 const read = async (stream: ReadableStream<Uint8Array>) => {
   const parts: Uint8Array[] = [];
   for await (const part of stream) parts.push(part);
