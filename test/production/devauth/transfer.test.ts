@@ -91,7 +91,10 @@ describe('firmware transfer', () => {
     let [ended, taken] = [false, 0];
     const handlers: DevAuthHandlers = {
       fwBegin: () => ({ resumeOffset: 0 }),
-      fwChunk: ({ data }) => ({ nextOffset: (taken += data.length) }),
+      fwChunk: ({ data }) => {
+        taken += data.length;
+        return { nextOffset: taken };
+      },
       fwEnd: () => {
         ended = true;
         return { receipt: fill(9, 10) };
