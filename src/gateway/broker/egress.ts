@@ -1,3 +1,4 @@
+import type { Duplex } from 'node:stream';
 import { concat, totalBytes, unwritten } from '../../bytes.ts';
 import { sealedTogetherBytes } from '../../ota/blocks.ts';
 import { cut, publishHead } from './farewell.ts';
@@ -24,7 +25,7 @@ export function send(session: Session, topic: string, payload: Payload, qos: Qos
   return new Promise(resolve => {
     const taken = (): void => {
       session.outstandingBytes -= costBytes;
-      resolve(!session.client.closed);
+      resolve(!session.client.closed && session.ending === undefined);
     };
     if (qos === 0) write(session, [publishHead(topic, payloadBytes), ...parts], taken);
     else session.client.publish({ cmd: 'publish', topic, payload: Buffer.concat(parts), qos, retain: false, dup: false }, taken);
@@ -41,12 +42,16 @@ function write(session: Session, parts: readonly Uint8Array[], taken: () => void
 
 function writeGathered({ socket, client, gathered }: Session): void {
   const messages = gathered.splice(0);
-  const parts = messages.flatMap(message => message.parts);
-  const { bytes, release } = joined(parts);
-  const hasRoom = socket.write(bytes, release);
+  // It may have been ended since.
+  const isFull =
+    socket.writable &&
+    !writeJoined(
+      socket,
+      messages.flatMap(({ parts }) => parts),
+    );
   for (const { taken } of messages)
-    if (hasRoom) setImmediate(taken);
-    else client.waitForDrain(taken);
+    if (isFull) client.waitForDrain(taken);
+    else setImmediate(taken);
 }
 
 /** Blocks that are sealed together, with room for their heads. */
@@ -55,17 +60,18 @@ const maxKept = 64;
 /** Memory in which messages were put together: to get fresh memory of this size takes longer than to fill it. */
 const kept: Uint8Array[] = [];
 
-/** @returns the parts in one, and what is called when nobody reads it any more */
-function joined(parts: readonly Uint8Array[]): { readonly bytes: Uint8Array; readonly release: () => void } {
-  if (totalBytes(parts) > keptBytes) return { bytes: concat(...parts), release: () => undefined };
+/** @returns false when the socket has more to send than it should have */
+function writeJoined(socket: Duplex, parts: readonly Uint8Array[]): boolean {
+  const length = totalBytes(parts);
+  if (length > keptBytes) return socket.write(concat(...parts));
   const memory = kept.pop() ?? unwritten(keptBytes);
-  let length = 0;
+  let offset = 0;
   for (const part of parts) {
-    memory.set(part, length);
-    length += part.length;
+    memory.set(part, offset);
+    offset += part.length;
   }
-  const release = (): void => {
-    if (kept.length < maxKept) kept.push(memory);
-  };
-  return { bytes: memory.subarray(0, length), release };
+  return socket.write(memory.subarray(0, length), error => {
+    // What was not written may still be read.
+    if (!error && kept.length < maxKept) kept.push(memory);
+  });
 }
