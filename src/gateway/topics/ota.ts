@@ -2,7 +2,7 @@ import { fromHex } from '../../bytes.ts';
 import { decodeAs } from '../../cbor/schema.ts';
 import { NusecError } from '../../errors.ts';
 import { otaBlockParts, otaQuestion } from '../../mqttMessages.ts';
-import { sealedTogetherBytes } from '../../ota/blocks.ts';
+import { freeBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
 import { blockCount } from '../../ota/otaJob.ts';
 import type { OtaDelivery } from '../../services/firmware/otaDelivery.ts';
 import type { Handler } from '../broker/handler.ts';
@@ -26,9 +26,11 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'turn' | 'giveBack' | 'fi
     for (let next = first; next < end; next += together) {
       const indexes = Array.from({ length: Math.min(together, end - next) }, (_, i) => next + i);
       const taken = await Promise.all(
-        indexes.map(index => {
+        indexes.map(async index => {
           const sealed = delivery.block(uid, offerId, index, blockBytes);
-          return reply('ota', otaBlockParts({ cid, otaJobId, index }, sealed), 0);
+          const isTaken = await reply('ota', otaBlockParts({ cid, otaJobId, index }, sealed), 0);
+          freeBlock(sealed);
+          return isTaken;
         }),
       );
       if (taken.includes(false)) return delivery.giveBack(uid, left);

@@ -1,5 +1,5 @@
 import { concat } from '../../bytes.ts';
-import { blockTagBytes, type SealedBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
+import { blockTagBytes, freeBlock, type SealedBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
 import type { OtaJob } from '../../ota/otaJob.ts';
 
 /** The sealed blocks of a job as one file, or a part of it. */
@@ -34,9 +34,11 @@ export function sealedFile({ job, turn, seal }: Sealed, { first, last }: Span, e
           if (count > 0) await turn(Math.min(count * sealedBytes, last + 1 - begin), over.signal);
           if (over.signal.aborted) return;
           if (count > 0) {
-            const parts = Array.from({ length: count }, (_, i) => seal(index + i)).flat();
+            const blocks = Array.from({ length: count }, (_, i) => seal(index + i));
             index += count;
-            return controller.enqueue(concat(...parts).subarray(Math.max(0, first - begin), last + 1 - begin));
+            const bytes = concat(...blocks.flat());
+            for (const block of blocks) freeBlock(block);
+            return controller.enqueue(bytes.subarray(Math.max(0, first - begin), last + 1 - begin));
           }
           end();
           controller.close();
