@@ -32,6 +32,7 @@ type Cost = { readonly cpuMs: number; readonly rate: number };
 /** Of the two lines: what a small chip holds at once, and what a large one does. */
 const blockKib = [16, 64];
 const rounds = 3;
+const warmUps = 3;
 /** So that what a delivery has is measured, and not how much the collector of V8 has let lie: by default it lets up to 48 MiB, however many devices there are. */
 const smallYoungGeneration = '--max-semi-space-size=2';
 
@@ -65,7 +66,7 @@ async function withServer(kib: number, work: Work): Promise<void> {
   }
 }
 
-/** In turn, after one round in which everything is compiled. */
+/** In turn, after rounds in which everything is compiled: a server that delivers has done so for a while. */
 async function rates(report: Report, kib: number, ...[server, units, releaseId]: Parameters<Work>): Promise<void> {
   const devices = await bringOnline(server, units, releaseId);
   const [{ device, job }] = devices as readonly [Online];
@@ -76,11 +77,11 @@ async function rates(report: Report, kib: number, ...[server, units, releaseId]:
     HTTPS: { pid: server.pid, work: (one: Online) => overHttps(server, one) },
   };
   const seen = { raw: [] as Cost[], MQTT: [] as Cost[], HTTPS: [] as Cost[] };
-  for (let round = 0; round <= rounds; round += 1)
+  for (let round = -warmUps; round < rounds; round += 1)
     for (const way of ['raw', 'MQTT', 'HTTPS'] as const) {
       const { pid, work } = ways[way];
       const cost = await costOf(pid, job.imageBytes, () => Promise.all(devices.map(work)));
-      if (round > 0) seen[way].push(cost);
+      if (round >= 0) seen[way].push(cost);
     }
   const medianOf = (way: keyof typeof ways, of: keyof Cost): number => median(seen[way].map(cost => cost[of]));
   for (const way of ['MQTT', 'HTTPS'] as const) {
