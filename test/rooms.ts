@@ -3,6 +3,7 @@
 
 export const leaves = [
   'src/bytes.ts',
+  'src/keptMemory.ts',
   'src/closing.ts',
   'src/defined.ts',
   'src/digest.ts',

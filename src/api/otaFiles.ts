@@ -6,6 +6,7 @@ import { sealedFileBytes } from '../ota/blocks.ts';
 import { type Span, sealedFile } from '../services/firmware/sealedFile.ts';
 import { bytesAnswer, idField } from './fields.ts';
 import type { Resource } from './resource.ts';
+import { whenSent } from './response.ts';
 
 /** Firmware by HTTPS, for a device with its certificate: the file of its sealed blocks, whole or in ranges (RFC 9110 §14). The job and the session that
  *  makes the block key come by MQTT; so does what is not fetched here. The right to each block is looked up when it is served. */
@@ -61,6 +62,7 @@ export const otaFilesResource: Resource = (api, { field }, auth) => {
       turn: async (bytes: number, gone: AbortSignal) => {
         while (!(gone.aborted || (await field.delivery.turn(uid, bytes, gone)))) await sleep(turnPauseMs);
       },
+      whenSent,
       seal: (index: number) => field.delivery.block(uid, otaJobId, index, job.blockBytes),
     };
     const body = sealedFile(sealed, { first, last }, begin(uid));

@@ -7,11 +7,11 @@ import { webSocketPath } from '../mqttTopics.ts';
 import type { Context } from '../services/base/context.ts';
 import type { TlsIdentity } from '../services/identity/serverCertificate.ts';
 import type { Ocsp } from '../services/revocation/ocsp.ts';
-import { CanonicalResponse } from './canonicalHeaders.ts';
 import { serveCrl } from './crl.ts';
 import { isTaken } from './methods.ts';
 import { serveOcsp } from './ocsp.ts';
 import type { Api } from './resource.ts';
+import { ApiResponse } from './response.ts';
 
 /** The listening sockets of the API: HTTPS with optional client certificates, and plain HTTP for CRLs and OCSP and nothing else. */
 
@@ -31,7 +31,7 @@ const protocols = ['http/1.1', 'http/1.0'];
 export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) {
   const server = createHttpsServer(
     {
-      ServerResponse: CanonicalResponse,
+      ServerResponse: ApiResponse,
       ...secureContextOf(tls, allowTls12),
       ALPNProtocols: protocols,
       requestCert: true,

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
-import { concat, totalBytes, unwritten } from '../../bytes.ts';
-import { sealedTogetherBytes } from '../../ota/blocks.ts';
+import { totalBytes } from '../../bytes.ts';
+import { joinInKept } from '../../keptMemory.ts';
 import { cut, publishHead } from './farewell.ts';
 import type { Payload, Qos } from './handler.ts';
 import type { Session } from './session.ts';
@@ -54,24 +54,8 @@ function writeGathered({ socket, client, gathered }: Session): void {
     else setImmediate(taken);
 }
 
-/** Blocks that are sealed together, with room for their heads. */
-const keptBytes = sealedTogetherBytes + 4 * 1024;
-const maxKept = 64;
-/** Memory in which messages were put together: to get fresh memory of this size takes longer than to fill it. */
-const kept: Uint8Array[] = [];
-
 /** @returns false when the socket has more to send than it should have */
 function writeJoined(socket: Duplex, parts: readonly Uint8Array[]): boolean {
-  const length = totalBytes(parts);
-  if (length > keptBytes) return socket.write(concat(...parts));
-  const memory = kept.pop() ?? unwritten(keptBytes);
-  let offset = 0;
-  for (const part of parts) {
-    memory.set(part, offset);
-    offset += part.length;
-  }
-  return socket.write(memory.subarray(0, length), error => {
-    // What was not written may still be read.
-    if (!error && kept.length < maxKept) kept.push(memory);
-  });
+  const { bytes, release } = joinInKept(parts);
+  return socket.write(bytes, release);
 }

@@ -1,4 +1,4 @@
-import { concat } from '../../bytes.ts';
+import { type Joined, joinInKept } from '../../keptMemory.ts';
 import { blockTagBytes, freeBlock, type SealedBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
 import type { OtaJob } from '../../ota/otaJob.ts';
 
@@ -10,12 +10,14 @@ type Sealed = {
   readonly turn: (bytes: number, gone: AbortSignal) => Promise<void>;
   /** Block of this index, with its tag. @throws when it may not be served any more: then the file breaks off */
   readonly seal: (index: number) => SealedBlock;
+  /** Calls `release` when the chunk has gone out. */
+  readonly whenSent: (chunk: Uint8Array, release: Joined['release']) => void;
 };
 /** Bytes of the file, from `first` to `last`, both in it. */
 export type Span = { readonly first: number; readonly last: number };
 
 /** Blocks are sealed as the device takes them, when it is their turn. @param ended called once, however it ends */
-export function sealedFile({ job, turn, seal }: Sealed, { first, last }: Span, ended: () => void): ReadableStream<Uint8Array> {
+export function sealedFile({ job, turn, seal, whenSent }: Sealed, { first, last }: Span, ended: () => void): ReadableStream<Uint8Array> {
   const sealedBytes = job.blockBytes + blockTagBytes;
   const together = Math.max(1, Math.floor(sealedTogetherBytes / job.blockBytes));
   const behind = Math.floor(last / sealedBytes) + 1;
@@ -36,9 +38,11 @@ export function sealedFile({ job, turn, seal }: Sealed, { first, last }: Span, e
           if (count > 0) {
             const blocks = Array.from({ length: count }, (_, i) => seal(index + i));
             index += count;
-            const bytes = concat(...blocks.flat());
+            const { bytes, release } = joinInKept(blocks.flat());
             for (const block of blocks) freeBlock(block);
-            return controller.enqueue(bytes.subarray(Math.max(0, first - begin), last + 1 - begin));
+            const chunk = bytes.subarray(Math.max(0, first - begin), last + 1 - begin);
+            whenSent(chunk, release);
+            return controller.enqueue(chunk);
           }
           end();
           controller.close();

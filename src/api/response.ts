@@ -1,7 +1,15 @@
 import { type IncomingMessage, type OutgoingHttpHeader, type OutgoingHttpHeaders, ServerResponse } from 'node:http';
 
-/** Names of response headers in their canonical spelling (`Content-Type`). HTTP does not care about case, but some EST clients compare
+/** What our responses do beside those of Node: they spell headers, and say when a chunk has gone out.
+ *
+ *  Names of response headers are in their canonical spelling (`Content-Type`). HTTP does not care about case, but some EST clients compare
  *  names byte for byte, and the Headers object of the fetch API gives them in lower case. */
+
+type Sent = (error?: Error | null) => void;
+const sent = new WeakMap<Uint8Array, Sent>();
+
+/** Calls back when this very chunk of a body has been written to its connection; never, when it is not. */
+export const whenSent = (chunk: Uint8Array, done: Sent): void => void sent.set(chunk, done);
 
 const exceptions: Readonly<Record<string, string>> = { etag: 'ETag', 'www-authenticate': 'WWW-Authenticate' };
 
@@ -20,7 +28,12 @@ function spell(name: string): string {
   return exceptions[lower] ?? lower.replace(/(^|-)([a-z])/g, (_, dash: string, letter: string) => dash + letter.toUpperCase());
 }
 
-export class CanonicalResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+export class ApiResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  override write(chunk: unknown, ...rest: readonly unknown[]): boolean {
+    const done = chunk instanceof Uint8Array ? sent.get(chunk) : undefined;
+    return super.write(chunk, ...((done === undefined ? rest : [done]) as [Sent]));
+  }
+
   override writeHead(status: number, ...rest: readonly unknown[]): this {
     const headers = rest.at(-1);
     if (typeof headers !== 'object' || headers === null || Array.isArray(headers)) return super.writeHead(status, ...(rest as []));

@@ -1,0 +1,32 @@
+import { concat, totalBytes, unwritten } from './bytes.ts';
+import { sealedTogetherBytes } from './ota/blocks.ts';
+
+/** Memory in which what is sent is put together, used again and again: to get fresh memory of this size takes longer than to fill it, and V8 looks
+ *  through its whole heap for every few dozen MiB of buffers. */
+
+/** Blocks that are sealed together, with room for their heads. */
+const keptBytes = sealedTogetherBytes + 4 * 1024;
+const maxKept = 64;
+const kept: Uint8Array[] = [];
+
+export type Joined = {
+  readonly bytes: Uint8Array;
+  /** To be called when the bytes were written. With an error they may still be read, and are left to the collector. */
+  readonly release: (error?: Error | null) => void;
+};
+
+/** The parts in one. */
+export function joinInKept(parts: readonly Uint8Array[]): Joined {
+  const length = totalBytes(parts);
+  if (length > keptBytes) return { bytes: concat(...parts), release: () => undefined };
+  const memory = kept.pop() ?? unwritten(keptBytes);
+  let offset = 0;
+  for (const part of parts) {
+    memory.set(part, offset);
+    offset += part.length;
+  }
+  const release = (error?: Error | null): void => {
+    if (!error && kept.length < maxKept) kept.push(memory);
+  };
+  return { bytes: memory.subarray(0, length), release };
+}
