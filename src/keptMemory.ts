@@ -1,11 +1,10 @@
 import { concat, totalBytes, unwritten } from './bytes.ts';
-import { sealedTogetherBytes } from './ota/blocks.ts';
 
 /** Memory in which what is sent is put together, used again and again: to get fresh memory of this size takes longer than to fill it, and V8 looks
  *  through its whole heap for every few dozen MiB of buffers. */
 
-/** Blocks that are sealed together, with room for their heads. */
-const keptBytes = sealedTogetherBytes + 4 * 1024;
+/** The largest block of firmware, or as many small ones, with room for their heads. */
+const keptBytes = (64 + 4) * 1024;
 const maxKept = 64;
 const kept: Uint8Array[] = [];
 
