@@ -15,16 +15,20 @@ import type { ServerApi } from './serverApi.ts';
 
 export type Imported = { readonly packageId: Uint8Array; readonly jobId: Uint8Array; readonly remaining: number };
 
-/** @throws NusecError PACKAGE_REFUSED with one constant text, whatever the reason: replayed, for another programmer, forged, damaged, expired */
+/** @throws NusecError STATE while a unit of its job is under way; PACKAGE_REFUSED with one constant text, whatever else is the reason: replayed, for
+ *    another programmer, forged, damaged, expired */
 export async function importPackage(core: Core, file: Uint8Array): Promise<Imported> {
   try {
     return await importGenuine(core, file);
   } catch (error) {
-    if (!(error instanceof NusecError)) throw error;
+    if (!(error instanceof NusecError) || error instanceof UnitUnderWay) throw error;
     // The reason stays inside: what comes by e-mail learns nothing here (R62).
     throw new NusecError('PACKAGE_REFUSED', 'the package is refused');
   }
 }
+
+/** Of a package that is genuine, so it may be said. */
+class UnitUnderWay extends NusecError {}
 
 async function importGenuine(core: Core, file: Uint8Array): Promise<Imported> {
   const identity = readIdentity(core.chip);
@@ -33,12 +37,12 @@ async function importGenuine(core: Core, file: Uint8Array): Promise<Imported> {
   checkRules(payload, identity);
   await requireNewest(core, payload);
   const before = core.nvm.state().jobs[toHex(payload.jobId)];
-  if (before && before.open > 0) throw new NusecError('STATE', 'a unit of this job is under way');
+  if (before && before.open > 0) throw new UnitUnderWay('STATE', 'a unit of this job is under way');
   const job = await stateAfter(core, identity, payload, file, before);
   core.nvm.update(state => ({ ...withJob(state, job), serverUrl: payload.server.baseUrl }));
-  const remaining = remainingUnits(job);
-  core.tell({ event: 'package-imported', jobId: job.jobId, sequence: job.sequence, remaining });
   await deliverAcknowledgement(core, job.jobId).catch(laterWhenUnreachable);
+  const remaining = remainingUnits(jobOf(core.nvm.state(), job.jobId));
+  core.tell({ event: 'package-imported', jobId: job.jobId, sequence: job.sequence, remaining });
   return { packageId: payload.packageId, jobId: payload.jobId, remaining };
 }
 
@@ -126,17 +130,21 @@ async function stateAfter(
   };
 }
 
-/** Sends the acknowledgement with the ledger up to the import that it quotes.
+/** Sends the acknowledgement with the ledger up to the import that it quotes. The server knows which units were built between the export of the
+ *  package and its import: they are not counted again.
  *  @throws NusecError SERVER_UNREACHABLE, and what the server refuses */
 export async function deliverAcknowledgement(core: Core, jobId: string, via?: ServerApi): Promise<void> {
   const { packageId, acknowledgement, importNumber } = jobOf(core.nvm.state(), jobId);
   const records = recordsUpTo(core, jobId, importNumber);
-  const send = async (server: ServerApi): Promise<void> => {
+  const send = async (server: ServerApi): Promise<number> => {
     await server.checkIn();
-    await server.imported(packageId, acknowledgement, records);
+    return server.imported(packageId, acknowledgement, records);
   };
-  await (via ? send(via) : withServer(core, send));
-  storeAcknowledged(core, jobId, records, job => ({ ...job, acknowledgementSent: true }));
+  const left = await (via ? send(via) : withServer(core, send));
+  // An answer that comes a second time comes after units were reserved.
+  storeAcknowledged(core, jobId, records, job =>
+    job.acknowledgementSent ? job : { ...job, acknowledgementSent: true, count: Math.min(job.count, left) },
+  );
 }
 
 /** The server has these records: they go to the archive, then out of the memory. @param also what changes with it, in one piece */

@@ -83,19 +83,30 @@ export async function produceUnit(core: Core, addresses: TargetAddresses, option
   return withServer(core, async server => {
     const run: Run = { ...options, core, identity, server };
     await withLedger(run, 2, 'what the server has not heard', () => deliverFirst(run));
-    const target = await connectTarget(addresses);
     try {
-      options.report(1, 'identify the target', 'begin');
-      const found = await identify(target, options.report);
-      const uid = toHex(found.uid);
-      options.report(1, 'identify the target', 'done', uid);
-      const untold = core.nvm.state().untold?.find(unit => unit.uid === uid);
-      if (untold) return alreadyCommitted(core, untold);
-      return await whileWorkingOn(core, uid, () => produceFound(run, target, found));
-    } finally {
-      await target.close();
+      return await produceOn(run, addresses);
+    } catch (error) {
+      // While the server was away it gave the reservation up, and nothing was burned: the chip is begun anew.
+      if (!(error instanceof UnitVoided) || error.isScrap || error.code !== 'GRANT_USED') throw error;
+      return produceOn(run, addresses);
     }
   });
+}
+
+async function produceOn(run: Run, addresses: TargetAddresses): Promise<Produced> {
+  const { core, report } = run;
+  const target = await connectTarget(addresses);
+  try {
+    report(1, 'identify the target', 'begin');
+    const found = await identify(target, report);
+    const uid = toHex(found.uid);
+    report(1, 'identify the target', 'done', uid);
+    const untold = core.nvm.state().untold?.find(unit => unit.uid === uid);
+    if (untold) return alreadyCommitted(core, untold);
+    return await whileWorkingOn(core, uid, () => produceFound(run, target, found));
+  } finally {
+    await target.close();
+  }
 }
 
 async function identify(target: Target, report: Report): Promise<FoundTarget> {
@@ -253,7 +264,7 @@ async function runSteps(unit: Unit, report: Report, { upTo, alone }: { readonly 
 const isWaitedFor = (step: Step, error: NusecError): boolean => (step === reserveStep ? isServerAway(error) : isNotOfUnit(error));
 
 /** The unit stays as it is. A grant that has expired, in a long outage too, is renewed and the step repeated; if that was just done, it is waited for.
- *  @returns whether the grant was renewed @throws the error when it was long enough, or when the server has ended the unit */
+ *  @returns whether the grant was renewed @throws the error when it was long enough, UnitVoided when the server has ended the unit */
 async function waitForServer(
   unit: Unit,
   error: NusecError,
@@ -263,8 +274,8 @@ async function waitForServer(
   const { core, identity, server, uidHex, patience } = unit;
   if (error.code === 'JOB_NOT_RUNNING') eraseImages(core, journalOf(unit).jobId);
   if (error.code === 'GRANT_USED') {
-    await alone(() => settleUnit(core, identity, server, journalOf(unit), grantIdOf(unit)));
-    if (!core.nvm.state().units[uidHex]) throw error;
+    const isScrap = await alone(() => settleUnit(core, identity, server, journalOf(unit), grantIdOf(unit)));
+    if (!core.nvm.state().units[uidHex]) throw new UnitVoided(error, isScrap);
   }
   const isRenewed = error.code === 'GRANT_EXPIRED' && (await isDone(server.renew(grantIdOf(unit))));
   if ((!isRenewed || before.isRenewed) && !(await patience.wait(before.tries))) throw error;

@@ -37,8 +37,9 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     /** The first call from the contract manufacturer makes the programmer active; later ones change nothing. */
     checkIn: () => post(`/v1/programmers/${uidHex}/check-in`, {}),
     trustBundle: () => http.bytes('GET', '/v1/trust-bundle'),
-    imported: (packageId: string, acknowledgement: string, ledger: readonly string[]) =>
-      post('/v1/production/imports', { packageId, acknowledgement, ledger }),
+    /** @returns units that the server would still grant */
+    imported: async (packageId: string, acknowledgement: string, ledger: readonly string[]) =>
+      numberIn(await post('/v1/production/imports', { packageId, acknowledgement, ledger }), 'remaining'),
     /** Whether a newer package has taken the place of this one. */
     isSuperseded: async (jobId: string, packageId: string) =>
       (await http.json<Json>('GET', `/v1/production/jobs/${jobId}/packages/${packageId}`)).superseded === true,

@@ -25,17 +25,19 @@ export async function settleUnits(core: Core, identity: ProgrammerIdentity, serv
   }
 }
 
+/** @returns whether the server has ended the unit as scrap */
 export async function settleUnit(
   core: Core,
   identity: ProgrammerIdentity,
   server: ServerApi,
   { uid }: UnitState,
   grantId: string,
-): Promise<void> {
+): Promise<boolean> {
   const { outcome, isScrap } = await server.outcome(grantId).catch(unknownOutcome);
-  if (outcome !== 'voided') return;
+  if (outcome !== 'voided') return false;
   await voidUnit(core, identity, uid, 'ended by the server', { otpTouched: isScrap });
   await reportVoid(core, server, uid);
+  return isScrap;
 }
 
 /** A refusal leaves the unit as it is; the step that needs it reports the fault. */

@@ -1,9 +1,9 @@
 import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
 import { decodeAs } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
-import { NusecError } from '../../src/errors.ts';
+import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import { encodeOk, encodeRefusal } from '../../src/production/devauth/body.ts';
-import { DevAuthError } from '../../src/production/devauth/error.ts';
+import { DevAuthError, type DevAuthReason } from '../../src/production/devauth/error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
 import { createDevAuthResponder } from '../../src/production/devauth/responder.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../src/production/devauth/vendor.ts';
@@ -81,9 +81,11 @@ async function answer(
     if (error instanceof DevAuthError) return encodeRefusal(error.reason);
     const code = error instanceof NusecError ? error.code : 'INTERNAL';
     core.tell({ event: 'refused', command: name, code });
-    return encodeRefusal(code === 'CBOR_MALFORMED' ? 'bad-arg' : code === 'STATE' ? 'bad-state' : 'policy');
+    return encodeRefusal(reasons[code] ?? 'policy');
   }
 }
+
+const reasons: { readonly [Code in ErrorCode]?: DevAuthReason } = { CBOR_MALFORMED: 'bad-arg', NOT_FOUND: 'bad-arg', STATE: 'bad-state' };
 
 /** A server that does not answer is no refusal: the host asks again later. */
 function busyWhileUnreachable(error: unknown): never {

@@ -3,8 +3,8 @@ import type { ProgrammerClient } from '../../gateway-device/programmer/client.ts
 import { fromHex, toHex } from '../bytes.ts';
 import { sha256Hex } from '../digest.ts';
 import { formatVersion } from '../domain/version.ts';
-import { NusecError } from '../errors.ts';
-import { DevAuthError } from '../production/devauth/error.ts';
+import { type ErrorCode, NusecError } from '../errors.ts';
+import { DevAuthError, type DevAuthReason } from '../production/devauth/error.ts';
 import { imageIds } from '../production/fields.ts';
 import { readBytes } from './client.ts';
 import { configLines } from './configLines.ts';
@@ -30,7 +30,10 @@ Examples:
     .action(async (file: string, options: Options) => {
       const bytes = readBytes(file, 'package');
       const { sendPackage } = await import('../../gateway-device/programmer/client.ts');
-      const { packageId, jobId, count } = await withClient(options, client => sendPackage(client, bytes));
+      const { packageId, jobId, count } = await withClient(options, client => sendPackage(client, bytes), {
+        policy: ['PACKAGE_REFUSED', refusedPackage],
+        'bad-state': underWay,
+      });
       const result = { packageId: toHex(packageId), jobId: toHex(jobId), count };
       print(options, result, record({ package: result.packageId, job: result.jobId, 'units to build': count }));
     });
@@ -73,7 +76,11 @@ Examples:
     .action(async (uid: string, { yes, dryRun, ...options }: Options & Confirmation) => {
       const what = `Unit ${uid} is voided; past OTP it counts as scrap.`;
       const unit = { uid: idOf(uid) };
-      const giveUp = (more: { dryRun?: true }) => withClient(options, client => client.request('giveUp', { ...unit, ...more }));
+      const giveUp = (more: { dryRun?: true }) =>
+        withClient(options, client => client.request('giveUp', { ...unit, ...more }), {
+          'bad-arg': ['NOT_FOUND', `unit ${uid} is not under way here; nusec package status shows which are`],
+          'bad-state': ['STATE', 'this unit is finished; the server has to confirm it, which the programmer asks for by itself'],
+        });
       if (dryRun) {
         const { isScrap } = await giveUp({ dryRun });
         return printDryRun(options, what, [`a void unit that counts as ${isScrap ? 'scrap' : 'not built'}`], { uid, scrap: isScrap });
@@ -91,7 +98,11 @@ Examples:
     .action(async (job: string, { yes, dryRun, ...options }: Options & Confirmation) => {
       const what = `The images of job ${job} and the rest of its count are erased.`;
       const ended = { jobId: idOf(job) };
-      const end = (more: { dryRun?: true }) => withClient(options, client => client.request('zeroise', { ...ended, ...more }));
+      const end = (more: { dryRun?: true }) =>
+        withClient(options, client => client.request('zeroise', { ...ended, ...more }), {
+          'bad-arg': ['NOT_FOUND', `no package of job ${job} was imported here; nusec package status shows the jobs`],
+          'bad-state': underWay,
+        });
       if (dryRun) {
         const { erasedCount } = await end({ dryRun });
         return printDryRun(options, what, [`the end of the job, with ${erasedCount} units given up`], { jobId: job, erasedCount });
@@ -130,16 +141,29 @@ const withProgrammer = (command: Command): Command =>
     .requiredOption('--programmer <host:port>', 'serial link of the programmer (or the path of a UART)')
     .option('--json', 'print JSON instead of text');
 
-/** Connects for one command. A refusal by the programmer has one code for whatever it did not like (R62). */
-async function withClient<T>({ programmer }: Options, use: (client: ProgrammerClient) => Promise<T>): Promise<T> {
+type Refusal = readonly [code: ErrorCode, text: string];
+/** The programmer has one code for whatever it does not like about a package (R62). */
+const refusedPackage =
+  'the programmer refuses this package and does not say why: it is damaged, for another programmer, expired, imported before, or a newer one was made; ask the OEM for the newest one';
+const underWay: Refusal = [
+  'STATE',
+  'a unit of this job is under way: put its chip back and run nusec produce, or give it up; nusec package status shows which it is',
+];
+const busy: Refusal = ['STATE', 'the programmer works on a unit: wait until it is done, then run the same command'];
+
+/** Connects for one command. @param refusals what it means when the programmer refuses it */
+async function withClient<T>(
+  { programmer }: Options,
+  use: (client: ProgrammerClient) => Promise<T>,
+  refusals: { readonly [Reason in DevAuthReason]?: Refusal } = {},
+): Promise<T> {
   const { connectProgrammer } = await import('../../gateway-device/programmer/client.ts');
   const client = await connectProgrammer(programmer);
   try {
     return await use(client);
   } catch (error) {
-    if (error instanceof DevAuthError && error.reason === 'policy') {
-      throw new NusecError('PACKAGE_REFUSED', 'the programmer refuses this', { cause: error });
-    }
+    const refusal = error instanceof DevAuthError ? { busy, ...refusals }[error.reason] : undefined;
+    if (refusal) throw new NusecError(...refusal, { cause: error });
     throw error;
   } finally {
     await client.close();

@@ -16,6 +16,8 @@ const cause: { readonly [Code in ErrorCode]?: string } = {
   CERTIFICATE_REVOKED: 'the certificate of this programmer is revoked: ask the OEM',
   COUNT_EXHAUSTED: 'the count is used up; more units need a new package from the OEM',
   DEVICE_STATE: 'look whether the chip is new and both wires are on it',
+  GRANT_EXPIRED: 'the server has given the reservation up meanwhile: run the same command again',
+  GRANT_USED: 'the server has given the reservation up meanwhile: run the same command again',
   JOB_NOT_RUNNING: 'the OEM has stopped this job: ask the OEM when it goes on',
   LINK_FAILED: 'no connection to the chip: look at socket, power and wires',
   LINK_TIMEOUT: 'the chip does not answer: look at socket, power and wires',

@@ -93,7 +93,10 @@ function registerPrepare(programmer: Command): void {
       .option('--name <name>', 'what it is called in the registry')
       .option('--firmware <file>', 'NuLink3 firmware: Intel HEX, S-record, ELF or raw; an empty one for the virtual board when not given')
       .option('--firmware-version <version>', 'version of that firmware', '1.0.0')
-      .option('--programmer-server <url>', 'how the programmer itself reaches the server, when it is not --server')
+      .option(
+        '--programmer-server <url>',
+        'how the programmer itself reaches the server until its first package names the server, when it is not --server',
+      )
       .option('--to <name>', 'the contract manufacturer it is shipped to'),
   )
     .addHelpText(

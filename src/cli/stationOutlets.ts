@@ -60,8 +60,12 @@ export async function openStationSocket(port: number): Promise<StationSocket> {
         signal.addEventListener('abort', begin, { once: true });
       }),
     close: async () => {
-      for (const peer of peers) peer.end();
-      await new Promise<void>(resolve => server.close(() => resolve()));
+      // A peer need not close its side, nor read what is left.
+      for (const peer of peers) peer.destroySoon();
+      const closed = new Promise<void>(resolve => server.close(() => resolve()));
+      await within(closed, lastMs);
+      for (const peer of peers) peer.destroy();
+      await closed;
     },
   };
 }

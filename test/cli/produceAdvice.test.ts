@@ -24,6 +24,7 @@ describe('the line about a unit that was not built', () => {
   it('says where the chip goes', () => {
     expect(advice('LINK_TIMEOUT', 'hold')).toMatch(/socket, power and wires; keep this chip/);
     expect(advice('RECEIPT_REFUSED', 'scrap')).toMatch(/scrap bin/);
+    expect(advice('GRANT_USED', 'retry')).toMatch(/run the same command again; nothing was burned/);
     expect(advice('CONFLICT', 'retry')).toMatch(/nothing was burned/);
   });
 

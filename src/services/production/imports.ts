@@ -11,6 +11,7 @@ import { requireWorking } from './conditions.ts';
 import { acceptLedger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf } from './programmers.ts';
+import { voidWhatTheLedgerVoids } from './units.ts';
 
 /** A programmer reports which package it counts with now (R62–R64, T3, T6). */
 
@@ -46,6 +47,8 @@ export async function recordImport(parts: Parts, programmer: string, notice: Imp
   const isKnown = state.importedPackageId === notice.packageId;
   const condition: Condition = isKnown ? always : read => requireWorking(read, jobId, programmer);
   await executeIf(ctx, condition, allotment, allotmentStream(jobId, programmer), command, by);
+  // Before the units left are said: what was reserved, and given up without a grant, comes back.
+  await voidWhatTheLedgerVoids(parts, state, ledger, by);
   const acknowledged = await acceptLedger(parts, jobId, programmer, ledger, by);
   return { jobId, remaining: remainingUnits(opened(await allotmentOf(ctx, jobId, programmer))), acknowledged };
 }

@@ -66,7 +66,7 @@ function requireReserveRecord({ last }: Ledger, state: OpenedAllotment, uid: str
 }
 
 /** A reservation whose answer got lost may be voided by the programmer before it ever knew the grant. */
-async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fresh }: Ledger, by: Actor): Promise<void> {
+export async function voidWhatTheLedgerVoids(parts: Parts, state: OpenedAllotment, { fresh }: Ledger, by: Actor): Promise<void> {
   for (const { record } of fresh) {
     if (record.type !== 'void' || record.uid === undefined) continue;
     const live = liveReservation(state, toHex(record.uid));

@@ -1,14 +1,20 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { giveUpUnit } from '../../../gateway-device/programmer/giveUp.ts';
+import { jobOf, remainingUnits } from '../../../gateway-device/programmer/nvm.ts';
 import { deliverOutstanding } from '../../../gateway-device/programmer/outstanding.ts';
-import { fromHex, utf8 } from '../../../src/bytes.ts';
+import { importPackage } from '../../../gateway-device/programmer/packageImport.ts';
+import { produceUnit } from '../../../gateway-device/programmer/produce.ts';
+import { fromHex, toHex, utf8 } from '../../../src/bytes.ts';
+import { remainingUnits as allotmentLeft } from '../../../src/domain/allotmentState.ts';
 import { strictestPolicy } from '../../../src/production/package.ts';
 import { carryOut } from '../../../src/services/administration/caGenerations.ts';
 import { makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
+import { failing } from '../../support/faults.ts';
 import { signerOf } from './factory.ts';
 import { endLine, startLine } from './line.ts';
 import type { OemServer } from './oemServer.ts';
-import { importCode, offline, preparedProgrammer, startProgrammer, type TestProgrammer } from './programmerFixture.ts';
+import { importCode, offline, preparedProgrammer, startProgrammer, startTarget, type TestProgrammer } from './programmerFixture.ts';
 
 const refusal = 'PACKAGE_REFUSED: the package is refused';
 const approvers = ['operator:alice', 'operator:bob'] as const;
@@ -110,6 +116,27 @@ describe('a package on its way', () => {
     expect(programmer.core.nvm.state().jobs[jobId]?.acknowledgementSent).toBe(true);
     expect((await server.ledger(jobId, programmer.uid)).map(record => record.type)).toEqual(['import']);
     expect(await server.allotment(jobId, programmer.uid)).toMatchObject({ status: 'READY' });
+  });
+
+  it('counts no unit that was built between its export and its import, as the server does (I1, RULE-4)', async () => {
+    covers('I1', 'RULE-4');
+    const { jobId, file } = await server.newJob(programmer.uid, { count: 3 });
+    expect(await importCode(programmer.core, file)).toBe('OK');
+    const newer = await server.exportPackage(jobId, programmer.uid, true);
+    const target = await startTarget();
+    const options = { jobId, report: () => undefined, patience: { wait: async () => false } };
+    expect(await produceUnit(programmer.core, target.addresses, options)).toMatchObject({ remaining: 2 });
+    await target.stop();
+    // And one whose grant was lost, and which nobody goes on with.
+    const given = await startTarget();
+    server.proxy.fail(failing('units', 'unanswered'));
+    await expect(produceUnit(programmer.core, given.addresses, options)).rejects.toMatchObject({ code: 'SERVER_UNREACHABLE' });
+    server.proxy.heal();
+    await giveUpUnit(programmer.core, toHex(given.uid));
+    await given.stop();
+    expect(await importPackage(programmer.core, newer)).toMatchObject({ remaining: 2 });
+    expect(remainingUnits(jobOf(programmer.core.nvm.state(), jobId))).toBe(2);
+    expect(allotmentLeft(await server.allotment(jobId, programmer.uid))).toBe(2);
   });
 
   it('signed by a key of a newer trust bundle is imported (silence 11)', async () => {

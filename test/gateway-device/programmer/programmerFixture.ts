@@ -13,6 +13,7 @@ import { appStage } from '../../../gateway-device/device/appStage.ts';
 import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { createProgrammerBoard } from '../../../gateway-device/programmer/board.ts';
 import type { Core } from '../../../gateway-device/programmer/core.ts';
+import type { NvmState } from '../../../gateway-device/programmer/nvm.ts';
 import { importPackage } from '../../../gateway-device/programmer/packageImport.ts';
 import type { Patience } from '../../../gateway-device/programmer/patience.ts';
 import { produceUnit } from '../../../gateway-device/programmer/produce.ts';
@@ -165,8 +166,16 @@ export async function onlyJob(server: OemServer, { core, uid }: TestProgrammer, 
   return job;
 }
 
-/** The same programmer with the server out of reach and a memory that forgets: to try what it would do. */
+/** The same programmer with the server out of reach and a memory of its own: to try what it would do. */
 export function offline(core: Core): Core {
-  const { serverUrl: _, ...unconnected } = core.nvm.state();
-  return { ...core, nvm: { state: () => unconnected, update: change => change(unconnected) } };
+  const unconnected = (given: NvmState): NvmState => {
+    const { serverUrl: _, ...state } = given;
+    return state;
+  };
+  let state = unconnected(core.nvm.state());
+  const update: Core['nvm']['update'] = change => {
+    state = unconnected(change(state));
+    return state;
+  };
+  return { ...core, nvm: { state: () => state, update } };
 }

@@ -96,7 +96,15 @@ describe('nusec programmer, package and produce', () => {
     writeFileSync(join(toolFolder, 'damaged.njp'), readFileSync(file).fill(0, 100, 101));
     const damaged = await nusec('package', 'import', join(toolFolder, 'damaged.njp'), '--programmer', serial(), '--json');
     expect(JSON.parse(replayed.err)).toEqual(JSON.parse(damaged.err));
-    expect(JSON.parse(damaged.err)).toMatchObject({ error: 'PACKAGE_REFUSED' });
+    expect(JSON.parse(damaged.err)).toMatchObject({
+      error: 'PACKAGE_REFUSED',
+      detail: expect.stringContaining('ask the OEM for the newest'),
+    });
+    const unknown = toHex(freshId());
+    for (const command of ['end', 'give-up']) {
+      const said = await nusec('package', command, unknown, '--yes', '--programmer', serial(), '--json');
+      expect(JSON.parse(said.err), command).toMatchObject({ error: 'NOT_FOUND', detail: expect.stringContaining(unknown) });
+    }
     const inspected = await nusec('package', 'inspect', file, '--json');
     expect(JSON.parse(inspected.out)).toMatchObject({ packageId: JSON.parse(imported.out).packageId, kekEpoch: 1, bytes: job.file.length });
   });
@@ -116,6 +124,15 @@ describe('nusec programmer, package and produce', () => {
     await killAndRestart();
     expect((await cut).status).toBe(1);
     server.proxy.heal();
+    const newer = join(toolFolder, 'newer.njp');
+    writeFileSync(newer, await server.exportPackage(jobId, uid, true));
+    for (const command of [
+      ['import', newer],
+      ['end', jobId, '--yes'],
+    ]) {
+      const early = await nusec('package', ...command, '--programmer', serial(), '--json');
+      expect(JSON.parse(early.err)).toMatchObject({ error: 'STATE', detail: expect.stringContaining('a unit of this job is under way') });
+    }
     const done = await nusec('produce', '--programmer', serial(), ...wires);
     expect(done, done.err).toMatchObject({ status: 0 });
     const lines = done.out
@@ -214,7 +231,8 @@ describe('group 65 on the serial link', () => {
       );
     expect(await refused(client.request('packagePut', { offset: 5, totalBytes: 10, data: freshId() }))).toBe('bad-arg');
     expect(await refused(client.request('packageImport', {}))).toBe('bad-state');
-    expect(await refused(client.request('zeroise', { jobId: freshId() }))).toBe('policy');
+    expect(await refused(client.request('zeroise', { jobId: freshId() }))).toBe('bad-arg');
+    expect(await refused(client.request('giveUp', { uid: freshId() }))).toBe('bad-arg');
     expect(await refused(client.request('agreeKek', { serverUrl: 'not a url' }))).toBe('policy');
     expect(await refused(sendPackage(client, freshId()))).toBe('policy');
     const status = await client.request('status', {});

@@ -135,6 +135,17 @@ describe.each(parties)('kill -9 of the %s', party => {
   );
 });
 
+describe('with no chip on the wires afterwards', () => {
+  it('the commit whose answer was lost is delivered by the programmer itself (T33)', async () => {
+    covers('T33');
+    const chip = chipHere(floor);
+    const { end } = await cutRun({ party: 'server', moment: 'after', next: 'another', k: 16 }, chip);
+    expect(await end).toMatchObject(passed);
+    built.push(chip.uid);
+    await expectBalance();
+  });
+});
+
 describe('after all of this', () => {
   it('ledger, programmer and server tell the same story, unit by unit: the job closes clean (T19, I14)', async () => {
     covers('T19', 'I14');
