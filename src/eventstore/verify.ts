@@ -40,8 +40,14 @@ type Columns = [
   crc: number | null,
 ];
 type Link = { readonly revision: number; readonly position: number; readonly hash: string };
-type Finding = TreeFinding | { readonly position: number; readonly reason: 'hash' };
-type Walk = { readonly events: number; readonly heads: ReadonlyMap<string, Link>; readonly bad?: Columns; readonly finding?: Finding };
+/** @property refused the first event whose checksum is not that of its row, though it is what was written: it is not served */
+type Walk = {
+  readonly events: number;
+  readonly heads: ReadonlyMap<string, Link>;
+  readonly bad?: Columns;
+  readonly finding?: TreeFinding;
+  readonly refused?: { readonly position: number; readonly stream: string; readonly revision: number };
+};
 
 const beforeFirst: Link = { revision: -1, position: 0, hash: chainStart };
 const columns = 'position, stream, revision, prev, id, hash, body';
@@ -63,6 +69,7 @@ export function verifyStore(file: string, signed: readonly SignedTree[] = [], ma
     if (walk.bad !== undefined) return nameBad(db, walk, walk.bad);
     const known = signed.reduce((most, { size }) => Math.max(most, size), mark?.position ?? 0);
     if (known > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
+    if (walk.refused !== undefined) return { ok: false, ...walk.refused, reason: 'hash' };
     return { ok: true, events: walk.events, streams: walk.heads.size };
   } catch (error) {
     throw unreadable(file, error);
@@ -97,6 +104,7 @@ const hasTexts = ([, stream, , , id, hash, body]: Columns): boolean => [stream, 
 function walkRows(rows: Iterable<Columns>, tree: TreeCheck): Walk {
   const heads = new Map<string, Link>();
   let events = 0;
+  let refused: Walk['refused'];
   for (const row of rows) {
     const [position, stream, revision, , , hash] = row;
     if (position !== events + 1 || !follows(row, stream, heads.get(stream))) {
@@ -105,14 +113,15 @@ function walkRows(rows: Iterable<Columns>, tree: TreeCheck): Walk {
     }
     heads.set(stream, { revision, position, hash });
     events = position;
-    const finding = isChecked(row) ? tree.add(hash) : ({ position, reason: 'hash' } as const);
+    if (!isChecked(row)) refused ??= { position, stream, revision };
+    const finding = tree.add(hash);
     if (finding !== undefined) return { events, heads, finding };
   }
-  return { events, heads };
+  return { events, heads, ...(refused !== undefined && { refused }) };
 }
 
 /** Stream and revision of an event that is there, but is another one. What a checkpoint covers has no one place. */
-function ownerAt(db: Database, { position, reason }: Finding): { readonly stream?: string; readonly revision?: number } {
+function ownerAt(db: Database, { position, reason }: TreeFinding): { readonly stream?: string; readonly revision?: number } {
   if (reason === 'checkpoint') return {};
   const [stream, revision] =
     db.prepare<[string, number]>('SELECT stream, revision FROM events WHERE position = ?').raw().get(position) ?? [];
