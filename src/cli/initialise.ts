@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { readSettings } from '../config.ts';
 import type { Curve } from '../ecKey.ts';
+import { NusecError } from '../errors.ts';
 import { createSecretFile } from '../keystore/secretFile.ts';
 import { toPem } from '../pki/pem.ts';
 import { initialiseProject } from '../services/administration/initialise.ts';
@@ -24,6 +25,8 @@ export type InitOptions = {
 
 /** Makes a project in a data folder, and says what people need of it. */
 export async function initialise(options: InitOptions): Promise<void> {
+  if (options.administrator === options.second)
+    throw new NusecError('FOUR_EYES_REQUIRED', `${options.second} cannot be both administrators; name another person with --second`);
   const settings = readSettings(options.data);
   const opened = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort }, true);
   try {

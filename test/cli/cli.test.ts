@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -45,6 +45,14 @@ describe('nusec', () => {
     const { stderr, status } = nusec('init');
     expect(status).toBe(2);
     expect(stderr).toContain('--data');
+  });
+
+  it('refuses an option with one value that is given twice, before anything is done', () => {
+    const data = join(mkdtempSync(join(tmpdir(), 'nusec-cli-')), 'data');
+    const { stderr, status } = nusec('init', '--data', data, '--administrator', 'alice', '--administrator', 'carol', '--json');
+    expect(status).toBe(2);
+    expect(JSON.parse(stderr)).toMatchObject({ error: 'BAD_REQUEST', detail: expect.stringContaining('--administrator <name>') });
+    expect(existsSync(data)).toBe(false);
   });
 });
 
