@@ -15,6 +15,7 @@ function wholeNumber(least: number, most: number) {
   );
 }
 const port = wholeNumber(0, 65_535);
+const publicPort = wholeNumber(1, 65_535).optional();
 
 /** A list in an environment variable is JSON text. */
 function jsonIn(value: unknown): unknown {
@@ -107,6 +108,11 @@ const settingsSchema = z.strictObject({
   sharePorts: z.stringbool().or(z.boolean()).default(false),
   /** Host name or address under which machines reach the server: in certificates' CRL address, in packages and in the TLS server certificate. */
   publicHost: z.string().min(1).default('localhost'),
+  /** Ports under which machines reach the server, where a balancer or a translation of addresses has others than this process listens on.
+   *  Packages name that of HTTPS, certificates that of CRLs and OCSP. */
+  publicHttpsPort: publicPort,
+  publicMqttPort: publicPort,
+  publicCrlPort: publicPort,
   /** File holding the keystore passphrase; without it the key file `DATA/keystore.key` (mode 600) opens the keyset. */
   passphraseFile: z.string().optional(),
   /** `pkcs11`: the keys live in the token of this label, reached through the vendor's library, with the user PIN in a file of mode 600. */
@@ -168,7 +174,7 @@ export type StateSettings = Pick<Settings, 'dataDir' | 'stateDir' | 'markFile'>;
 /** What opening the data folder takes. */
 export type FolderSettings = KeystoreSettings &
   EventLogSettings &
-  Pick<Settings, 'signingLimits' | 'publicHost' | 'logLevel' | 'effectsPerDay' | 'backdateMinutes'>;
+  Pick<Settings, 'signingLimits' | 'publicHost' | 'publicHttpsPort' | 'publicCrlPort' | 'logLevel' | 'effectsPerDay' | 'backdateMinutes'>;
 
 const environment = {
   host: 'NUSEC_HOST',
@@ -185,6 +191,9 @@ const environment = {
   httpsConnections: 'NUSEC_HTTPS_CONNECTIONS',
   sharePorts: 'NUSEC_SHARE_PORTS',
   publicHost: 'NUSEC_PUBLIC_HOST',
+  publicHttpsPort: 'NUSEC_PUBLIC_HTTPS_PORT',
+  publicMqttPort: 'NUSEC_PUBLIC_MQTT_PORT',
+  publicCrlPort: 'NUSEC_PUBLIC_CRL_PORT',
   passphraseFile: 'NUSEC_PASSPHRASE_FILE',
   keystore: 'NUSEC_KEYSTORE',
   pkcs11Module: 'NUSEC_PKCS11_MODULE',

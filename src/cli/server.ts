@@ -45,6 +45,7 @@ export function registerServer(program: Command): void {
 Examples:
   $ nusec server --data /var/lib/nusec
   $ nusec server --data ./data --host 0.0.0.0 --public-host nusec.example.com
+  $ NUSEC_PUBLIC_HTTPS_PORT=443 nusec server --data ./data --public-host nusec.example.com    # behind a balancer with another port
   $ nusec server --data /var/lib/nusec --share-ports    # as often as there are processors
   $ KURRENTDB_CREDENTIALS_FILE=/run/secrets/kurrentdb nusec server --data /var/lib/nusec --event-store kurrentdb://db.example.com:2113`,
     )
@@ -73,14 +74,15 @@ Examples:
     });
 }
 
-function sayReady(options: Options, { publicHost }: Settings, { httpsPort, mqttPort, crlPort, linkPort, fault }: RunningServer): void {
+function sayReady(options: Options, settings: Settings, { httpsPort, mqttPort, crlPort, linkPort, fault }: RunningServer): void {
   process.on('unhandledRejection', fault);
-  const url = `https://${publicHost}:${httpsPort}`;
+  const { publicHost, publicHttpsPort = httpsPort, publicMqttPort = mqttPort, publicCrlPort = crlPort } = settings;
+  const url = `https://${publicHost}:${publicHttpsPort}`;
   const text = record({
     api: url,
     console: `${url}/console`,
-    mqtt: `mqtts://${publicHost}:${mqttPort}`,
-    crl: `http://${publicHost}:${crlPort}/crl/`,
+    mqtt: `mqtts://${publicHost}:${publicMqttPort}`,
+    crl: `http://${publicHost}:${publicCrlPort}/crl/`,
   });
   print(options, { ready: true, url, httpsPort, mqttPort, crlPort, ...(linkPort !== undefined && { linkPort }) }, text);
 }

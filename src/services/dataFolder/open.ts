@@ -36,7 +36,8 @@ import { custodyFile, openKeystore, openObjects } from './keystore.ts';
 import { sharedSubjects } from './sharedSubjects.ts';
 import { openSubjects } from './subjectKeys.ts';
 
-/** Opens everything that lives in the data folder. The ports are those the process really listens on: certificates and packages name them. */
+/** Opens everything that lives in the data folder. The ports are those the process listens on: certificates and packages name them
+ *  where the settings name no public ones. */
 export type Ports = { readonly https: number; readonly crl: number };
 
 export type OpenedContext = {
@@ -91,7 +92,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   const blobs = openBlobStore(join(dataDir, 'blobs'), { rows: store, shared: objects });
   const fileOf = (sha256: string): string => blobFile(join(dataDir, 'blobs'), sha256);
   const uidLists = own('UID lists', openUidLists(join(dataDir, 'uidlists'), blobs, fileOf));
-  const host = settings.publicHost;
+  const { publicHost: host, publicCrlPort = ports.crl, publicHttpsPort = ports.https } = settings;
   const ctx: Context = {
     store,
     storedLog,
@@ -110,8 +111,8 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     effectsPerDay: settings.effectsPerDay,
     backdateMs: settings.backdateMinutes * minuteMs,
     project,
-    crlBaseUrl: `http://${host}:${ports.crl}`,
-    apiBaseUrl: `https://${host}:${ports.https}`,
+    crlBaseUrl: `http://${host}:${publicCrlPort}`,
+    apiBaseUrl: `https://${host}:${publicHttpsPort}`,
   };
   alarms = createAlarms(ctx);
   const sealed = objects && sealedObjects(objects, (await standingKey(opened, 'shared-objects', utf8('nusec shared objects v1'))).key);
