@@ -1,5 +1,6 @@
 import { encodeAs } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
+import { NusecError } from '../../src/errors.ts';
 import { decodeResponse } from '../../src/production/devauth/body.ts';
 import { devAuthMalformed } from '../../src/production/devauth/error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
@@ -18,7 +19,7 @@ import {
 
 /** The asking side of group 65: what the contract manufacturer's tool speaks (R108). */
 export type ProgrammerClient = {
-  /** @throws DevAuthError when the programmer refuses; LINK_TIMEOUT, LINK_FAILED, DEVAUTH_MALFORMED */
+  /** @throws DevAuthError when the programmer refuses; LINK_TIMEOUT, LINK_FAILED: what it has begun goes on; DEVAUTH_MALFORMED */
   request<N extends ProgrammerCommandName>(name: N, params: ProgrammerRequest<N>): Promise<ProgrammerResponse<N>>;
   close(): Promise<void>;
 };
@@ -40,7 +41,9 @@ export async function connectProgrammer(address: string): Promise<ProgrammerClie
       sequence = (sequence + 1) % 256;
       const body = encodeAs(request as never, params as never, maxBodyDepth);
       const message = encodeMessage({ op, sequence, command: id, body }, programmerGroup);
-      const { message: bytes } = decodeVendorMessage(await mctp.request(encodeVendorMessage(message, { integrityCheck: true })));
+      const { message: bytes } = decodeVendorMessage(
+        await mctp.request(encodeVendorMessage(message, { integrityCheck: true })).catch(lost),
+      );
       const answer = decodeMessage(bytes, programmerGroup);
       if (answer.op !== responseTo(op) || answer.sequence !== sequence || answer.command !== id) {
         throw devAuthMalformed('the response answers another request');
@@ -49,6 +52,13 @@ export async function connectProgrammer(address: string): Promise<ProgrammerClie
     },
     close: () => mctp.close(),
   };
+}
+
+/** Whoever asks has lost the programmer, and the programmer nothing. */
+function lost(cause: unknown): never {
+  if (!(cause instanceof NusecError) || (cause.code !== 'LINK_FAILED' && cause.code !== 'LINK_TIMEOUT')) throw cause;
+  const detail = 'what it has begun goes on by itself, a unit too; connect it again and run the same command';
+  throw new NusecError(cause.code, `the programmer cannot be reached any more (${cause.message}): ${detail}`, { cause });
 }
 
 /** Hands a production package over and has it imported. @throws DevAuthError policy: refused, whatever the reason */
