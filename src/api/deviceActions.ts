@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
 import { fromBase64url } from '../bytes.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
+import { currentCertificate } from '../domain/deviceState.ts';
 import type { EffectKind } from '../domain/effects.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { counted } from '../services/administration/effects.ts';
@@ -81,14 +82,21 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
   const enrolKey = createRoute({
     method: 'put',
     path: '/v1/devices/{uid}/attestation-key',
-    summary: 'Enrols the key that a device proves itself with where it has no certificate; it takes the place of the one before',
+    summary:
+      'Enrols the key that a device proves itself with where it has no certificate; in the place of another key it counts as a quarantine for the day of the caller',
     middleware: officer,
     request: { params, ...jsonBody(enrolKeySchema) },
     responses: answer,
   });
   api.openapi(enrolKey, async c => {
+    const { uid } = c.req.valid('param');
     const { publicKey, instanceId } = c.req.valid('json');
-    return c.json(toAnswer(await enrolAttestationKey(ctx, c.req.valid('param').uid, fromBase64url(publicKey), instanceId, actor(c))), 200);
+    const enrol = () => enrolAttestationKey(ctx, uid, fromBase64url(publicKey), instanceId, actor(c));
+    await deviceRow(ctx, uid);
+    const state = await livingDevice(ctx, uid);
+    // With another key than its own it fails from now on, and is quarantined.
+    const isReplaced = (state.attestationKey ?? currentCertificate(state)) !== undefined;
+    return c.json(toAnswer(isReplaced ? await count(c, 'quarantine', uid, enrol) : await enrol()), 200);
   });
 
   /** A step of an officer that takes a reason and answers with the device. */

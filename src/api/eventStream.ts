@@ -47,7 +47,6 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
     const filter: LogFilter = { ...(type && { types: type }), ...(where && { streams: where }), ...(by && { by }) };
     const begin = await beginning(c.req.header('Last-Event-ID'), after);
     const { person } = c.var;
-    const isVisible = visibleTo(ctx, person.scope);
     streams++;
     return streamSSE(c, async stream => {
       let position = begin;
@@ -57,6 +56,8 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
         await stream.write(`: after ${position}\n\n`);
         while (!stream.aborted && !stream.closed) {
           const events = await ctx.store.readAll(position, pageEvents);
+          // Judged again with each page: programmers change sites.
+          const isVisible = visibleTo(ctx, person.scope);
           for (const event of events) {
             position = event.position;
             if (!fitsFilter(event, filter) || !(await isVisible(event.stream))) continue;

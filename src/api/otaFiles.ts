@@ -45,10 +45,11 @@ export const otaFilesResource: Resource = (api, { field }, auth) => {
       416: { description: 'a range beyond the file' },
     },
   });
-  api.openapi(file, c => {
+  api.openapi(file, async c => {
     const uid = c.var.machine.id;
     const { otaJobId } = c.req.valid('param');
     const { job, jobDigest } = field.delivery.file(uid, otaJobId);
+    await field.delivery.requireStanding(uid, otaJobId);
     const bytes = sealedFileBytes(job);
     const tag = `"${toHex(jobDigest)}"`;
     const isSame = (c.req.header('If-Range') ?? tag) === tag;

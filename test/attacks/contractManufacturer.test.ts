@@ -1,5 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { allotment, allotmentStream } from '../../src/domain/allotment.ts';
 import { device, deviceStream } from '../../src/domain/device.ts';
 import { jobStream, job as jobs } from '../../src/domain/job.ts';
@@ -9,6 +12,7 @@ import { newEvent } from '../../src/eventstore/recorded.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { createAlarms } from '../../src/services/base/alarms.ts';
 import { type Context, execute, nowIso } from '../../src/services/base/context.ts';
+import { openContext } from '../../src/services/dataFolder/open.ts';
 import { defineLine } from '../../src/services/firmware/lines.ts';
 import { approveRelease, publishRelease, uploadRelease } from '../../src/services/firmware/releases.ts';
 import { bindFirmware, contentSha256Of, createJob, jobOf, releaseJob } from '../../src/services/production/jobs.ts';
@@ -17,7 +21,7 @@ import { addRange, createSeries } from '../../src/services/production/series.ts'
 import { csrOf, newParty, newUid } from '../services/parties.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
-import { startTestServer, type TestServer } from '../support/server.ts';
+import { startTestServer, type TestServer, testSettings } from '../support/server.ts';
 
 /** People who are limited to a line or a site, and want to see or do more. What each role may ask for is in test/api/rights.ts. */
 
@@ -153,6 +157,43 @@ it('shows an auditor of a site the events of its jobs, devices and programmers, 
   }
   const [own, share] = [`job-${job[0]}`, `allotment-${job[0]}-${programmer[0]}`];
   expect([...streams].sort()).toEqual([`alarm-${chip[0]}`, `device-${chip[0]}`, own, share, `programmer-${programmer[0]}`].sort());
+});
+
+it('shows an auditor of a site who follows the log no event of a programmer that has gone to another site, and those of one that has come (T17)', async () => {
+  covers('T17');
+  const other = await openContext(testSettings(server.dataDir), { https: 0, crl: 0 });
+  onTestFinished(() => other.close());
+  const { ctx } = other;
+  const [going, coming] = [newUid(), newUid()];
+  const ship = async (uid: string, to: string) => {
+    const shipped = newEvent('ProgrammerShipped', { to }, { id: ctx.newId(), at: nowIso(ctx), by });
+    await ctx.store.append(programmerStream(uid), 'any', [shipped]);
+  };
+  const move = async (uid: string, from: string, to: string) => {
+    await registerProgrammer(ctx, uid, 'NuLink3', by);
+    await ship(uid, from);
+    return () => ship(uid, to);
+  };
+  const outgoing = request(`${server.url}/v1/events/stream?type=Programmer*`, {
+    ca: server.rootPem,
+    agent: false,
+    headers: { Authorization: `Bearer ${audrey}` },
+  });
+  onTestFinished(() => void outgoing.destroy());
+  outgoing.end();
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+  let seen = '';
+  response.setEncoding('utf8').on('data', text => {
+    seen += text;
+  });
+  const shown = (uid: string) => seen.split(`programmer-${uid}`).length - 1;
+  const moves = [await move(going, hall, elsewhere), await move(coming, elsewhere, hall)];
+  const last = await move(newUid(), hall, hall);
+  await expect.poll(() => shown(going)).toBe(2);
+  for (const one of moves) await one();
+  await last();
+  await expect.poll(() => shown(coming)).toBe(1);
+  expect(shown(going)).toBe(2);
 });
 
 it('makes nothing beyond the scope: no job elsewhere, no share for a programmer elsewhere, no gateway (T17)', async () => {

@@ -1,6 +1,8 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { toBase64url } from '../../src/bytes.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { establishIssuingCa } from '../../src/services/authority/issuingCa.ts';
+import { makeKey } from '../pki/support.ts';
 import { newUid } from '../services/parties.ts';
 import { mint } from '../services/project.ts';
 import { covers } from '../support/covers.ts';
@@ -71,6 +73,34 @@ it('does not take the programmers of the factories out of use beyond that limit 
   for (const name of ['stolen', 'return', 'retire', 'resume']) expect(await step(name, {}), name).toBe('FOUR_EYES_REQUIRED');
   expect(await post(olga, `/v1/programmers/${newUid()}/stolen`, {})).toBe('NOT_FOUND');
   expect(await post(otto, `/v1/programmers/${uid}/revoke`, { reason: 'x' })).toMatchObject({ uid, status: 'REVOKED' });
+});
+
+it('gives no more devices than that another key in the place of the one they prove themselves with: they would fail, and be quarantined (I16, T17)', async () => {
+  covers('I16', 'T17');
+  const devices = Array.from({ length: 12 }, newUid);
+  let token = '';
+  const fresh = await startTestServer(async ctx => {
+    await establishIssuingCa(ctx, 'device', 'meter');
+    for (const uid of devices) await mint(ctx, uid, newUid());
+    token = await addOperator(ctx, 'olga', ['securityOfficer'], 'operator:alice');
+  });
+  onTestFinished(() => fresh.close());
+  const enrol = async (uid: string) => {
+    const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+    const body = JSON.stringify({ publicKey: toBase64url(makeKey().spki) });
+    const { status, json } = await exchange(`${fresh.url}/v1/devices/${uid}/attestation-key`, {
+      ca: fresh.rootPem,
+      method: 'PUT',
+      headers,
+      body,
+    });
+    return status < 300 ? status : String(json.code);
+  };
+  // The first key of a device takes nothing away.
+  for (const uid of devices) expect(await enrol(uid)).toBe(200);
+  const again = [];
+  for (const uid of devices) again.push(await enrol(uid));
+  expect(again).toEqual([...Array(10).fill(200), 'FOUR_EYES_REQUIRED', 'FOUR_EYES_REQUIRED']);
 });
 
 it('never wipes without a receipt alone, nor what was revoked before or never certified (T17, I16)', async () => {

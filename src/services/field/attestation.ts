@@ -51,9 +51,11 @@ type AttestationResult = Spoken & {
 export type Attestation = {
   /** Attests now. @throws NusecError NOT_FOUND, DEVICE_STATE (I11), DEVICE_UNREACHABLE, RATE_LIMITED */
   attest(uid: string, wish?: AttestationWish): Promise<AttestationResult>;
-  /** Judges evidence that somebody has brought. @param nonce 32 bytes that tie it to what was asked of the device
-   *  @throws NusecError NOT_FOUND, DEVICE_STATE, ATTESTATION_FAILED: the device has not signed it, so it says nothing about the device */
-  brought(uid: string, way: Way, nonce: Uint8Array, evidence: Uint8Array): Promise<AttestationResult>;
+  /** Judges evidence that somebody has brought. @param nonce 32 bytes that tie it to what was asked of the device @param imageHashes one of which it
+   *  has to show
+   *  @throws NusecError NOT_FOUND, DEVICE_STATE, ATTESTATION_FAILED: the device has not signed it, so it says nothing about the device, or it shows
+   *  another image */
+  brought(uid: string, way: Way, nonce: Uint8Array, evidence: Uint8Array, imageHashes: readonly string[]): Promise<AttestationResult>;
   /** How those that this process made have ended. */
   counts(): readonly AttestationCount[];
 };
@@ -94,7 +96,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
     if (proof?.chain !== undefined) chainJudge.remember(uid, proof.chain);
     return shown?.bytes === undefined ? result : { ...result, evidenceSha256: sha256Hex(shown.bytes) };
   };
-  const brought = async (uid: string, way: Way, nonce: Uint8Array, bytes: Uint8Array): Promise<AttestationResult> => {
+  const brought: Attestation['brought'] = async (uid, way, nonce, bytes, imageHashes) => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
     const gathered = { way, nonce, bytes, evidence: readEvidence(bytes) };
@@ -103,6 +105,8 @@ export function createAttestation(parts: AttestationParts): Attestation {
     const judged = await judge(parts, state, policy, nonce, gathered.evidence);
     if ('refusal' in judged && !judged.isSigned)
       throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${judged.refusal.code}: ${judged.refusal.detail}`);
+    if ('measured' in judged && !imageHashes.includes(judged.measured.imageHash ?? ''))
+      throw new NusecError('ATTESTATION_FAILED', 'the evidence does not show the offered image');
     const proof: Proof =
       'measured' in judged
         ? { gathered, measured: judged.measured, ...chainIn(gathered.evidence) }
@@ -113,7 +117,7 @@ export function createAttestation(parts: AttestationParts): Attestation {
   };
   return {
     attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)),
-    brought: (uid, way, nonce, evidence) => queue.run(uid, () => brought(uid, way, nonce, evidence)),
+    brought: (uid, ...shown) => queue.run(uid, () => brought(uid, ...shown)),
     counts: counts.all,
   };
 }

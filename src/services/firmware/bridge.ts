@@ -26,9 +26,11 @@ export type Bridge = {
   look(machine: Machine, uid: string): Promise<Standing>;
   /** The image's body: the same for all devices of a release. */
   body(machine: Machine, uid: string, otaJobId: string): Promise<Uint8Array>;
-  /** How far the messenger is. A refusal is recorded where it concerns the counter; the offer remains. */
+  /** How far the messenger is: its word shows that an upgrade has begun, and nothing that an end could follow from. A refusal is recorded where it
+   *  concerns the counter; the offer remains. */
   report(machine: Machine, uid: string, otaJobId: string, report: Report): Promise<void>;
-  /** Evidence for `upgradeProofNonce(otaJobId)`. @throws NusecError ATTESTATION_FAILED when it proves nothing */
+  /** Evidence for `upgradeProofNonce(otaJobId)` that shows the image of this job; what has ended the upgrade counts once.
+   *  @throws NusecError ATTESTATION_FAILED when it proves nothing, STATE when the device has no such job */
   prove(machine: Machine, uid: string, otaJobId: string, evidence: Uint8Array): Promise<{ readonly result: string }>;
   /** The standing order to wipe, signed for this nonce of the device. @throws NusecError NOT_FOUND */
   order(machine: Machine, uid: string, nonce: Uint8Array): Promise<Uint8Array>;
@@ -86,18 +88,23 @@ export function createBridge({ ctx, attachments, attestation, decommissions, del
     },
     async report(machine, uid, otaJobId, report) {
       const { offer } = await allowed(machine, uid);
-      if (report.status !== 'refused') return delivery.reportStatus(uid, otaJobId, report.status, undefined);
+      const by = `${machine.kind}:${machine.id}` as const;
+      if (report.status !== 'refused') return delivery.reportStatus(uid, otaJobId, 'downloading', undefined, by);
       ctx.log.info({ uid, machine: machine.id, code: report.code }, 'an upgrade over a wire was refused');
       if (offer?.offerId !== otaJobId || report.code !== 'ROLLBACK') return;
       const { releaseId, version, securityCounter } = offer;
       const hop = machine.kind === 'gateway' ? 'gateway' : 'programmer';
       const refusal = { type: 'RecordRollbackRefusal', releaseId, version, securityCounter, hop } as const;
-      await execute(ctx, device, deviceStream(uid), refusal, `${machine.kind}:${machine.id}`);
+      await execute(ctx, device, deviceStream(uid), refusal, by);
     },
     async prove(machine, uid, otaJobId, evidence) {
-      await allowed(machine, uid);
+      const { offer, failedOffer, upgradedOfferId } = await allowed(machine, uid);
+      if (upgradedOfferId === otaJobId) return { result: 'passed' };
+      // The nonce follows from the job: evidence for any other could have been made at any time, and be shown again and again.
+      const proven = [offer, failedOffer].find(known => known?.offerId === otaJobId);
+      if (proven === undefined) throw new NusecError('STATE', 'the device has no such job: look again');
       const way = machine.kind === 'gateway' ? ({ via: 'gateway', gatewayId: machine.id } as const) : wayOf(machine);
-      return attestation.brought(uid, way, upgradeProofNonce(fromHex(otaJobId)), evidence);
+      return attestation.brought(uid, way, upgradeProofNonce(fromHex(otaJobId)), evidence, proven.imageHashes);
     },
     async order(machine, uid, nonce) {
       await allowed(machine, uid);

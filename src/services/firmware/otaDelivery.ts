@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
@@ -56,9 +57,11 @@ export type OtaDelivery = {
   prepared(uid: string): Promise<PreparedJob | undefined>;
   /** The delivery that is open for this device, as a file of sealed blocks. @throws NusecError STATE (no session: ask for the job again) */
   file(uid: string, offerId: string): { readonly job: OtaJob; readonly jobDigest: Uint8Array };
-  /** What the device says of the job. Only evidence makes it an upgrade (RULE-18).
+  /** Looks into the log itself, which the set of open deliveries follows a moment later. @throws NusecError STATE */
+  requireStanding(uid: string, offerId: string): Promise<void>;
+  /** What the device says of the job. Only evidence makes it an upgrade (RULE-18). @param by who says it; the device itself when not given
    *  @throws NusecError DEVICE_STATE when the offer has ended */
-  reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined): Promise<void>;
+  reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined, by?: Actor): Promise<void>;
   /** The device runs its old image again after it had restarted into the new one. */
   noteHello(uid: string, imageHash: string): Promise<void>;
   close(): Promise<void>;
@@ -191,7 +194,10 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
       return prepared;
     },
     file: (uid, offerId) => openOf(uid, offerId).prepared,
-    async reportStatus(uid, offerId, status, reason) {
+    async requireStanding(uid, offerId) {
+      if (!(await standsStill(uid, offerId))) throw new NusecError('STATE', 'this job does not stand any more: ask for the job again');
+    },
+    async reportStatus(uid, offerId, status, reason, by = `device:${uid}`) {
       if (status === 'failed' || status === 'refused') return giveUp(ctx, uid, offerId, reason ?? status);
       const { failedOffer } = await livingDevice(ctx, uid);
       if (failedOffer?.offerId === offerId) end(uid, offerId);
@@ -199,7 +205,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
         status === 'downloading'
           ? ({ type: 'StartUpgrade', offerId } as const)
           : ({ type: 'AdvanceUpgrade', offerId, phase: status } as const);
-      await execute(ctx, device, deviceStream(uid), command, `device:${uid}`);
+      await execute(ctx, device, deviceStream(uid), command, by);
     },
     async noteHello(uid, imageHash) {
       const { offer, upgradePhase, firmware } = await livingDevice(ctx, uid);

@@ -83,6 +83,7 @@ describe('what stops a rollout or a device', () => {
       await report(unit, id, 'downloading');
       expect(await block(unit, id)).toHaveLength(2);
       await stop(id, unit);
+      expect(await codeOf(() => bench.field.delivery.requireStanding(unit.uid, offerIdOf(id, unit.uid)))).toBe('STATE');
       await eventually(async () => (await reasonOf(unit, 'UpgradeCancelled')) === reason);
       await eventually(async () => (await block(unit, id)) === 'STATE');
       await eventually(() => device.cancelled.includes(offerIdOf(id, unit.uid)));

@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fromHex } from '../../../src/bytes.ts';
+import { programmerStream } from '../../../src/domain/programmer.ts';
+import { newEvent } from '../../../src/eventstore/recorded.ts';
+import { upgradeProofNonce } from '../../../src/production/upgradeProof.ts';
+import { nowIso } from '../../../src/services/base/context.ts';
+import { offerIdOf, planRollout, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
+import { registerProgrammer } from '../../../src/services/production/programmers.ts';
+import { encodeEvidence } from '../../../src/spdm/evidence.ts';
+import { knownOffer } from '../../../src/spdm/policy.ts';
+import { runAttestation } from '../../../src/spdm/requester/run.ts';
+import { eventually, responderOf, type Unit } from '../../gateway/fieldKit.ts';
+import { codeOf } from '../../pki/support.ts';
+import { covers } from '../../support/covers.ts';
+import { type FieldBench, goodManners, openField } from '../field/fieldBench.ts';
+import { newUid } from '../parties.ts';
+
+/** What a programmer that has no device on its wires can do to the devices of others, with nothing but their UIDs. */
+
+let bench: FieldBench;
+const liar = { kind: 'programmer', id: newUid(), serialHex: '01', certificateSha256: '', icaId: '', publicKey: new Uint8Array() } as const;
+let used = 0;
+const nextUnit = (): Unit => bench.fleet.units[used++] as Unit;
+
+beforeAll(async () => {
+  bench = await openField(4);
+  const { ctx } = bench;
+  await registerProgrammer(ctx, liar.id, 'NuLink3', 'operator:olga');
+  const about = { id: ctx.newId(), at: nowIso(ctx), by: `programmer:${liar.id}` } as const;
+  await ctx.store.append(programmerStream(liar.id), 'any', [newEvent('ProgrammerCheckedIn', {}, about)]);
+});
+afterAll(() => bench?.close());
+
+async function roll(unit: Unit): Promise<string> {
+  const { ctx, field, fleet } = bench;
+  const id = await planRollout(ctx, { releaseId: fleet.next.releaseId, devices: [unit.uid] }, 'operator:rita');
+  await field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
+  await field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
+  await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
+  return id;
+}
+
+const hello = (unit: Unit) => {
+  const { version, securityCounter, imageHash } = unit.firmware;
+  return bench.field.hello(unit.uid, { version, securityCounter, imageHash, imageState: 'confirmed', objId: unit.objId }, 'mqtt');
+};
+
+/** Evidence of the device itself for this job. */
+async function evidenceOf(unit: Unit, otaJobId: string): Promise<Uint8Array> {
+  const responder = responderOf(unit, { ...goodManners(unit), measuredState: 'confirmed' });
+  const wish = { ...knownOffer(), nonce: upgradeProofNonce(fromHex(otaJobId)), raw: true };
+  const send = async (wire: Parameters<typeof responder.handle>[0]) => (await responder.handle(wire))!;
+  return encodeEvidence(await runAttestation(wish, send));
+}
+
+describe('a programmer that is not at the device (T25, C1)', () => {
+  it('ends no upgrade by what it says: the device that says hello is still to be upgraded (T22, RULE-18)', async () => {
+    covers('T22', 'RULE-18');
+    const unit = nextUnit();
+    const rolloutId = await roll(unit);
+    const jobId = offerIdOf(rolloutId, unit.uid);
+    for (const status of ['downloading', 'written', 'testing'] as const) await bench.field.bridge.report(liar, unit.uid, jobId, { status });
+    bench.plugIn(unit);
+    await hello(unit);
+    expect(await bench.typesOf(unit.uid)).not.toContain('UpgradeFailed');
+    expect((await rolloutOf(bench.ctx, rolloutId)).status).toBe('RUNNING');
+    const started = (await bench.ctx.store.readStream(`device-${unit.uid}`)).filter(({ type }) => type.startsWith('Upgrade'));
+    expect(started.map(({ type, by }) => [type, by])).toEqual([['UpgradeStarted', `programmer:${liar.id}`]]);
+  });
+
+  it('brings no evidence for a job that never stood: who has it can show it again for ever (T20, T22)', async () => {
+    covers('T20', 'T22');
+    const unit = nextUnit();
+    const before = await bench.typesOf(unit.uid);
+    for (const jobId of [newUid(), newUid()])
+      expect(await codeOf(async () => bench.field.bridge.prove(liar, unit.uid, jobId, await evidenceOf(unit, jobId)))).toBe('STATE');
+    expect(await bench.typesOf(unit.uid)).toEqual(before);
+  });
+
+  it('shows evidence of an upgrade that is done once more, and it counts as no attestation (T22)', async () => {
+    covers('T22');
+    const unit = nextUnit();
+    const jobId = offerIdOf(await roll(unit), unit.uid);
+    unit.firmware = bench.fleet.next;
+    const evidence = await evidenceOf(unit, jobId);
+    expect(await bench.field.bridge.prove(liar, unit.uid, jobId, evidence)).toMatchObject({ result: 'passed' });
+    const before = await bench.typesOf(unit.uid);
+    expect(before).toContain('FirmwareUpgraded');
+    const kept = bench.attestations.page(unit.uid, { limit: 10 });
+    expect(await bench.field.bridge.prove(liar, unit.uid, jobId, evidence)).toEqual({ result: 'passed' });
+    expect(bench.attestations.page(unit.uid, { limit: 10 })).toEqual(kept);
+    expect(await bench.typesOf(unit.uid)).toEqual(before);
+  });
+});
