@@ -230,6 +230,7 @@ describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
   it('an ERROR that may pass: the flow begins anew, a few times; others say what the responder does not speak', async () => {
     const responder = linkTo(realResponder());
     const { unspecified, operationFailed, unexpectedRequest, unsupportedRequest, versionMismatch, invalidRequest } = spdmError;
+    const { resetRequired, decryptError, invalidResponseCode, responseNotReady, invalidPolicy } = spdmError;
     const failing = (error: SpdmErrorCode, times: number, at: number) => {
       let left = times;
       return async (wire: Wire): Promise<Wire> => {
@@ -238,7 +239,8 @@ describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
         return { kind: 'clear', message: encodeError(at === 0x84 ? 0x10 : 0x12, error) };
       };
     };
-    for (const error of [unspecified, operationFailed, unexpectedRequest])
+    const passing = [unspecified, operationFailed, unexpectedRequest, resetRequired, decryptError, invalidResponseCode, responseNotReady];
+    for (const error of passing)
       for (const at of [0x84, 0x82, 0x83, 0xe0]) {
         const { wait } = patient();
         const evidence = await runAttestation({ nonce: someNonce, wait }, failing(error, 2, at));
@@ -246,7 +248,7 @@ describe('a responder that needs time (DSP0274 §10.10–10.12)', () => {
         await expect(runAttestation({ nonce: someNonce, wait }, failing(error, 9, at))).rejects.toEqual(code('SPDM_BUSY'));
         await expect(runAttestation({ nonce: someNonce }, failing(error, 1, at))).rejects.toEqual(code('SPDM_BUSY'));
       }
-    for (const error of [unsupportedRequest, versionMismatch, invalidRequest]) {
+    for (const error of [unsupportedRequest, versionMismatch, invalidRequest, invalidPolicy]) {
       const { wait } = patient();
       await expect(runAttestation({ nonce: someNonce, wait }, failing(error, 1, 0x83))).rejects.toEqual(code('SPDM_UNSUPPORTED'));
     }

@@ -119,7 +119,7 @@ export function requirePeer(connection: Connection, flag: number, what: string):
 /** Whether both sides have a capability. */
 export const bothHave = ({ own, peer }: Connection, flag: number): boolean => (own.flags & (peer?.flags ?? 0) & flag) !== 0;
 
-/** @throws SPDM_UNEXPECTED for another code or another version; for an ERROR by its code SPDM_BUSY, SPDM_UNSUPPORTED or SPDM_UNEXPECTED */
+/** @throws SPDM_UNEXPECTED for another code or another version; for an ERROR by its code SPDM_UNSUPPORTED or SPDM_BUSY */
 export function checkHead({ version }: { readonly version: number }, response: Uint8Array, code: number): void {
   refuseError(response);
   if (response[1] !== code || response[0] !== version) throw unexpected('response of another code or version');
@@ -140,21 +140,11 @@ const notSpoken: ReadonlySet<number> = new Set([
   spdmError.responseTooLarge,
   spdmError.requestTooLarge,
   spdmError.largeResponse,
+  spdmError.invalidPolicy,
   spdmError.versionMismatch,
 ]);
-/** ERRORs after which nothing more comes of a session or of this request. */
-const final: ReadonlySet<number> = new Set([
-  spdmError.invalidSession,
-  spdmError.decryptError,
-  spdmError.invalidResponseCode,
-  spdmError.resetRequired,
-  spdmError.invalidPolicy,
-]);
 
-/** Any other ERROR may pass: Busy, Unspecified, OperationFailed, UnexpectedRequest after a restart … */
-function errorCodeOf(code: number): ErrorCode {
-  if (notSpoken.has(code)) return 'SPDM_UNSUPPORTED';
-  return final.has(code) ? 'SPDM_UNEXPECTED' : 'SPDM_BUSY';
-}
+/** Any other ERROR may pass: Busy, Unspecified, UnexpectedRequest after a restart, ResetRequired … None is a proof of anything. */
+const errorCodeOf = (code: number): ErrorCode => (notSpoken.has(code) ? 'SPDM_UNSUPPORTED' : 'SPDM_BUSY');
 
 export const unexpected = (detail: string): NusecError => new NusecError('SPDM_UNEXPECTED', detail);

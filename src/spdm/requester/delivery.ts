@@ -8,7 +8,7 @@ import {
   encodeChunkSend,
   firstChunkHeadBytes,
 } from '../messages/chunk.ts';
-import { decodeError, decodeLargeResponse, decodeNotReady } from '../messages/error.ts';
+import { decodeError, decodeLargeResponse, decodeNotReady, type NotReady } from '../messages/error.ts';
 import { encodeRespondIfReady } from '../messages/respondIfReady.ts';
 import type { SpdmSession } from '../session.ts';
 import { bothHave, type Connection, checkHead, unexpected } from './connection.ts';
@@ -76,10 +76,20 @@ async function afterError(
     return send(ask, connection, message);
   }
   if (code !== spdmError.responseNotReady || !wait) return undefined;
-  const { rdtExponent, requestCode, token } = decodeNotReady(response);
-  if (requestCode !== message[1]) throw unexpected('ResponseNotReady is for another request');
+  const notReady = readNotReady(response);
+  if (notReady === undefined || notReady.requestCode !== message[1]) return undefined;
+  const { rdtExponent, requestCode, token } = notReady;
   await wait(Math.min(2 ** rdtExponent / 1000, maxDelayMs));
   return ask(encodeRespondIfReady(connection.version, { originalCode: requestCode, token }));
+}
+
+/** A responder that does not say when to ask again is not ready all the same. */
+function readNotReady(response: Uint8Array): NotReady | undefined {
+  try {
+    return decodeNotReady(response);
+  } catch {
+    return undefined;
+  }
 }
 
 const hasChunks = (connection: Connection): boolean => connection.version >= 0x12 && bothHave(connection, capability.chunk);

@@ -62,7 +62,8 @@ it('says DEVICE_UNREACHABLE of a device that only ever answers that it may answe
   const unit = nextUnit();
   const device = bench.plugIn(unit);
   const before = await bench.typesOf(unit.uid);
-  for (const error of [spdmError.unspecified, spdmError.requestResynch, spdmError.operationFailed]) {
+  const { unspecified, requestResynch, operationFailed, resetRequired, decryptError, responseNotReady } = spdmError;
+  for (const error of [unspecified, requestResynch, operationFailed, resetRequired, decryptError, responseNotReady]) {
     device.manners.instead = failing(error, challenge, 1000);
     expect(await codeOf(() => attest(unit))).toBe('DEVICE_UNREACHABLE');
   }
@@ -73,7 +74,8 @@ it('says unsupported, and why, of a device that does not speak what it is asked,
   const unit = nextUnit();
   const device = bench.plugIn(unit);
   const before = await bench.typesOf(unit.uid);
-  for (const error of [spdmError.unsupportedRequest, spdmError.versionMismatch, spdmError.responseTooLarge]) {
+  const { unsupportedRequest, versionMismatch, responseTooLarge, invalidPolicy } = spdmError;
+  for (const error of [unsupportedRequest, versionMismatch, responseTooLarge, invalidPolicy]) {
     device.manners.instead = failing(error, getMeasurements, 1000);
     expect(await attest(unit)).toMatchObject({ result: 'unsupported', reason: expect.stringContaining('ERROR') });
   }
