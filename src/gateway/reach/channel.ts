@@ -41,6 +41,8 @@ export type Channel = {
   connect(transport: Transport): void;
   /** An answer has come. `from` is the device, or the gateway that speaks for it. Late and foreign ones are dropped. */
   settle(question: Question, from: string, cid: number, answer: unknown): void;
+  /** What has come is no answer to anything. Who waits for one of this peer gets the error. */
+  refuse(question: Question, from: string, error: NusecError): void;
   /** A device has said hello: what was asked of it before its restart gets no answer any more. */
   restarted(uid: string): void;
 };
@@ -120,6 +122,7 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       transport = given;
     },
     settle: (question, from, cid, answer) => open.settle(`${question} ${from}`, cid, answer),
+    refuse: (question, from, error) => open.refuse(`${question} ${from}`, error),
     restarted(uid) {
       for (const question of ['spdm', 'eat']) open.refuse(`${question} ${uid}`, unreachable(uid, 'has restarted'));
     },

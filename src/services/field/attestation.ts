@@ -181,8 +181,9 @@ async function askOneWay(parts: GatheringParts, state: LivingDevice, policy: Dev
     return contradiction === undefined ? proof : { ...proof, denies: contradiction };
   }
   const { refusal, isSigned, spoken } = judged as Extract<Judged, { readonly refusal: Refusal }>;
-  const isLie = way.via === 'gateway' && !isSigned && gathered.bytes !== undefined;
-  return isLie ? { gatewayId: way.gatewayId, gathered, refusal } : { gathered, refusal, ...(spoken && { spoken }) };
+  const refused = { gathered, refusal, ...(spoken && { spoken }) };
+  const isLie = way.via === 'gateway' && !isSigned && !(isHearsay(refused) && isUnsupported(refusal.code));
+  return isLie ? { gatewayId: way.gatewayId, gathered, refusal } : refused;
 }
 
 /** A gateway that itself says that its evidence fails may be right: the device on its own connection, or a second gateway, can confirm it.

@@ -27,7 +27,7 @@ export type DeviceChannel = {
   /** Asks a gateway to attest a device behind it. @param nonce 32 bytes @param policy what the device is to be asked for
    *  @returns encoded Evidence and the gateway's signed verdict
    *  @throws NusecError DEVICE_UNREACHABLE: no answer of the gateway, or the gateway got none of the device; SPDM_UNSUPPORTED, EVIDENCE_UNSUPPORTED: it says
-   *  that the device does not speak what was asked */
+   *  that the device does not speak what was asked; EVIDENCE_MALFORMED: its answer cannot be read */
   attestThroughGateway(
     gatewayId: string,
     uid: string,

@@ -136,7 +136,7 @@ async function gatherThroughGateway(
   const asked = await liveKey(ctx, gatewayId);
   // Answers to questions of several processes come in any order; each was signed after its question.
   const sequenceBefore = attestations.lastSequence(asked.kid);
-  const answered = await channel.attestThroughGateway(gatewayId, uid, nonce, wireOf(policy)).catch(notSpoken);
+  const answered = await channel.attestThroughGateway(gatewayId, uid, nonce, wireOf(policy)).catch(withoutEvidence);
   if ('refusal' in answered) return { way, nonce, refusal: answered.refusal };
   const { evidence: bytes, verdict: signed } = answered;
   try {
@@ -161,9 +161,10 @@ async function gatherThroughGateway(
 /** The device does not speak what it was asked, and so has not failed. */
 export const isUnsupported = (code: ErrorCode): boolean => code === 'SPDM_UNSUPPORTED' || code === 'EVIDENCE_UNSUPPORTED';
 
-/** A gateway says that the device does not speak what it was asked. */
-function notSpoken(error: unknown): { readonly refusal: Refusal } {
-  if (error instanceof NusecError && isUnsupported(error.code)) return { refusal: refusalOf(error) };
+/** A gateway says that the device does not speak what it was asked, or what it says cannot be read. */
+function withoutEvidence(error: unknown): { readonly refusal: Refusal } {
+  if (error instanceof NusecError && (isUnsupported(error.code) || error.code === 'EVIDENCE_MALFORMED'))
+    return { refusal: refusalOf(error) };
   throw error;
 }
 

@@ -38,7 +38,7 @@ export async function judgeEvidence(
     if (policy.token !== undefined) throw new NusecError('ATTESTATION_FAILED', 'messages of SPDM, and the line asks for tokens');
     if (evidence.kind !== 'attestation') throw new NusecError('ATTESTATION_FAILED', 'not the evidence of an attestation');
     if (!asksForEverything(evidence)) throw new NusecError('ATTESTATION_FAILED', 'the device was not asked for all measurements');
-    const keys = policy.publicKey && { trustKey: (key: Uint8Array) => chainJudge.judgeKey(state, key) };
+    const keys = policy.publicKey && { trustKey: trust.judgeKey };
     const verified = await verifyEvidence(evidence, { nonce, uidHex: state.uid, trust: trust.judge, versions: spdmVersions, ...keys });
     const lack = lackOf(policy, verified);
     const spoken = { negotiated: negotiatedView(verified.negotiated, verified.slot) };
@@ -65,10 +65,20 @@ const flawOf = (detail: string | undefined): Refusal | undefined =>
   detail === undefined ? undefined : { code: 'ATTESTATION_FAILED', detail };
 
 const ended: readonly ErrorCode[] = ['CERTIFICATE_EXPIRED', 'CERTIFICATE_REVOKED'];
-export const isEnded = ({ code }: NusecError): boolean => ended.includes(code);
 
-/** A relay of evidence cannot make a certificate expire: when the device has signed with one of its own that has ended, the signature is
- *  verified all the same, so that the device is to blame and not the messenger. */
+/** The key by which a device is known; `ended`: that of a certificate that has ended, which is the fault of the device when it has signed.
+ *  @throws NusecError CHAIN_REFUSED (another key) */
+export function keyOrEnded(chainJudge: ChainJudge, state: LivingDevice, spki: Uint8Array) {
+  try {
+    return { key: chainJudge.judgeKey(state, spki) };
+  } catch (error) {
+    if (!(error instanceof NusecError) || !ended.includes(error.code)) throw error;
+    return { key: importKey(spki), ended: refusalOf(error) };
+  }
+}
+
+/** A relay of evidence cannot make a certificate expire, nor its issuer compromised: when the device has signed with a certificate that was issued to
+ *  it, the signature is verified all the same, so that the device is to blame and not the messenger. */
 function trustOrEnded(chainJudge: ChainJudge, state: LivingDevice) {
   let refusal: Refusal | undefined;
   const judge: VerifyOptions['trust'] = certificates => {
@@ -77,10 +87,15 @@ function trustOrEnded(chainJudge: ChainJudge, state: LivingDevice) {
     } catch (error) {
       const leaf = certificates.at(-1) ?? new Uint8Array();
       const isOwn = state.certificates.some(({ certificateSha256 }) => certificateSha256 === sha256Hex(leaf));
-      if (!isOwn || !(error instanceof NusecError) || !isEnded(error)) throw error;
+      if (!isOwn) throw error;
       refusal = refusalOf(error);
       return importKey(parseCertificate(leaf).spki);
     }
   };
-  return { judge, ended: () => refusal };
+  const judgeKey = (spki: Uint8Array) => {
+    const known = keyOrEnded(chainJudge, state, spki);
+    refusal = known.ended;
+    return known.key;
+  };
+  return { judge, judgeKey, ended: () => refusal };
 }

@@ -16,6 +16,7 @@ const faultsOfEvidence: ReadonlySet<ErrorCode> = new Set([
   'COSE_MALFORMED',
   'COSE_SIGNATURE',
   'DER_MALFORMED',
+  'EVIDENCE_MALFORMED',
   'EVIDENCE_UNSUPPORTED',
   'KEY_REFUSED',
   'SPDM_MALFORMED',

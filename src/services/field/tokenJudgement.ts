@@ -2,8 +2,6 @@ import { toHex } from '../../bytes.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { stateHash } from '../../eat/psaClaims.ts';
 import { type VerifiedToken, verifyToken } from '../../eat/psaToken.ts';
-import { importKey } from '../../ecKey.ts';
-import { NusecError } from '../../errors.ts';
 import type { NamedReference } from '../../evidence/attestationProof.ts';
 import { type Appraisal, appraiseToken } from '../../evidence/psaAppraisal.ts';
 import { measurementIndex } from '../../ota/measurementIndex.ts';
@@ -11,7 +9,7 @@ import type { TokenView } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
 import type { DevicePolicy } from './attestationPolicy.ts';
-import { isEnded, type Judged } from './evidenceJudgement.ts';
+import { type Judged, keyOrEnded } from './evidenceJudgement.ts';
 import { type Measured, namedReferences } from './referenceValues.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 
@@ -29,7 +27,7 @@ export async function judgeToken(
     return { refusal: { code: 'ATTESTATION_FAILED', detail: 'a token, and the line asks for SPDM' }, isSigned: false };
   const references = await namedReferences(ctx, state);
   try {
-    const { key, ended } = keyOf(chainJudge, state, policy.key);
+    const { key, ended } = keyOrEnded(chainJudge, state, policy.key);
     const token = await verifyToken(bytes, { nonce, key });
     const spoken = { token: viewOf(token) };
     const appraisal = appraiseToken(token, references, policy);
@@ -37,16 +35,6 @@ export async function judgeToken(
     return refusal === undefined ? { measured: { ...measuredIn(token, appraisal), spoken } } : { refusal, isSigned: true, spoken };
   } catch (error) {
     return { refusal: refusalOf(error), isSigned: false };
-  }
-}
-
-/** A certificate that has ended is the fault of the device, when the device has signed. */
-function keyOf(chainJudge: ChainJudge, state: LivingDevice, spki: Uint8Array) {
-  try {
-    return { key: chainJudge.judgeKey(state, spki) };
-  } catch (error) {
-    if (!(error instanceof NusecError) || !isEnded(error)) throw error;
-    return { key: importKey(spki), ended: refusalOf(error) };
   }
 }
 

@@ -9,7 +9,7 @@ import { type ByteServer, listenTcp } from '../../../gateway-device/link/byteLin
 import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { serveMctp } from '../../../gateway-device/link/mctpLink.ts';
 import { connectMqtt, type NusecMqttClient } from '../../../gateway-device/link/mqttClient.ts';
-import { fromHex } from '../../../src/bytes.ts';
+import { fromHex, utf8 } from '../../../src/bytes.ts';
 import { encodeAs } from '../../../src/cbor/schema.ts';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { importKey } from '../../../src/ecKey.ts';
@@ -174,8 +174,7 @@ it('judges a chain by the authorities of the bundle: a compromised one is not am
   expect(await judge(outcast, outcast.uid)).toBe('CHAIN_REFUSED');
 });
 
-async function liar(): Promise<NusecMqttClient> {
-  const id = 'liar-1';
+async function liar(id: string): Promise<NusecMqttClient> {
   const folder = mkdtempSync(join(tmpdir(), 'nusec-liar-'));
   await http.json('POST', '/v1/gateways', { id });
   await enrol(folder, id, server.rootPem, http);
@@ -190,7 +189,7 @@ async function liar(): Promise<NusecMqttClient> {
 it('denies a gateway that speaks for a device that is not attached to it, with an alarm (T20)', async () => {
   covers('T20');
   const unit = fleet.units[4]!;
-  const client = await liar();
+  const client = await liar('liar-1');
   const errors: string[] = [];
   client.on('err', (_, uid) => errors.push(uid));
   const { version, securityCounter, imageHash } = unit.firmware;
@@ -200,6 +199,19 @@ it('denies a gateway that speaks for a device that is not attached to it, with a
   expect((await show(http, unit.uid)).status).toBe('STOCK');
   const { alarms } = await http.json<{ alarms: { code: string; subject: string }[] }>('GET', '/v1/alarms?limit=500');
   expect(alarms).toContainEqual(expect.objectContaining({ code: 'FOREIGN_DEVICE', subject: 'liar-1' }));
+  await client.close();
+});
+
+it('names a gateway whose answer cannot be read, and waits for no other one (T20)', async () => {
+  covers('T20');
+  const unit = fleet.units[4]!;
+  const client = await liar('liar-2');
+  await http.json('POST', '/v1/gateways/liar-2/devices', { uid: unit.uid });
+  client.on('attest', () => void client.publish('evidence', utf8('all is well'), { uid: unit.uid }).catch(() => undefined));
+  expect(await attest(unit)).toMatchObject({ result: 'unproven', reason: expect.stringContaining('liar-2: EVIDENCE_MALFORMED') });
+  expect((await show(http, unit.uid)).status).toBe('STOCK');
+  const { alarms } = await http.json<{ alarms: { code: string; subject: string }[] }>('GET', '/v1/alarms?limit=500');
+  expect(alarms).toContainEqual(expect.objectContaining({ code: 'GATEWAY_EVIDENCE', subject: 'liar-2' }));
   await client.close();
 });
 

@@ -1,11 +1,16 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { utf8 } from '../../../src/bytes.ts';
+import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import { execute } from '../../../src/services/base/context.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
+import { defineLine, setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
 import type { Evidence } from '../../../src/spdm/evidence.ts';
+import { defaultSpdmPolicy, offerUnder } from '../../../src/spdm/policy.ts';
 import { runAttestation } from '../../../src/spdm/requester/run.ts';
-import { responderOf, type Unit } from '../../gateway/fieldKit.ts';
+import { build, line, measurementsOf, responderOf, type Unit } from '../../gateway/fieldKit.ts';
 import { makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
+import { responderFor, signerOf } from './deviceKinds.ts';
 import { type FieldBench, goodManners, openField } from './fieldBench.ts';
 import { type Bend, openGateway } from './gatewayBench.ts';
 
@@ -223,6 +228,21 @@ it('fails a device for measurements that it has signed, whoever brought them', a
   expect(await alarmsOf('carrier')).toEqual([]);
 });
 
+it('charges no gateway with a certificate whose issuer is compromised: the device has signed with it (T20)', async () => {
+  covers('T20');
+  await defineLine(bench.ctx, { line: 'stolen' }, 'operator:rita');
+  const unit = await build(bench.ctx, bench.fleet.bl2, bench.fleet.app, 'stolen');
+  await openGateway(bench, 'unaware', unit);
+  await openGateway(bench, 'aware', unit, () => ({ verdict: { verdict: 'failed' } }));
+  const compromise = { type: 'CompromiseIssuingCa', icaId: 'device-stolen-1', reason: 'theft', by: 'operator:olga' } as const;
+  await execute(bench.ctx, authority, authorityStream(bench.ctx.project), compromise, 'operator:olga');
+  const failed = { result: 'failed', via: 'gateway', reason: expect.stringContaining('CHAIN_REFUSED') };
+  await expect.poll(() => attest(unit)).toMatchObject(failed);
+  bench.gateways.delete('unaware');
+  expect(await attest(unit)).toMatchObject(failed);
+  expect([await alarmsOf('unaware'), await alarmsOf('aware')]).toEqual([[], []]);
+});
+
 it('charges neither the device nor the gateway with a fault of the server', async () => {
   const unit = nextUnit();
   await openGateway(bench, 'innocent', unit);
@@ -234,4 +254,25 @@ it('charges neither the device nor the gateway with a fault of the server', asyn
   blobs.get = get;
   expect(await bench.typesOf(unit.uid)).toEqual(before);
   expect(await alarmsOf('innocent')).toEqual([]);
+});
+
+it('charges no gateway with a key whose certificate has ended (T20)', async () => {
+  covers('T20');
+  const unit = nextUnit();
+  const { key } = unit;
+  await setAttestationPolicy(bench.ctx, line, { publicKey: true }, 'operator:olga');
+  const manners = goodManners(unit);
+  const vendor = { certificates: [], sign: signerOf(key, 'P-256') };
+  const spdm = responderFor(unit, 'P-256', '0', 'public key, no certificate', 0x12, vendor, () => measurementsOf(unit, manners));
+  await openGateway(bench, 'brings-a-key', unit, async ({ nonce }) => {
+    const responder = responderOf(unit, { ...manners, spdm });
+    const asked = { ...offerUnder(defaultSpdmPolicy), nonce, raw: true, publicKey: key.spki };
+    return { evidence: await runAttestation(asked, async wire => (await responder.handle(wire))!) };
+  });
+  expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway', negotiated: { slot: 15 } });
+  const { isRevoked } = bench.revocations;
+  Object.assign(bench.revocations, { isRevoked: () => true });
+  expect(await attest(unit)).toMatchObject({ result: 'failed', reason: expect.stringContaining('CERTIFICATE_REVOKED') });
+  Object.assign(bench.revocations, { isRevoked });
+  expect(await alarmsOf('brings-a-key')).toEqual([]);
 });
