@@ -32,7 +32,7 @@ async function measureHelp(report: Report): Promise<void> {
     return performance.now() - startMs;
   };
   const bare = () => timed(process.execPath, ['-e', '0']);
-  for (const words of [[], ['device'], ['job'], ['server'], ['operator'], ['keystore']]) {
+  for (const words of [[], ['device'], ['job'], ['server'], ['operator'], ['keystore'], ['programmer'], ['devauth']]) {
     const help = () => timed(join(root, 'nusec'), [...words, '--help']);
     // The first start compiles, and keeps that.
     help();

@@ -12,10 +12,9 @@ import {
   text,
   uint,
 } from '../../src/cbor/schema.ts';
-import { configWords } from '../../src/production/configWords.ts';
 import { ops } from '../../src/production/devauth/header.ts';
 import { maxReceiptBytes } from '../../src/production/devauth/state.ts';
-import { hash32, id16, stage, timeSeconds, u8, u32, uid, version } from '../../src/production/fields.ts';
+import { configWords, hash32, id16, stage, timeSeconds, u8, u32, uid, version } from '../../src/production/fields.ts';
 import { maxPackageBytes } from '../../src/production/package.ts';
 import { maxTrustBundleBytes } from '../../src/production/trustBundle.ts';
 import { maxUnitDataFields } from '../../src/production/unitData.ts';

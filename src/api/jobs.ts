@@ -1,7 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
 import { jobStream } from '../domain/job.ts';
-import { jobStatuses } from '../domain/jobState.ts';
+import { jobStatuses } from '../domain/jobEvents.ts';
 import { readers } from '../domain/roles.ts';
 import { maxUnitDataFields } from '../production/unitData.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';

@@ -1,7 +1,4 @@
 import type { Command } from 'commander';
-import { openByteLink } from '../../gateway-device/link/byteLink.ts';
-import { checkDevAuth } from '../../gateway-device/link/devAuthCheck.ts';
-import { createMctpClient } from '../../gateway-device/link/mctpLink.ts';
 import { NusecError } from '../errors.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -30,6 +27,9 @@ Examples:
 async function check({ serial, tcp, json }: { serial?: string; tcp?: string; json?: boolean }): Promise<void> {
   const address = serial ?? tcp;
   if (address === undefined || (serial !== undefined && tcp !== undefined)) throw new NusecError('BAD_REQUEST', 'give --serial or --tcp');
+  const { openByteLink } = await import('../../gateway-device/link/byteLink.ts');
+  const { checkDevAuth } = await import('../../gateway-device/link/devAuthCheck.ts');
+  const { createMctpClient } = await import('../../gateway-device/link/mctpLink.ts');
   const client = createMctpClient(await openByteLink(address));
   try {
     const report = await checkDevAuth(client);

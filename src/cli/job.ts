@@ -1,6 +1,6 @@
 import { createReadStream, writeFileSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { jobStatuses } from '../domain/jobState.ts';
+import { jobStatuses } from '../domain/jobEvents.ts';
 import { NusecError } from '../errors.ts';
 import { type ConfigWords, parseConfigWords } from '../production/configWords.ts';
 import type { SignedReport } from '../production/report.ts';

@@ -1,7 +1,6 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { sha256Hex } from '../digest.ts';
 import { toPem } from '../pki/pem.ts';
 import { requirePasswordless } from './eventStoreOption.ts';
 import { print, record, styled } from './output.ts';
@@ -41,6 +40,7 @@ Examples:
       const { ctx, close } = await openContext(settings, { https: settings.httpsPort, crl: settings.crlPort });
       const facts = await Promise.all([authorityOf(ctx), ctx.store.head()]).finally(close);
       const [root, events] = [rootDer(facts[0]), facts[1]];
+      const { sha256Hex } = await import('../digest.ts');
       const [rootSha256, rootFile] = [sha256Hex(root), join(data, 'root.pem')];
       if (!existsSync(rootFile)) writeFileSync(rootFile, toPem('CERTIFICATE', root));
       const text = [

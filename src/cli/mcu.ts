@@ -1,10 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import type { McuOptions } from '../../gateway-device/device/mcu.ts';
 import { evidenceKinds } from '../domain/attestationPolicy.ts';
 import { uidFromHex } from '../production/uid.ts';
 import { runBoard } from './board.ts';
-import { decryptionOf } from './imageKeys.ts';
 import { httpsUrl, oneOf, portNumber, wholeNumber } from './options.ts';
 import { hostPort } from './process.ts';
 
@@ -72,10 +70,12 @@ Examples:
 
 const run = (options: Options): Promise<void> =>
   runBoard(options.json === true, async tell =>
-    (await import('../../gateway-device/device/mcu.ts')).startMcu({ ...mcuOptions(options), tell }),
+    (await import('../../gateway-device/device/mcu.ts')).startMcu({ ...(await mcuOptions(options)), tell }),
   );
 
-function mcuOptions(options: Options): Omit<McuOptions, 'tell'> {
+async function mcuOptions(options: Options): Promise<Omit<McuOptions, 'tell'>> {
+  const { randomBytes } = await import('node:crypto');
+  const { decryptionOf } = await import('./imageKeys.ts');
   const { data, productId, serialPort, debugPort, serialDevice, mqttName, https, encryptionKey, evidence } = options;
   const mqtt = options.mqtt ?? options.serverMqtt;
   const uid = options.uid === undefined ? undefined : uidFromHex(options.uid);

@@ -44,8 +44,8 @@ export function registerOperator(program: Command): void {
     .description('make a token for yourself (mode 600), and print the SHA-256 that the administrators need')
     .option('--json', 'print JSON instead of text')
     .addHelpText('after', '\nExamples:\n  $ nusec operator new-token ~/.nusec/carol.token')
-    .action((file: string, options: { json?: boolean }) => {
-      const tokenSha256 = makeToken(file);
+    .action(async (file: string, options: { json?: boolean }) => {
+      const tokenSha256 = await makeToken(file);
       print(
         options,
         { file, tokenSha256 },
@@ -86,7 +86,7 @@ export function registerOperator(program: Command): void {
     'write another token of your own to FILE; the present one (--token-file) ends with this',
     'rotate ~/.nusec/alice-2.token',
   ).action(async (file: string, options: ServerOptions) => {
-    await ask(options, 'POST', `${path}/me/token`, { tokenSha256: makeToken(file) });
+    await ask(options, 'POST', `${path}/me/token`, { tokenSha256: await makeToken(file) });
     print(options, { file }, record({ 'your token from now on': file }));
   });
   registerTokens(operator);

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
-import { recoveryDelayHours } from '../domain/operatorChanges.ts';
 import type { KnownChange } from '../domain/operatorsState.ts';
+import { recoveryDelayHours } from '../domain/recoveryCodes.ts';
 import type { Parts } from '../services/base/alarms.ts';
 import { readText } from './client.ts';
 import { print, record, styled } from './output.ts';

@@ -1,11 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { type Command, Option } from 'commander';
-import { toBase64url } from '../bytes.ts';
-import { sha256Hex } from '../digest.ts';
 import { roles, type Scope, scopeText } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
-import { createSecretFile } from '../keystore/secretFile.ts';
 import { ask, listOnce, type ServerOptions, subcommandsOf } from './client.ts';
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount } from './options.ts';
@@ -29,15 +25,10 @@ type Wish = ServerOptions & {
   site?: readonly string[];
 };
 
-const tokenBytes = 32;
 const example = '5f0c9e3a7d1b4e6f8a2c4d6e8f0a1b3c';
 
-/** Writes a token that nobody else has to a file of mode 600. @returns its SHA-256, hex @throws when the file exists */
-export function makeToken(file: string): string {
-  const token = toBase64url(new Uint8Array(randomBytes(tokenBytes)));
-  createSecretFile(file, new TextEncoder().encode(token));
-  return sha256Hex(token);
-}
+/** A new token in a file of mode 600. @returns its SHA-256, hex @throws when the file exists */
+export const makeToken = async (file: string): Promise<string> => (await import('./tokenFile.ts')).writeToken(file);
 
 /** A token that the server has refused is of no use; one whose fate is not known stays. */
 function dropUnused(file: string, error: unknown): never {
@@ -68,7 +59,7 @@ export function registerTokens(operator: Command): void {
     .action(async (label: string, file: string, { days, role, line, job, site, ...options }: Wish) => {
       const scope = { ...(line && { lines: line }), ...(job && { jobs: job }), ...(site && { sites: site }) };
       const limits = { ...(role && { roles: role }), ...(Object.keys(scope).length > 0 && { scope }) };
-      const body = { label, days, ...limits, tokenSha256: makeToken(file) };
+      const body = { label, days, ...limits, tokenSha256: await makeToken(file) };
       const { id } = await ask<{ id: string }>(options, 'POST', '/v1/operators/me/tokens', body).catch(error => dropUnused(file, error));
       print(options, { id, file }, record({ token: id, file }));
     });

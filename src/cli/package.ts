@@ -1,11 +1,9 @@
 import type { Command } from 'commander';
 import type { ProgrammerClient } from '../../gateway-device/programmer/client.ts';
 import { fromHex, toHex } from '../bytes.ts';
-import { sha256Hex } from '../digest.ts';
 import { formatVersion } from '../domain/version.ts';
 import { type ErrorCode, NusecError } from '../errors.ts';
 import { DevAuthError, type DevAuthReason } from '../production/devauth/error.ts';
-import { imageIds } from '../production/fields.ts';
 import { readBytes } from './client.ts';
 import { configLines } from './configLines.ts';
 import { type Confirmation, confirmed, printDryRun, withConfirmation } from './confirm.ts';
@@ -50,6 +48,7 @@ Examples:
     .action(async (file: string, { programmer, ...options }: { programmer?: string; json?: boolean }) => {
       const bytes = readBytes(file, 'package');
       const { packageHead } = await import('../production/package.ts');
+      const { sha256Hex } = await import('../digest.ts');
       const { packageId, epoch } = packageHead(bytes);
       const facts = { packageId: toHex(packageId), kekEpoch: epoch, bytes: bytes.length, sha256: sha256Hex(bytes) };
       if (programmer === undefined) return print(options, facts, record(facts));
@@ -121,6 +120,7 @@ async function contentOf(options: Options, packageId: Uint8Array) {
       throw new NusecError('NOT_FOUND', 'this programmer has not imported this package, or a newer one has taken its place');
     throw error;
   });
+  const { imageIds } = await import('../production/fields.ts');
   const images = inside.images.map(({ id, version }) => ({ image: id === imageIds.bl2 ? 'bl2' : 'app', version: formatVersion(version) }));
   const { count, sequence, unitData, configWords } = inside;
   const expiresAt = new Date(inside.expiresAtSeconds * 1000).toISOString();

@@ -33,14 +33,15 @@ export async function followRun(client: ProgrammerClient, runId: number, show: (
   }
 }
 
-const marks = { done: styled('green', 'done   '), failed: styled('red', 'failed '), waiting: styled('yellow', 'waiting') } as const;
+const colours = { done: 'green', failed: 'red', waiting: 'yellow' } as const;
 
 /** Prints a step. @param also more fields of its JSON line */
 export function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined, also: object = {}): void {
   if (json) process.stdout.write(`${JSON.stringify({ ...also, step: k, name, state, ...(text && { text }) })}\n`);
   else if (state !== 'begin') {
-    const mark = marks[state];
-    process.stdout.write(`${String(k).padStart(2)}  ${mark}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`);
+    process.stdout.write(
+      `${String(k).padStart(2)}  ${styled(colours[state], state.padEnd(7))}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`,
+    );
   }
 }
 

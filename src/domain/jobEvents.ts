@@ -3,6 +3,9 @@ import type { Reconciliation } from './reconciliation.ts';
 
 /** Events of a production job (stream `job-{id}`, see job.ts), and what they are about. */
 
+export const jobStatuses = ['DRAFT', 'DEFINED', 'RELEASED', 'RUNNING', 'SUSPENDED', 'CLOSED', 'RECONCILED', 'CANCELLED'] as const;
+export type JobStatus = (typeof jobStatuses)[number];
+
 /** What a job may choose of its package's policy; the rest is the same for all. Events of older jobs name the rest too. */
 export type JobPolicy = { readonly requireUidList: boolean };
 

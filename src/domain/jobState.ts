@@ -1,15 +1,12 @@
 import { withContributor } from './approval.ts';
 import { contentText } from './contentText.ts';
 import { requireStatus } from './decider.ts';
-import type { BoundFirmware, Discrepancy, ImageKind, JobAllotment, JobEvent, JobPlan, UidList } from './jobEvents.ts';
+import type { BoundFirmware, Discrepancy, ImageKind, JobAllotment, JobEvent, JobPlan, JobStatus, UidList } from './jobEvents.ts';
 import type { Reconciliation } from './reconciliation.ts';
 import { refuse } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
 /** State of a production job: the fold of its events, its status, its content, and what others require of it. */
-
-export const jobStatuses = ['DRAFT', 'DEFINED', 'RELEASED', 'RUNNING', 'SUSPENDED', 'CLOSED', 'RECONCILED', 'CANCELLED'] as const;
-export type JobStatus = (typeof jobStatuses)[number];
 
 /** What the status of a job follows from; the read model keeps the same. */
 export type JobStanding = {

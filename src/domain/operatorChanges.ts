@@ -44,8 +44,6 @@ export const maxOpenChanges = 20;
 const maxChanges = 10_000;
 /** After that a proposal is made again. */
 export const changeLifetimeMs = 7 * 86_400_000;
-/** How long a recovery waits for an administrator who objects. */
-export const recoveryDelayHours = 72;
 /** The owner of the server's data folder, when there are too few administrators left. */
 export const recoveryActor = 'system:recovery';
 

@@ -5,6 +5,9 @@ import { isPast, refuse } from './rules.ts';
 /** Recovery codes of a project: three, made together and each kept by another person; two of them give an administrator another token when too few
  *  administrators have one that counts. Stream `recovery-codes`. The log has slow hashes only; a set is used once. */
 
+/** How long a recovery waits for an administrator who objects. */
+export const recoveryDelayHours = 72;
+
 export type HashedCode = { readonly salt: string; readonly hash: string };
 
 export type RecoveryCodesEvent =

@@ -1,6 +1,3 @@
-import { array } from '../cbor/schema.ts';
-import { u32 } from './fields.ts';
-
 /** User configuration words CONFIG0 to CONFIG3 of Nuvoton's M2351 and M2354: what the chip reads at a reset before any code runs. They are at
  *  0x0030_0000 in the flash, little-endian. Names and places of the fields: fmc_reg.h, sys_reg.h and wdt_reg.h of the vendor's board support package. */
 
@@ -8,7 +5,6 @@ export const configWordCount = 4;
 export const configAddress = 0x0030_0000;
 export const configBytes = 4 * configWordCount;
 
-export const configWords = array(u32, configWordCount, configWordCount);
 export type ConfigWords = readonly number[];
 
 export function configImage(words: ConfigWords): Uint8Array {

@@ -1,6 +1,7 @@
 import { array, bytes, type Codec, mapped, oneOf, refine, uint } from '../cbor/schema.ts';
 import type { CborValue } from '../cbor/value.ts';
 import type { Version } from '../domain/version.ts';
+import { configWordCount } from './configWords.ts';
 
 /** Fields that several production formats share, each with its one form on the wire. */
 
@@ -12,6 +13,8 @@ export const id16 = bytes(16);
 export const hash32 = bytes(32);
 export const u8 = uint(0xff);
 export const u32 = uint(u32Max);
+
+export const configWords = array(u32, configWordCount, configWordCount);
 
 /** Seconds since 1970-01-01T00:00:00Z. */
 export const timeSeconds = uint(0xff_ffff_ffff);

@@ -5,8 +5,7 @@ import { assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad, openEncrypt0, t
 import type { KeyResolver } from '../cose/sign1.ts';
 import { NusecError } from '../errors.ts';
 import type { Seconds } from '../times.ts';
-import { configWords } from './configWords.ts';
-import { flags, hash32, id16, timeSeconds, tuple, u8, u32, uid, version } from './fields.ts';
+import { configWords, flags, hash32, id16, timeSeconds, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 import { uidRule } from './uidList.ts';
 import { unitDataRule } from './unitData.ts';

@@ -1,8 +1,8 @@
 import { equalBytes } from '../bytes.ts';
 import { array, bytes, type CodecType, field, optionalField, record } from '../cbor/schema.ts';
 import { NusecError } from '../errors.ts';
-import { type ConfigWords, configImage, configWords } from './configWords.ts';
-import { debugState, hash32, id16, lifeCycle, stage, tuple, u8, u32, uid, version } from './fields.ts';
+import { type ConfigWords, configImage } from './configWords.ts';
+import { configWords, debugState, hash32, id16, lifeCycle, stage, tuple, u8, u32, uid, version } from './fields.ts';
 import { type SignedFormat, type Signer, signAs, verifyAs } from './signed.ts';
 
 /** Receipt: what a target says of itself, signed with its AUTH key. It proves the lock (T29), the installed firmware (RULE-18) and a wipe. */

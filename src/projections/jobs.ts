@@ -1,8 +1,8 @@
 import { type Kysely, sql } from 'kysely';
 import type { AllotmentEvent } from '../domain/allotmentEvents.ts';
 import { type AllotmentStanding, type AllotmentStatus, allotmentAfter } from '../domain/allotmentState.ts';
-import type { JobEvent } from '../domain/jobEvents.ts';
-import { type JobStatus, jobStatusAfter } from '../domain/jobState.ts';
+import type { JobEvent, JobStatus } from '../domain/jobEvents.ts';
+import { jobStatusAfter } from '../domain/jobState.ts';
 import type { Scope } from '../domain/roles.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
 import { on, type Projection, subjectOf, type Write } from './projection.ts';

@@ -1,7 +1,8 @@
 import type { Actor } from '../../domain/actor.ts';
-import { changeOf, isForOne, operatorChangeContent, recoveryActor, recoveryDelayHours } from '../../domain/operatorChanges.ts';
+import { changeOf, isForOne, operatorChangeContent, recoveryActor } from '../../domain/operatorChanges.ts';
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
 import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
+import { recoveryDelayHours } from '../../domain/recoveryCodes.ts';
 import { NusecError } from '../../errors.ts';
 import { hourMs } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';

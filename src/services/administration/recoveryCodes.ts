@@ -1,9 +1,8 @@
 import { scryptSync, timingSafeEqual } from 'node:crypto';
 import { fromHex, toHex, utf8 } from '../../bytes.ts';
-import { recoveryDelayHours } from '../../domain/operatorChanges.ts';
 import { administratorsOf, operatorOf } from '../../domain/operatorEffects.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
-import { type HashedCode, recoveryCodes, recoveryCodesMade, recoveryCodesStream } from '../../domain/recoveryCodes.ts';
+import { type HashedCode, recoveryCodes, recoveryCodesMade, recoveryCodesStream, recoveryDelayHours } from '../../domain/recoveryCodes.ts';
 import { isPast } from '../../domain/rules.ts';
 import { NusecError } from '../../errors.ts';
 import { hourMs } from '../../times.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sha256Hex } from '../../../src/digest.ts';
-import { recoveryDelayHours } from '../../../src/domain/operatorChanges.ts';
+import { recoveryDelayHours } from '../../../src/domain/recoveryCodes.ts';
 import { beginRecovery, finishRecovery, withdrawOperatorChange } from '../../../src/services/administration/operatorChanges.ts';
 import { authenticateOperator, listOperators } from '../../../src/services/administration/operators.ts';
 import { hourMs } from '../../../src/times.ts';

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sha256Hex } from '../../../src/digest.ts';
-import { recoveryDelayHours } from '../../../src/domain/operatorChanges.ts';
+import { recoveryDelayHours } from '../../../src/domain/recoveryCodes.ts';
 import { authenticateOperator } from '../../../src/services/administration/operators.ts';
 import { makeRecoveryCodes, recoverByCodes } from '../../../src/services/administration/recoveryCodes.ts';
 import { hourMs } from '../../../src/times.ts';

@@ -1,5 +1,5 @@
 import { html } from 'hono/html';
-import { jobStatuses } from '../../../domain/jobState.ts';
+import { jobStatuses } from '../../../domain/jobEvents.ts';
 import { readers } from '../../../domain/roles.ts';
 import { formatConfigWord } from '../../../production/configWords.ts';
 import type { JobAnswer, JobRowAnswer, JobStatusAnswer, UnitAnswer } from '../../jobViews.ts';
