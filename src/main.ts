@@ -9,7 +9,7 @@ import { boundConnections } from './api/connectionBound.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
-import { findSession, type Person, shareEndedSessions } from './api/sessions.ts';
+import { findSession, type Person } from './api/sessions.ts';
 import { sharedAnswers } from './api/sharedAnswers.ts';
 import { shareWrongTokens, wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
@@ -125,7 +125,6 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const gatewayParts = { ctx, alarms, revocations, trust, certificateUse, field, channel, peers, staple: ocsp.staple };
   const gateway = own('MQTT', await startGateway(gatewayParts, tls, { allowTls12: settings.mqttTls12, limits: settings.mqttLimits }));
   shareWrongTokens({ ctx, alarms }, peers);
-  shareEndedSessions(ctx, peers);
   shareAgreements(ctx, peers);
   const folderLinks = await openFolderLinks(dataDir, slot, maxProcessSlots, peers.addLink);
   if (folderLinks !== undefined) own('folder links', folderLinks);

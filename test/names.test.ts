@@ -42,6 +42,12 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     cli: 'an intent: nobody asks for it',
   },
   effects: { projections: 'each stream is asked by its person', cli: '`nusec operator allowance`' },
+  endedSession: {
+    services: 'api/sessions.ts, which makes and knows sessions',
+    projections: 'each stream is asked by its session',
+    api: 'sessions.ts',
+    cli: 'a session of the console',
+  },
   expiry: {
     projections: 'columns of certificates.ts',
     api: 'in certificates.ts',

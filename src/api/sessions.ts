@@ -1,16 +1,15 @@
 import { timingSafeEqual } from 'node:crypto';
 import { fromBase64url, toBase64url, utf8 } from '../bytes.ts';
 import { sha256Hex } from '../digest.ts';
+import { endedSession, endedSessionStream } from '../domain/endedSession.ts';
 import { operatorInSession, type SignedIn } from '../domain/operatorCredentials.ts';
 import { operators, operatorsStream } from '../domain/operators.ts';
 import type { Role } from '../domain/roles.ts';
 import { isPast } from '../domain/rules.ts';
 import { ensureKey } from '../keystore/ensureKey.ts';
-import { type Lru, lru } from '../lru.ts';
 import { personNow } from '../services/administration/operators.ts';
-import { type Context, nowIso, stateOf } from '../services/base/context.ts';
+import { type Context, execute, nowIso, stateOf } from '../services/base/context.ts';
 import { hourMs } from '../times.ts';
-import type { Notices } from './wrongTokens.ts';
 
 /** Signed-in browsers and commands. A session says who, by which credential and until when, and is sealed by a key of the keystore: every process can
  *  verify it, and nobody who has only the log can make one. Who that person is now is asked at every request, so a session ends with the person, with
@@ -42,37 +41,19 @@ export type Person = { readonly kind: 'operator'; readonly session?: SessionOf }
 /** The person of a session, as the log has that person now; undefined when it is no session, or has ended. */
 export async function findSession(ctx: Context, text: string | undefined, use: Use = 'console'): Promise<Person | undefined> {
   const claim = await unseal<SessionOf>(ctx, `${use} session`, text);
-  if (claim === undefined || endedOf(ctx).names.get(nameOf(text ?? '')) !== undefined) return undefined;
+  if (claim === undefined || (await stateOf(ctx, endedSession, endedStream(text ?? ''))).isEnded) return undefined;
   const person = await personOf(ctx, claim);
   return person?.name === claim.name ? { kind: 'operator', ...person, session: claimOf(claim) } : undefined;
 }
 
-const maxEnded = 10_000;
-const topic = 'session ended';
+/** By what is sealed, and not by the seal, which has more than one spelling in base64url. */
+const endedStream = (text: string): string => endedSessionStream(sha256Hex(text.split('.')[0] ?? ''));
 
-/** Sessions that their people have ended before their time, by the hash of their text, in this process and in those it hears of. */
-type Ended = { readonly names: Lru<true>; tell: (name: string) => void };
-const ended = new WeakMap<Context, Ended>();
-function endedOf(ctx: Context): Ended {
-  const known = ended.get(ctx) ?? { names: lru<true>(maxEnded), tell: () => undefined };
-  ended.set(ctx, known);
-  return known;
-}
-const nameOf = (text: string): string => sha256Hex(utf8(text));
-
-/** Each process tells the others which sessions were ended at it. */
-export function shareEndedSessions(ctx: Context, peers: Notices): void {
-  const mine = endedOf(ctx);
-  mine.tell = name => peers.notify(topic, name);
-  peers.onNotice(topic, name => mine.names.set(name, true));
-}
-
-/** A copy of its cookie counts no more, as long as one of the processes runs that were told. */
+/** No copy of its cookie counts any more, at any process and after any restart. */
 export async function endSession(ctx: Context, text: string | undefined): Promise<void> {
-  if (text === undefined || (await findSession(ctx, text)) === undefined) return;
-  const { names, tell } = endedOf(ctx);
-  names.set(nameOf(text), true);
-  tell(nameOf(text));
+  const claim = await unseal<SessionOf>(ctx, 'console session', text);
+  if (text === undefined || claim === undefined || (await findSession(ctx, text)) === undefined) return;
+  await execute(ctx, endedSession, endedStream(text), { type: 'EndSession', until: claim.until }, `operator:${claim.name}`);
 }
 
 /** Whom a session is of, as the log has that person now. */
@@ -102,11 +83,13 @@ export async function seal(ctx: Context, purpose: string, content: object, lifet
   return `${claim}.${toBase64url(await sealOf(ctx, purpose, claim))}`;
 }
 
+type Sealed<Content> = Content & { readonly until: string };
+
 /** @returns undefined unless this server has sealed it for this purpose, and its time is not over */
-export async function unseal<Content>(ctx: Context, purpose: string, text: string | undefined): Promise<Content | undefined> {
+export async function unseal<Content>(ctx: Context, purpose: string, text: string | undefined): Promise<Sealed<Content> | undefined> {
   const [, claim = '', mark = ''] = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{43})$/.exec((text ?? '').slice(0, maxSealedChars)) ?? [];
   if (claim === '' || !(await isSealed(ctx, purpose, claim, mark))) return undefined;
-  const content = JSON.parse(new TextDecoder().decode(fromBase64url(claim))) as Content & { readonly until: string };
+  const content = JSON.parse(new TextDecoder().decode(fromBase64url(claim))) as Sealed<Content>;
   return isPast(content.until, nowIso(ctx)) ? undefined : content;
 }
 

@@ -13,7 +13,7 @@ const known = new WeakMap<Context, WrongTokens>();
 const topic = 'wrong token';
 
 /** To the other server processes. */
-export type Notices = {
+type Notices = {
   notify(topic: string, text: string): void;
   onNotice(topic: string, listener: (text: string) => void): void;
 };

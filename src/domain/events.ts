@@ -7,6 +7,7 @@ import type { CeremoniesEvent } from './ceremonies.ts';
 import type { CertificationEvent } from './certification.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import type { EffectEvent } from './effects.ts';
+import type { EndedSessionEvent } from './endedSession.ts';
 import type { ExpiryEvent } from './expiry.ts';
 import type { GatewayEvent } from './gateway.ts';
 import type { GrantEvent } from './grant.ts';
@@ -72,6 +73,7 @@ export type DomainEvent =
   | GatewayEvent
   | GrantEvent
   | JobEvent
+  | EndedSessionEvent
   | KeystoreEvent
   | LineEvent
   | LogKeyEvent

@@ -171,6 +171,7 @@ const considered: { readonly [One in Place]: 'personal' | 'actor' | 'alarm' | 't
   'RecoveryCodesMade.validFrom': 'thing',
   'RecoveryCodesUsed.name': 'personal',
   'ReleaseWithdrawn.reason': 'personal',
+  'SessionEnded.until': 'thing',
   'RollbackRefused.version': 'thing',
   'RolloutAborted.reason': 'personal',
   'RolloutHalted.reason': 'thing',

@@ -59,8 +59,9 @@ export function serveSignIn(api: Api, services: Services): void {
     }
   });
   api.post('/console/sign-out', async c => {
-    await endSession(ctx, getCookie(c, sessionCookie));
+    const session = getCookie(c, sessionCookie);
     deleteCookie(c, sessionCookie, { path: '/', secure: true });
+    await endSession(ctx, session);
     return c.redirect('/console/sign-in', 303);
   });
 
