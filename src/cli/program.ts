@@ -101,22 +101,8 @@ export async function programFor(first: string, json = false): Promise<Command> 
       const added = program.commands.at(-1);
       added?.helpGroup(`${stage}:`);
       if (name === asked && first !== asked && !added?.aliases().includes(first)) added?.alias(first);
-      if (name === asked && added) refuseTwice(added);
     }
   return program;
-}
-
-/** An option that takes one value is not given twice: the first would be forgotten in silence. What gathers several has a list of them. */
-function refuseTwice(command: Command): void {
-  for (const option of command.options.filter(o => o.required || o.optional)) {
-    let isGiven = false;
-    command.on(`option:${option.name()}`, () => {
-      const gathers = Array.isArray(command.getOptionValue(option.attributeName()));
-      if (isGiven && !gathers) command.error(`error: option '${option.flags}' is given twice and takes one value`);
-      isGiven = true;
-    });
-  }
-  for (const sub of command.commands) refuseTwice(sub);
 }
 
 function bareProgram(): Command {
