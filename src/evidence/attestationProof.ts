@@ -97,7 +97,9 @@ export async function verifyAttestationProof(text: string, options: ProofOptions
       ? await provenByToken(proof, evidence.token, references, keyOfToken(proof, options, judge.check))
       : await provenBySpdm(proof, evidence, references, judge.check, options.publicKey);
   const none = references.length === 0 ? ['there is no reference value to compare with'] : [];
-  const all = [...flaws, ...none];
+  // Who chooses the reference values chooses what is judged; a file does not.
+  const unjudged = options.references === undefined && none.length === 0 ? shown.measurements.filter(isUnjudgedImage) : [];
+  const all = [...flaws, ...none, ...unjudged.map(({ name }) => `${name}: there is no reference value to compare with`)];
   const certificates = judge.path().map(({ subject, serialHex, notAfter }) => ({
     subject: subject.commonName ?? subject.serialNumber ?? '',
     serialHex,
@@ -105,6 +107,9 @@ export async function verifyAttestationProof(text: string, options: ProofOptions
   }));
   return { uid, at, nonceHex, result: all.length === 0 ? 'passed' : 'failed', flaws: all, certificates, ...shown };
 }
+
+const isUnjudgedImage = ({ index, judgement }: ProvenMeasurement): boolean =>
+  judgement === 'not judged' && (index === measurementIndex.bl2 || index === measurementIndex.application);
 
 /** Checks the chain of the device, root first, and keeps it to be shown. */
 function openChainCheck(options: ProofOptions, uid: string, at: string) {

@@ -56,6 +56,20 @@ it('fails what equals no reference, and names it', async () => {
   expect(await verify({ references: [] })).toMatchObject({ result: 'failed' });
 });
 
+it('fails an image that the file has no reference for: who shows the file can leave one out', async () => {
+  for (const [index, name] of [
+    [1, 'bootloader'],
+    [2, 'application'],
+  ] as const) {
+    const references = proof.references.filter(one => one.index !== index);
+    expect(await verify({ references })).toMatchObject({
+      result: 'failed',
+      flaws: [`${name}: there is no reference value to compare with`],
+    });
+    expect(await verify({}, { references })).toMatchObject({ result: 'passed' });
+  }
+});
+
 it('is compared with what the registry knew at its time, whatever the device runs today', async () => {
   const before = proof;
   bench.moveTime(86_400_000);
