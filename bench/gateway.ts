@@ -37,6 +37,8 @@ export function run(report: Report): Promise<void> {
     const units: Unit[] = [];
     // The same devices come again and again.
     process.env.NUSEC_EFFECTS_PER_DAY = '1000';
+    // As the `nusec` command does.
+    process.env.NODE_COMPILE_CACHE = join(folder, 'compiled');
     process.env.NUSEC_MQTT_LIMITS = JSON.stringify({ connectBurst: 100_000, takeoverBurst: 100_000 });
     const group = await startServerProcesses(1, async ctx => void units.push(...(await buildUnits(ctx))));
     const [server] = group.first as [ServerProcess];

@@ -1,7 +1,9 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
+import { Worker } from 'node:worker_threads';
 import { expect, it, onTestFinished } from 'vitest';
-import { listenOn } from '../src/listening.ts';
+import { listenBacklog, listenOn } from '../src/listening.ts';
 
 const host = '127.0.0.1';
 
@@ -37,4 +39,22 @@ it('outlives a later fault of the listening socket', async () => {
   const socket = connect(port, host);
   await once(socket, 'connect');
   socket.destroy();
+});
+
+/** More than the 511 of Node. */
+const crowd = 700;
+
+it('a crowd that comes together while the server is busy is taken in by the kernel', async ({ skip }) => {
+  const most = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+  if (most < crowd) skip(`this kernel keeps ${most} connections (net.core.somaxconn)`);
+  const busy = new Int32Array(new SharedArrayBuffer(4));
+  const server = new Worker(new URL('./support/busyServer.ts', import.meta.url), { workerData: busy });
+  onTestFinished(async () => void (await server.terminate()));
+  const [port] = (await once(server, 'message')) as [number];
+  const sockets = Array.from({ length: crowd }, () => connect(port, host));
+  // One beyond the backlog would wait for as long as nobody accepts.
+  await Promise.all(sockets.map(socket => once(socket, 'connect')));
+  for (const socket of sockets) socket.destroy();
+  Atomics.store(busy, 0, 1);
+  Atomics.notify(busy, 0);
 });

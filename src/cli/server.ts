@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import type { Command } from 'commander';
 import type { Settings } from '../config.ts';
 import { definedOf } from '../defined.ts';
@@ -76,6 +77,8 @@ Examples:
 
 function sayReady(options: Options, settings: Settings, { httpsPort, mqttPort, crlPort, linkPort, fault }: RunningServer): void {
   process.on('unhandledRejection', fault);
+  // Node keeps it at an orderly end only, and whoever starts again after a kill -9 has devices waiting.
+  flushCompileCache();
   const { publicHost, publicHttpsPort = httpsPort, publicMqttPort = mqttPort, publicCrlPort = crlPort } = settings;
   const url = `https://${publicHost}:${publicHttpsPort}`;
   const text = record({

@@ -44,10 +44,10 @@ export type ChainPolicy = PurposePolicy<ChainPurpose> & {
   readonly host?: string;
 };
 
-/** Checks a chain, **leaf first**; the root may be left out. @returns the leaf
+/** Checks a chain, **leaf first**; the root may be left out. @param parsed the leaf, where it was parsed before @returns the leaf
  *  @throws NusecError CHAIN_REFUSED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
-export function checkChain(chainDer: readonly Uint8Array[], policy: ChainPolicy): Certificate {
-  const { leaf, links } = prepare(chainDer, policy);
+export function checkChain(chainDer: readonly Uint8Array[], policy: ChainPolicy, parsed?: Certificate): Certificate {
+  const { leaf, links } = prepare(chainDer, policy, parsed);
   for (const link of links) settle(link, verify(link.digest, link.child.tbs, link.key, link.child.signature));
   return leaf;
 }
@@ -67,11 +67,15 @@ const authorities = lru<Authority>(maxKnownAuthorities);
 const verifiedLinks = lru<true>(maxKnownAuthorities);
 
 /** Everything but the signatures, so that these can be verified here or in the thread pool. */
-function prepare(chainDer: readonly Uint8Array[], policy: ChainPolicy): { leaf: Certificate; links: readonly Link[] } {
+function prepare(
+  chainDer: readonly Uint8Array[],
+  policy: ChainPolicy,
+  parsed?: Certificate,
+): { leaf: Certificate; links: readonly Link[] } {
   const [leafDer, ...authorityDer] = chainDer;
   if (!leafDer || chainDer.length > maxChainCertificates)
     throw new NusecError('CHAIN_REFUSED', `a chain has 1 to ${maxChainCertificates} certificates`);
-  const leaf = readable(0, () => parseCertificate(leafDer));
+  const leaf = parsed ?? readable(0, () => parseCertificate(leafDer));
   const known = authorityDer.map((der, index) => readable(index + 1, () => authorityOf(der)));
   const issuers = upToRoot(leaf, known, policy.roots);
   const path = [leaf, ...issuers.map(issuer => issuer.certificate)];

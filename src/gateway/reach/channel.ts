@@ -124,7 +124,7 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
     settle: (question, from, cid, answer) => open.settle(`${question} ${from}`, cid, answer),
     refuse: (question, from, error) => open.refuse(`${question} ${from}`, error),
     restarted(uid) {
-      for (const question of ['spdm', 'eat']) open.refuse(`${question} ${uid}`, unreachable(uid, 'has restarted'));
+      for (const question of ['spdm', 'eat']) open.refuse(`${question} ${uid}`, () => unreachable(uid, 'has restarted'));
     },
   };
 }
@@ -149,8 +149,8 @@ function createOpenQuestions() {
       if (questions?.size === 0) byPeer.delete(peer);
     },
     settle: (peer: string, cid: number, answer: unknown): void => byPeer.get(peer)?.get(cid)?.resolve(answer),
-    refuse(peer: string, error: NusecError): void {
-      for (const answer of byPeer.get(peer)?.values() ?? []) answer.reject(error);
+    refuse(peer: string, why: () => NusecError): void {
+      for (const answer of byPeer.get(peer)?.values() ?? []) answer.reject(why());
     },
   };
 }

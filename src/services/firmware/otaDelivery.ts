@@ -63,7 +63,7 @@ export type OtaDelivery = {
    *  @throws NusecError DEVICE_STATE when the offer has ended */
   reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined, by?: Actor): Promise<void>;
   /** The device runs its old image again after it had restarted into the new one. */
-  noteHello(uid: string, imageHash: string): Promise<void>;
+  noteHello(state: LivingDevice, imageHash: string): Promise<void>;
   close(): Promise<void>;
 };
 
@@ -207,8 +207,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
           : ({ type: 'AdvanceUpgrade', offerId, phase: status } as const);
       await execute(ctx, device, deviceStream(uid), command, by);
     },
-    async noteHello(uid, imageHash) {
-      const { offer, upgradePhase, firmware } = await livingDevice(ctx, uid);
+    async noteHello({ uid, offer, upgradePhase, firmware }, imageHash) {
       if (offer === undefined || upgradePhase !== 'testing' || imageHash !== firmware?.imageHash) return;
       await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId: offer.offerId, reason: 'reverted' }, by);
     },

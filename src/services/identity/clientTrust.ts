@@ -3,7 +3,7 @@ import { authorityStream } from '../../domain/authority.ts';
 import type { EventType } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { lru } from '../../lru.ts';
-import { parseCertificate } from '../../pki/parse.ts';
+import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { minuteMs } from '../../times.ts';
 import { type Authorities, authorityOf, recordedIssuers, trustedRoots } from '../authority/authority.ts';
 import { retiredRoots } from '../authority/olderRoots.ts';
@@ -11,7 +11,7 @@ import { type Alarms, createAlarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { issuedTo } from './issuedCertificates.ts';
-import { identifyMachine, type Machine, misusedIssuer, type TrustAnchors } from './machines.ts';
+import { identifyMachine, isOfLine, type Machine, misusedIssuer, type TrustAnchors } from './machines.ts';
 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
 export type ClientTrust = {
@@ -69,7 +69,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
   });
   const issued = lru<true>(maxKnownIssued);
   const judged = lru<Judged>(maxKnownIssued);
-  const judge = (leaf: Uint8Array, line?: string, isRevoked: IsRevoked = revocations.isRevoked): Machine =>
+  const judge = (leaf: Certificate, line?: string, isRevoked: IsRevoked = revocations.isRevoked): Machine =>
     identifyMachine(leaf, anchors, ctx.clock().toISOString(), isRevoked, line);
 
   /** A certificate that verifies and yet cannot be: somebody else signs with the key of an issuing CA (T17). */
@@ -77,7 +77,7 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
     const detail = `${what}: its key is in other hands, or the log is not whole`;
     await alarms.raise({ code: 'CA_MISUSED', subject: icaId, detail });
   };
-  const judgeWithAlarm = async (leaf: Uint8Array, line?: string, isRevoked?: IsRevoked): Promise<Machine> => {
+  const judgeWithAlarm = async (leaf: Certificate, line?: string, isRevoked?: IsRevoked): Promise<Machine> => {
     try {
       return judge(leaf, line, isRevoked);
     } catch (error) {
@@ -91,28 +91,32 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
     const isNow = known.anchors === anchors && nowMs >= known.sinceMs && nowMs < known.untilMs;
     return isNow && !known.serials.some(serial => isRevoked(serial));
   };
-  const remembered = (sha256: string, leaf: Uint8Array, machine: Machine): Machine => {
+  const remembered = (sha256: string, leaf: Certificate, machine: Machine): Machine => {
     const issuer = anchors.issuers.find(({ icaId }) => icaId === machine.icaId)?.certificate;
     if (issuer === undefined) return machine;
     const sinceMs = ctx.clock().getTime();
-    const untilMs = Math.min(sinceMs + judgedForMs, ...[parseCertificate(leaf), issuer].map(({ notAfter }) => Date.parse(notAfter)));
+    const untilMs = Math.min(sinceMs + judgedForMs, ...[leaf, issuer].map(({ notAfter }) => Date.parse(notAfter)));
     judged.set(sha256, { machine, anchors, sinceMs, untilMs, serials: [machine.serialHex, issuer.serialHex] });
     return machine;
   };
   return {
-    judge: (leaf, line) => judge(leaf, line),
-    async identify(leaf, isRevoked) {
-      const sha256 = sha256Hex(leaf);
+    judge: (der, line) => judge(parseCertificate(der), line),
+    async identify(der, isRevoked = revocations.isRevoked) {
+      const sha256 = sha256Hex(der);
       const known = judged.get(sha256);
       if (known !== undefined && stillCounts(known, isRevoked)) return known.machine;
+      const leaf = parseCertificate(der);
       if (issued.get(sha256)) return remembered(sha256, leaf, judge(leaf, undefined, isRevoked));
+      const before = anchors;
       const machine = await judgeWithAlarm(leaf, undefined, isRevoked);
       const record = await issuedTo(ctx, machine);
       if (record === undefined) {
         await alarm(machine.icaId, `the log has no certificate ${machine.serialHex} of ${machine.kind} ${machine.id}`);
         throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued by this project');
       }
-      await judgeWithAlarm(leaf, record.line, isRevoked);
+      // Its signature holds as it did. Where anything has changed meanwhile, or is refused, all of it is judged again.
+      const isAsBefore = anchors === before && isOfLine(leaf, anchors, isRevoked, record.line);
+      if (!isAsBefore) await judgeWithAlarm(leaf, record.line, isRevoked);
       issued.set(sha256, true);
       return remembered(sha256, leaf, machine);
     },

@@ -3,7 +3,7 @@ import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import { checkChain, isSignedBy, type PurposePolicy, purposeRefusal } from '../../pki/chain.ts';
 import type { IssuerScope } from '../../pki/issuerScope.ts';
-import { type Certificate, parseCertificate } from '../../pki/parse.ts';
+import type { Certificate } from '../../pki/parse.ts';
 
 /** Who a client certificate belongs to. Nothing but the certificate says so (RULE-9). */
 export type Machine = {
@@ -32,34 +32,44 @@ export type TrustAnchors = {
 
 /** Judges a machine's certificate: chain to one of our roots, validity, revocation, and that its issuing CA issues for such a machine (T14, T23).
  *  Issuers that the peer did not send are filled in from our own.
- *  @param leaf DER @param line the product line that a device must be of, once it is known
+ *  @param line the product line that a device must be of, once it is known
  *  @throws NusecError CLIENT_CERTIFICATE_REFUSED, CHAIN_REFUSED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED */
 export function identifyMachine(
-  leaf: Uint8Array,
+  certificate: Certificate,
   trust: TrustAnchors,
   now: string,
   isRevoked: (serialHex: string) => boolean,
   line?: string,
 ): Machine {
-  const certificate = parseCertificate(leaf);
   const kind = kindOf(certificate);
   const issuer = issuerOf(certificate, trust);
   if (issuer === undefined) throw new NusecError('CHAIN_REFUSED', 'the certificate is not from an issuing CA of this project');
   const roots = kind === 'device' ? [...trust.roots, ...trust.retiredRoots] : trust.roots;
-  checkChain([leaf, issuer.certificate.der], { roots, now, isRevoked, ...purposeOf(kind, issuer, line) });
+  checkChain([certificate.der, issuer.certificate.der], { roots, now, isRevoked, ...purposeOf(kind, issuer, line) }, certificate);
   const id = kind === 'gateway' ? certificate.subject.commonName : certificate.uid;
   if (id === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the certificate names nobody');
   const { serialHex, spki: publicKey } = certificate;
-  return { kind, id, serialHex, certificateSha256: sha256Hex(leaf), icaId: issuer.icaId, publicKey };
+  return { kind, id, serialHex, certificateSha256: sha256Hex(certificate.der), icaId: issuer.icaId, publicKey };
 }
 
 /** The issuing CA of ours that really signed this certificate although it does not issue for such a machine: its key is in other hands (T17).
- *  @param leaf DER, refused before @returns undefined when nothing of that kind is the matter */
-export function misusedIssuer(leaf: Uint8Array, trust: TrustAnchors, line?: string): KnownIssuer | undefined {
-  const certificate = parseCertificate(leaf);
+ *  @param certificate refused before @returns undefined when nothing of that kind is the matter */
+export function misusedIssuer(certificate: Certificate, trust: TrustAnchors, line?: string): KnownIssuer | undefined {
   const issuer = issuerOf(certificate, trust);
   if (issuer === undefined || !isSignedBy(certificate, issuer.certificate)) return undefined;
   return purposeRefusal(certificate, issuer.certificate, purposeOf(kindOf(certificate), issuer, line)) === undefined ? undefined : issuer;
+}
+
+/** Whether a certificate that `identifyMachine` has accepted a moment ago is not revoked now, and is of the line that only the log knows. */
+export function isOfLine(
+  certificate: Certificate,
+  trust: TrustAnchors,
+  isRevoked: (serialHex: string) => boolean,
+  line: string | undefined,
+): boolean {
+  const issuer = issuerOf(certificate, trust);
+  if (issuer === undefined || isRevoked(certificate.serialHex) || isRevoked(issuer.certificate.serialHex)) return false;
+  return purposeRefusal(certificate, issuer.certificate, purposeOf(kindOf(certificate), issuer, line)) === undefined;
 }
 
 const purposeOf = (kind: Machine['kind'], issuer: KnownIssuer, line: string | undefined): PurposePolicy<Machine['kind']> => ({

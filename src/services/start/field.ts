@@ -139,10 +139,10 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
     presence: own('presence', createPresence(alarms, peers)),
     bridge: createBridge({ ctx, attachments, attestation, decommissions, delivery }),
     async hello(uid, hello, via, introduction) {
-      const { needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
+      const { state, needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
       if (via === 'mqtt') said.set(uid, { imageHash: hello.imageHash, imageState: hello.imageState });
       delivery.forget(uid);
-      if (confirmed(hello)) await delivery.noteHello(uid, hello.imageHash);
+      if (confirmed(hello)) await delivery.noteHello(state, hello.imageHash);
       if (introduction !== undefined) connected.note(uid, introduction);
       const work = [care.greet(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
       // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
