@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { expect, it, onTestFinished } from 'vitest';
-import { listenBacklog, listenOn } from '../src/listening.ts';
+import { listenOn } from '../src/listening.ts';
 
 const host = '127.0.0.1';
 
