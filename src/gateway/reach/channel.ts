@@ -122,7 +122,7 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       transport = given;
     },
     settle: (question, from, cid, answer) => open.settle(`${question} ${from}`, cid, answer),
-    refuse: (question, from, error) => open.refuse(`${question} ${from}`, error),
+    refuse: (question, from, error) => open.refuse(`${question} ${from}`, () => error),
     restarted(uid) {
       for (const question of ['spdm', 'eat']) open.refuse(`${question} ${uid}`, () => unreachable(uid, 'has restarted'));
     },
