@@ -234,7 +234,7 @@ describe('a subscription', () => {
     await subscribeToEvents(asking, [dmtf([])]);
     responder.notify(changedSlot(0));
     // A requester that does not know events answers with an ERROR.
-    await expect(answerQuestions(asking, session)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+    await expect(answerQuestions(asking, session)).rejects.toEqual(code('SPDM_BUSY'));
     responder.notify(changedSlot(1));
     await look();
     inbox.take(seen);

@@ -293,7 +293,7 @@ describe('the session state of the responder', () => {
       return { kind: 'clear', message: fromHex(finishes[0]!) };
     };
     await expect(runSessionSetup({ ...setupOptions(), capabilities: flags(requesterFlags) }, link)).rejects.toEqual(
-      code('SPDM_UNEXPECTED'),
+      code('SPDM_BUSY'),
     );
     expect(finishes).toEqual(['127f0600', '127f0400']);
     expect(responder.sessionId()).toBeUndefined();

@@ -145,7 +145,8 @@ describe('a database that is away', () => {
 describe('a copy on a disk that is full', () => {
   it('is trouble, though the database can be written; with room again it has everything, each event once', async test => {
     if (!canMount()) return test.skip('no right to mount a disk');
-    const folder = smallDisk();
+    // The log and the main file have room for the events below at the same time.
+    const folder = smallDisk(16);
     const [store, other] = [await open(join(folder, 'events.db')), await open()];
     await store.append('s', 'none', [event('A')]);
     expect(await store.trouble()).toBeUndefined();
