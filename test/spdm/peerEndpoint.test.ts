@@ -99,7 +99,7 @@ describe('what kind of device a requester is (DSP0274 1.3)', () => {
           },
         ],
       };
-      await expect(answerQuestions(asking, session, undefined, broken)).rejects.toEqual(code('SPDM_UNEXPECTED'));
+      await expect(answerQuestions(asking, session, undefined, broken)).rejects.toEqual(code('SPDM_BUSY'));
       expect(seen).toEqual([]);
       expect(await answerQuestions(asking, session, undefined, endpoint)).toBe(0);
     }
