@@ -292,9 +292,7 @@ describe('the session state of the responder', () => {
         finishes.push(toHex((await linkTo(responder)({ ...wire, message })).message));
       return { kind: 'clear', message: fromHex(finishes[0]!) };
     };
-    await expect(runSessionSetup({ ...setupOptions(), capabilities: flags(requesterFlags) }, link)).rejects.toEqual(
-      code('SPDM_BUSY'),
-    );
+    await expect(runSessionSetup({ ...setupOptions(), capabilities: flags(requesterFlags) }, link)).rejects.toEqual(code('SPDM_BUSY'));
     expect(finishes).toEqual(['127f0600', '127f0400']);
     expect(responder.sessionId()).toBeUndefined();
   });
