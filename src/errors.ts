@@ -157,3 +157,6 @@ export class NusecError extends Error {
     this.code = code;
   }
 }
+
+/** Whether the server did not answer at all: what was asked may be asked again. */
+export const isUnreachable = (error: unknown): error is NusecError => error instanceof NusecError && error.code === 'SERVER_UNREACHABLE';

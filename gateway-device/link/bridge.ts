@@ -4,7 +4,7 @@ import { concat, equalBytes, toHex } from '../../src/bytes.ts';
 import type { KeyResolver } from '../../src/cose/sign1.ts';
 import { judgeOffer } from '../../src/domain/offer.ts';
 import { formatVersion } from '../../src/domain/version.ts';
-import { NusecError } from '../../src/errors.ts';
+import { isUnreachable, NusecError } from '../../src/errors.ts';
 import { bodyBlockHashes, deliveryBlockHashes } from '../../src/ota/blocks.ts';
 import { type OtaJob, verifyJob } from '../../src/ota/otaJob.ts';
 import { checkChain } from '../../src/pki/chain.ts';
@@ -174,8 +174,6 @@ async function requireStanding({ server, jobKeys }: Messenger, uid: string, job:
   if (standing.isOrdered || now === undefined || !equalBytes(now.otaJobId, job.otaJobId))
     throw new NusecError('STATE', 'the upgrade was stopped while the image was written');
 }
-
-const isUnreachable = (error: unknown): boolean => error instanceof NusecError && error.code === 'SERVER_UNREACHABLE';
 
 /** Mutual authentication with the very device that the server means (T9, T11). */
 async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire, { certificate, root }: WiredStanding['identity']) {

@@ -1,4 +1,4 @@
-import { type ErrorCode, NusecError } from '../../src/errors.ts';
+import { type ErrorCode, isUnreachable, NusecError } from '../../src/errors.ts';
 import { ServerRefusal } from '../link/httpClient.ts';
 
 /** Whose fault an error is. The chip's are counted and end the unit; the server's, the job's and the programmer's own are waited for, because no
@@ -46,7 +46,7 @@ const tooMany = 429;
 
 /** No answer, or one that says that the server is in trouble: every 5xx, and too many requests. */
 export const isServerAway = (error: unknown): boolean =>
-  (error instanceof NusecError && error.code === 'SERVER_UNREACHABLE') ||
+  isUnreachable(error) ||
   (error instanceof ServerRefusal && (error.status >= 500 || error.status === tooMany || error.code === 'REVISION_CONFLICT'));
 
 /** The server's trouble, or a refusal that is not about the unit: the job is suspended, a release withdrawn, the programmer on hold. */

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
 import { rawToDer } from '../../src/ecdsa.ts';
-import { NusecError } from '../../src/errors.ts';
+import { isUnreachable, NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
@@ -206,7 +206,7 @@ async function deliver(send: () => Promise<unknown>): Promise<void> {
     try {
       return void (await send());
     } catch (error) {
-      if (tries === maxDeliveries || !(error instanceof NusecError && error.code === 'SERVER_UNREACHABLE')) throw error;
+      if (tries === maxDeliveries || !isUnreachable(error)) throw error;
     }
   }
 }

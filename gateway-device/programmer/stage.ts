@@ -1,7 +1,7 @@
 import { concat, equalBytes, fromHex, toHex } from '../../src/bytes.ts';
 import { decodeAs } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
-import { type ErrorCode, NusecError } from '../../src/errors.ts';
+import { type ErrorCode, isUnreachable, NusecError } from '../../src/errors.ts';
 import { encodeOk, encodeRefusal } from '../../src/production/devauth/body.ts';
 import { DevAuthError, type DevAuthReason } from '../../src/production/devauth/error.ts';
 import { decodeMessage, encodeMessage, maxBodyDepth, responseTo } from '../../src/production/devauth/header.ts';
@@ -89,7 +89,7 @@ const reasons: { readonly [Code in ErrorCode]?: DevAuthReason } = { CBOR_MALFORM
 
 /** A server that does not answer is no refusal: the host asks again later. */
 function busyWhileUnreachable(error: unknown): never {
-  throw error instanceof NusecError && error.code === 'SERVER_UNREACHABLE' ? new DevAuthError('busy') : error;
+  throw isUnreachable(error) ? new DevAuthError('busy') : error;
 }
 
 type Upload = { readonly totalBytes: number; readonly sha256: Uint8Array; readonly received: Uint8Array };

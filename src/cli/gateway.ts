@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { Agent, AgentOptions } from '../../gateway-device/agent/agent.ts';
 import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/backoff.ts';
-import { NusecError } from '../errors.ts';
+import { isUnreachable, NusecError } from '../errors.ts';
 import { ask, listAll, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
 import { print, progress, record, table } from './output.ts';
 import { showPresence, showRefusals } from './presence.ts';
@@ -107,7 +107,7 @@ async function whenReachable<T>(tell: AgentOptions['tell'], work: () => Promise<
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof NusecError && error.code === 'SERVER_UNREACHABLE')) throw error;
+      if (!isUnreachable(error)) throw error;
       tell({ event: 'unreachable', text: error.message });
       await sleep(reconnectDelayMs(attempt, Math.random(), defaultBackoff));
     }

@@ -29,16 +29,7 @@ export function placeOf({ position, stream, revision, reason, from }: StoreVerdi
 }
 
 /** Without a checksum in a store of an earlier format. */
-type Columns = [
-  position: number,
-  stream: string,
-  revision: number,
-  prev: number,
-  id: string,
-  hash: string,
-  body: string,
-  crc: number | null,
-];
+type Columns = [...Parameters<typeof rowCheck>, crc: number | null];
 type Link = { readonly revision: number; readonly position: number; readonly hash: string };
 /** @property refused the first event whose checksum is not that of its row, though it is what was written: it is not served */
 type Walk = {

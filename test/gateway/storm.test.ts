@@ -16,7 +16,11 @@ it(
   'kill -9 in a storm: every hello that was acknowledged is in the log, and every device comes back',
   async () => {
     const compiled = join(process.env.XDG_STATE_HOME as string, 'storm');
+    const cache = process.env.NODE_COMPILE_CACHE;
     process.env.NODE_COMPILE_CACHE = compiled;
+    onTestFinished(() => {
+      process.env.NODE_COMPILE_CACHE = cache;
+    });
     let fleet: Fleet | undefined;
     const group = await startServerProcesses(1, async ctx => {
       fleet = await seedFleet(ctx, devices);

@@ -122,33 +122,31 @@ export const jobActions: Actions = {
     }),
     done: 'The list is attached.',
   },
-  'release-job': {
-    label: 'Release',
-    title: ids => `Release job ${short(ids)}`,
-    about: 'Production may begin. Nobody who worked on the draft releases it.',
-    roles: planners,
-    tone: 'primary',
-    look: async (visit, [jobId]) => {
-      const job = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
-      return facts([
-        ['Line', job.line],
-        ['Units', `${job.plannedCount}, up to ${job.scrapAllowance} more for scrap`],
-        ['Bootloader', job.bl2?.version],
-        ['Application', job.app?.version],
-        ['Site', job.site ?? 'any'],
-        ['Worked on by', job.contributors?.join(', ')],
-        ['Content', id(job.contentSha256 ?? '', 32)],
-      ]);
+  'release-job': step(
+    'release',
+    {
+      label: 'Release',
+      verb: 'Release job',
+      about: 'Production may begin. Nobody who worked on the draft releases it.',
+      roles: planners,
+      tone: 'primary',
+      look: async (visit, [jobId]) => {
+        const job = await visit.get<JobAnswer>(`/v1/jobs/${jobId}`);
+        return facts([
+          ['Line', job.line],
+          ['Units', `${job.plannedCount}, up to ${job.scrapAllowance} more for scrap`],
+          ['Bootloader', job.bl2?.version],
+          ['Application', job.app?.version],
+          ['Site', job.site ?? 'any'],
+          ['Worked on by', job.contributors?.join(', ')],
+          ['Content', id(job.contentSha256 ?? '', 32)],
+        ]);
+      },
+      fields: contentAt(jobId => `/v1/jobs/${jobId}`),
+      done: 'The job is released.',
     },
-    fields: contentAt(jobId => `/v1/jobs/${jobId}`),
-    back,
-    request: ([jobId], form) => ({
-      method: 'POST',
-      path: `/v1/jobs/${jobId}/release`,
-      body: contentOf(form),
-    }),
-    done: 'The job is released.',
-  },
+    contentOf,
+  ),
   allot: {
     label: 'Give a share',
     title: ids => `Share of job ${short(ids)}`,
