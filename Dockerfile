@@ -1,7 +1,9 @@
 # The server: event log, read models, keyset and firmware store in /data; /state holds what must not go back with a backup of /data.
-# By content instead of by version: --build-arg NODE_IMAGE=node:24.21.0-bookworm-slim@sha256:… (docs/deploy.md).
-ARG NODE_IMAGE=node:24.21.0-bookworm-slim
+# By content: a registry that gives anything else is refused (docs/deploy.md). Another base: NODE_IMAGE in .env.
+ARG NODE_IMAGE=node:24.21.0-bookworm-slim@sha256:0e0ff40c39bc087845bfb27465a0df4ea419520094bc35842ff83dd8cbe6f9b6
 FROM ${NODE_IMAGE}
+# The digest has to be that of the version beside it.
+RUN test "$(node --version)" = v24.21.0
 ENV NODE_ENV=production NUSEC_STATE_DIR=/state
 WORKDIR /opt/nusec
 COPY package.json package-lock.json LICENSE ./

@@ -1,12 +1,11 @@
-import { fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { join } from 'node:path';
 import { openConnection } from '../src/eventstore/kurrentdb/connection.ts';
 import { openKurrentStore } from '../src/eventstore/kurrentdb.ts';
 import type { EventStore } from '../src/eventstore/port.ts';
 import { openSqliteStore } from '../src/eventstore/sqlite.ts';
 import { appendFor } from './parts/eventstoreLoad.ts';
+import { withDouble } from './parts/kurrentDouble.ts';
 import { inTemporaryFolder, interleave, median, perSecond, type Report } from './parts/measure.ts';
 import { percentile, timeSyncs } from './parts/syncs.ts';
 
@@ -24,15 +23,7 @@ const eventsPerCommit = 64;
 const seal = { key: Buffer.alloc(32, 1), isNew: true };
 
 export async function run(report: Report): Promise<void> {
-  const double = fork(join(import.meta.dirname, '../test/eventstore/kurrentdb/serveDouble.ts'), {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  });
-  const [url] = (await once(double, 'message')) as [string];
-  try {
-    await bench('the double', url, report);
-  } finally {
-    double.kill();
-  }
+  await withDouble(url => bench('the double', url, report));
   const server = process.env.KURRENTDB_URL;
   if (server !== undefined) await bench('a server', server, report);
   else report({ figure: 'appends and catch-up on a server', notMeasured: 'KURRENTDB_URL is not set' });

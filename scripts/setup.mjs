@@ -45,7 +45,7 @@ const boardPackages = {
   xz: 'xz-utils',
 };
 /** Library, as pkg-config names it → the Debian package that brings it: of the example of a device in C. */
-const libraries = { demo: {}, test: { libmosquitto: 'libmosquitto-dev', libcbor: 'libcbor-dev' } };
+const libraries = { demo: {}, test: { libmosquitto: 'libmosquitto-dev', libcbor: 'libcbor-dev', libcrypto: 'libssl-dev' } };
 /** Python module → the Debian package that brings it. */
 const pythonModules = { demo: {}, test: { cryptography: 'python3-cryptography', 'paho.mqtt.client': 'python3-paho-mqtt' } };
 
@@ -132,8 +132,16 @@ function prepareBoard() {
   if (lacks !== undefined) console.log(`setup: ${lacks}; the Cortex-M board in QEMU is not there, and its tests are skipped`);
 }
 
+/** Vectors that the tests hold our cryptography against; their folder, of 43 MB, is kept for this user. */
+function fetchVectors() {
+  if (purpose === 'demo') return;
+  if (spawnSync(join(root, 'scripts/wycheproof.sh')).status === 0) return;
+  console.log("setup: Wycheproof's vectors could not be fetched from Debian, and their tests are skipped");
+}
+
 waitForTurn();
 installNpmPackages();
 installDebianPackages();
 unpackPrograms();
 prepareBoard();
+fetchVectors();

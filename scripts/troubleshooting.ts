@@ -123,7 +123,8 @@ const nextSteps = {
   SPDM_UNEXPECTED: 'Begin the exchange again.',
   EVIDENCE_UNSUPPORTED:
     'The device gives another kind of evidence than its line asks for, or a form of it that is not read here ([attestation.md](attestation.md)).',
-  SPDM_UNSUPPORTED: 'The device has to speak SPDM 1.2 or later with the algorithms of [spdm.md](spdm.md).',
+  SPDM_UNSUPPORTED:
+    'The device has to speak SPDM 1.2 or later with the algorithms of [spdm.md](spdm.md), and what its line asks for. A unit in production waits: change what the line asks for, and put the chip in again.',
   SPDM_SIGNATURE: suspect,
   SPDM_RECORD: 'Begin the SPDM exchange again.',
   SPDM_BUSY: retry,

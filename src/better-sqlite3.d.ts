@@ -29,6 +29,7 @@ declare module 'better-sqlite3' {
 
     interface Statement<Row = unknown> {
       readonly reader: boolean;
+      readonly readonly: boolean;
       run(...values: readonly Value[]): RunResult;
       /** By name: `@uid` in the statement takes `uid`; names it does not use are ignored. */
       run(values: Readonly<Record<string, Value>>): RunResult;

@@ -5,7 +5,8 @@ import { concat, totalBytes, unwritten } from './bytes.ts';
 
 /** The largest block of firmware, or as many small ones, with room for their heads. */
 const keptBytes = (64 + 4) * 1024;
-const maxKept = 64;
+/** As many as are written at the same time by HTTPS (256 files) or by MQTT to a busy fleet; 17 MiB. What is beyond them is given back immediately. */
+const maxKept = 256;
 const kept: Uint8Array[] = [];
 
 export type Joined = {
@@ -25,7 +26,9 @@ export function joinInKept(parts: readonly Uint8Array[]): Joined {
     offset += part.length;
   }
   const release = (error?: Error | null): void => {
-    if (!error && kept.length < maxKept) kept.push(memory);
+    if (error) return;
+    if (kept.length < maxKept) kept.push(memory);
+    else (memory.buffer as ArrayBuffer).transfer(0);
   };
   return { bytes: memory.subarray(0, length), release };
 }

@@ -43,8 +43,10 @@ export function lru<Value>(maxWeight: number, weigh: (value: Value) => number = 
     },
     entries: () => [...new Map([...old, ...young])],
     get(key) {
-      const value = young.get(key) ?? old.get(key);
-      if (value !== undefined && !young.has(key)) set(key, value);
+      const inUse = young.get(key);
+      if (inUse !== undefined) return inUse;
+      const value = old.get(key);
+      if (value !== undefined) set(key, value);
       return value;
     },
   };

@@ -9,7 +9,7 @@ import { boundConnections } from './api/connectionBound.ts';
 import { endWhenRevoked, staple } from './api/liveConnections.ts';
 import { resources } from './api/resources.ts';
 import { closeServer, createApiServer, createCrlServer, renewTls } from './api/server.ts';
-import { findSession, type Person } from './api/sessions.ts';
+import { findSession, type PersonInSession } from './api/sessions.ts';
 import { sharedAnswers } from './api/sharedAnswers.ts';
 import { shareWrongTokens, wrongTokensOf } from './api/wrongTokens.ts';
 import { type Own, opening } from './closing.ts';
@@ -254,7 +254,11 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
   const wrongTokens = wrongTokensOf(services);
   const person = async (token: string, address: string | undefined) => {
     // A session of `nusec login` has a dot, a token has none.
-    if (token.includes('.')) return wrongTokens.watch(address, () => commandSession(ctx, token));
+    if (token.includes('.')) {
+      const found = await wrongTokens.watch(address, () => commandSession(ctx, token));
+      services.tokenUse.used(found.session.id);
+      return found;
+    }
     const found = await wrongTokens.watch(address, () => authenticateOperator(ctx, token));
     services.tokenUse.used(hashOf(token));
     return { kind: 'operator' as const, ...found };
@@ -277,7 +281,7 @@ function openApi(own: Own, settings: Settings, services: Services, tls: TlsIdent
   return api;
 }
 
-async function commandSession(ctx: Context, text: string): Promise<Person> {
+async function commandSession(ctx: Context, text: string): Promise<PersonInSession> {
   const person = await findSession(ctx, text, 'command');
   if (person === undefined) throw new NusecError('UNAUTHENTICATED', 'the session has ended: nusec login');
   return person;

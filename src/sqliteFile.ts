@@ -1,4 +1,4 @@
-import { close, fdatasync, fstatSync, openSync, rmSync } from 'node:fs';
+import { chmodSync, close, fdatasync, fstatSync, openSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import Database from 'better-sqlite3';
 import { NusecError } from './errors.ts';
@@ -27,6 +27,31 @@ export function snapshot<Result>(db: Database, read: () => Result): Result {
   } finally {
     db.exec('COMMIT');
   }
+}
+
+const sharedBusyMs = 5000;
+type SharedFile = {
+  /** SQL that makes what is not there yet. */
+  readonly tables: string;
+  /** `FULL`: what was written is there after a power cut. */
+  readonly synchronous: 'FULL' | 'OFF';
+  /** Nothing of what was deleted stays in the file. */
+  readonly secureDelete?: boolean;
+  readonly remedy: string;
+};
+
+/** Opens a small file that the server processes of a machine share, mode 600, and makes it where it is not there.
+ *  @throws NusecError STORE_DAMAGED with the remedy */
+export function openShared(file: string, { tables, synchronous, secureDelete = false, remedy }: SharedFile): Database {
+  return naming(file, remedy, () => {
+    const db = new Database(file, { timeout: sharedBusyMs });
+    chmodSync(file, 0o600);
+    db.pragma('journal_mode = WAL');
+    db.pragma(`synchronous = ${synchronous}`);
+    if (secureDelete) db.pragma('secure_delete = ON');
+    transaction(db, () => db.exec(tables));
+    return db;
+  });
 }
 
 /** Opens a file that is there, reads, and closes it. @throws what `read` throws, and SqliteError */

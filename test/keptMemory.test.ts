@@ -17,6 +17,14 @@ it('uses memory again that was written, and none that may still be read', () => 
   expect([third.bytes, fourth.bytes]).toEqual([concat(...parts(5)), concat(...parts(7))]);
 });
 
+it('keeps a limited amount, and gives the rest back without the collector (R94)', () => {
+  const joined = Array.from({ length: 400 }, (_, i) => joinInKept(parts(i & 127)));
+  for (const { release } of joined) release();
+  const givenBack = joined.filter(({ bytes }) => bytes.buffer.byteLength === 0);
+  expect(givenBack.length).toBeGreaterThanOrEqual(400 - 256);
+  expect(givenBack.length).toBeLessThan(400);
+});
+
 it('joins what is longer, too', () => {
   const long = [new Uint8Array(60_000).fill(1), new Uint8Array(60_000).fill(2)];
   expect(joinInKept(long).bytes).toEqual(concat(...long));

@@ -42,12 +42,6 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     cli: 'an intent: nobody asks for it',
   },
   effects: { projections: 'each stream is asked by its person', cli: '`nusec operator allowance`' },
-  endedSession: {
-    services: 'api/sessions.ts, which makes and knows sessions',
-    projections: 'each stream is asked by its session',
-    api: 'sessions.ts',
-    cli: 'a session of the console',
-  },
   expiry: {
     projections: 'columns of certificates.ts',
     api: 'in certificates.ts',
@@ -79,6 +73,7 @@ const exceptions: Readonly<Record<string, Partial<Record<Layer, string>>>> = {
     cli: '`nusec operator recover`',
   },
   series: { projections: 'one stream, which is read itself' },
+  sessions: { projections: 'each stream is asked by its person', cli: '`nusec operator session`' },
   subjects: { projections: 'one stream, which is read itself', cli: '`nusec subject`' },
   releaseVersion: {
     services: 'firmware/releases.ts reserves versions',

@@ -5,6 +5,7 @@ export const leaves = [
   'src/bytes.ts',
   'src/keptMemory.ts',
   'src/closing.ts',
+  'src/counted.ts',
   'src/defined.ts',
   'src/digest.ts',
   'src/ecKey.ts',
@@ -20,6 +21,7 @@ export const leaves = [
   'src/sealedBox.ts',
   'src/sqliteFile.ts',
   'src/times.ts',
+  'src/userAgent.ts',
   'src/within.ts',
   'src/mqttTopics.ts',
 ] as const;
@@ -108,7 +110,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   'src/services/identity': below('authority', 'revocation'),
   'src/services/field': below('processes', 'authority', 'revocation', 'identity'),
   'src/services/firmware': below('authority', 'revocation', 'identity', 'field'),
-  'src/services/production': below('authority', 'revocation', 'identity', 'firmware'),
+  'src/services/production': below('authority', 'revocation', 'identity', 'field', 'firmware'),
   'src/services/start': below(
     'processes',
     'dataFolder',

@@ -32,6 +32,9 @@ export const secureSocket = (server: ServerProcess, unit: Unit, port: number): T
 
 const [connackType, publishType] = [2, 3];
 const qos1 = 2;
+const pingRequest = Uint8Array.of(0xc0, 0);
+/** Half of the keep-alive. */
+const pingMs = 30_000;
 /** Longer packets are blocks: a job is shorter. */
 const blockFromBytes = 8 * 1024;
 
@@ -70,6 +73,8 @@ export async function connectLean(server: ServerProcess, unit: Unit): Promise<Le
     job.reject(error);
   });
   socket.once('secureConnect', () => socket.write(connectPacket(unit.uid)));
+  const pings = setInterval(() => socket.write(pingRequest), pingMs);
+  socket.once('close', () => clearInterval(pings));
   await online.promise;
   const { version, securityCounter, imageHash } = unit.firmware;
   const said = { cid: 1, version, securityCounter, imageHash: fromHex(imageHash), objId: fromHex(unit.objId), bootCount: 1 };

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createHttpClient, type HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { utf8 } from '../../src/bytes.ts';
 import { toPem } from '../../src/pki/pem.ts';
@@ -5,7 +6,8 @@ import { agreeKek, lockedProgrammer, newUid, type PreparedProgrammer } from '../
 import { Chip, defineProduct, releasedJob, TestProgrammer } from '../../test/services/production/factory.ts';
 import { asking, type Call, type Site } from '../../test/services/production/plant.ts';
 
-/** A process of programmers for bench/production.ts: prepares them, waits for `go`, and builds units as fast as the server lets them. */
+/** A process of programmers for bench/production.ts: prepares them, waits for `go`, and builds units as fast as the server lets them; with the next
+ *  message it builds as many at a steady pace. */
 
 export type LineWish = {
   readonly url: string;
@@ -16,13 +18,16 @@ export type LineWish = {
   readonly bob: string;
   readonly programmers: number;
   readonly unitsEach: number;
+  /** Of the steady pace: time from the begin of one unit to the next, of each programmer. */
+  readonly paceMs: number;
 };
 /** Milliseconds of each call, by the last word of its path. */
+export type CallMs = Readonly<Record<string, readonly number[]>>;
 export type LineResult = {
   readonly seconds: number;
   /** Processor time of this process meanwhile. */
   readonly cpuMs: number;
-  readonly callMs: Readonly<Record<string, readonly number[]>>;
+  readonly callMs: CallMs;
   /** Of a package whose job lists 10 000 chips. */
   readonly exportMs: readonly number[];
 };
@@ -66,7 +71,7 @@ async function prepared(jobId: string): Promise<TestProgrammer> {
   const programmer = new TestProgrammer(site, party, await agreeKek(site, party));
   await site.ask('olga', 'POST', `/v1/programmers/${party.uid}/ship`, { to: 'CM' });
   await site.ask(party.certificate, 'POST', `/v1/programmers/${party.uid}/check-in`);
-  await programmer.begin(jobId, wish.unitsEach + warmUnits);
+  await programmer.begin(jobId, 2 * wish.unitsEach + warmUnits);
   return programmer;
 }
 
@@ -84,28 +89,46 @@ async function exportTimes({ uid }: TestProgrammer): Promise<readonly number[]> 
   return times;
 }
 
-const build = (unitsEach: number) =>
-  Promise.all(
-    programmers.map(async programmer => {
-      for (let unit = 0; unit < unitsEach; unit += 1) await programmer.build(new Chip());
+/** @param paceMs 0: without a pause */
+const build = (unitsEach: number, paceMs = 0) => {
+  const begin = performance.now();
+  return Promise.all(
+    programmers.map(async (programmer, index) => {
+      for (let unit = 0; unit < unitsEach; unit += 1) {
+        const at = begin + (unit + index / programmers.length) * paceMs;
+        if (paceMs > 0) await sleep(Math.max(0, at - performance.now()));
+        await programmer.build(new Chip());
+      }
     }),
   );
+};
+
+function takeCalls(): CallMs {
+  const taken = { ...callMs };
+  for (const name of Object.keys(callMs)) delete callMs[name];
+  return taken;
+}
 
 const programmers: TestProgrammer[] = [];
 const office = siteOf();
 await defineProduct(office, wish.line);
-const jobId = await releasedJob(office, wish.line, { plannedCount: wish.programmers * (wish.unitsEach + warmUnits) });
+const jobId = await releasedJob(office, wish.line, { plannedCount: wish.programmers * (2 * wish.unitsEach + warmUnits) });
 while (programmers.length < wish.programmers) programmers.push(await prepared(jobId));
 // The first units are no work of the line: connections and code are warm after them.
 await build(warmUnits);
 const exportMs = await exportTimes(programmers[0] as TestProgrammer);
-for (const name of Object.keys(callMs)) delete callMs[name];
+takeCalls();
 process.once('message', async () => {
   const begin = performance.now();
   const cpuBegin = process.cpuUsage();
   await build(wish.unitsEach);
   const { user, system } = process.cpuUsage(cpuBegin);
-  const result: LineResult = { seconds: (performance.now() - begin) / 1000, cpuMs: (user + system) / 1000, callMs, exportMs };
-  process.send?.(result, () => process.exit());
+  const seconds = (performance.now() - begin) / 1000;
+  const result: LineResult = { seconds, cpuMs: (user + system) / 1000, callMs: takeCalls(), exportMs };
+  process.once('message', async () => {
+    await build(wish.unitsEach, wish.paceMs);
+    process.send?.(takeCalls(), () => process.exit());
+  });
+  process.send?.(result);
 });
 process.send?.('ready');

@@ -1,29 +1,36 @@
-/* A device in C with libmosquitto and libcbor: connects, says hello, answers the server, refuses orders that it cannot verify.
+/* A device in C with libmosquitto, libcbor and OpenSSL: connects, says hello, proves its identity and state over SPDM 1.2 (spdm.c), refuses orders that
+ * it cannot verify.
  *
- *     gcc -std=c11 -Wall -Wextra -O2 -o device device.c $(pkg-config --cflags --libs libmosquitto libcbor)
+ *     gcc -std=c11 -Wall -Wextra -O2 -o device device.c spdm.c $(pkg-config --cflags --libs libmosquitto libcbor libcrypto)
  *     nusec device check ./check --uid 00112233445566778899aabbccddeeff &
  *     ./device ./check 00112233445566778899aabbccddeeff OBJ_ID localhost 8883
  *
- * OBJ_ID is in ./check/device.json. What it does and why: docs/device-contract.md. Of SPDM it answers GET_VERSION only; a whole responder in C is
- * libspdm (https://github.com/DMTF/libspdm), and one in 120 lines is in device.py. */
+ * OBJ_ID is in ./check/device.json. What it does and why: docs/device-contract.md. A device that upgrades its firmware needs SPDM sessions too
+ * (KEY_EXCHANGE), for the keys of the blocks; they are not in this example. */
 #include <cbor.h>
 #include <mosquitto.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "spdm.h"
+
 #define UID_CHARS 32
 #define ID_BYTES 16
-#define HASH_BYTES 32
 #define KEEPALIVE_SECONDS 60
 #define MAX_WAIT_SECONDS 60
 #define TYPE_CLEAR 0x05 /* SPDM in the clear */
-#define GET_VERSION 0x84
 
 struct device {
   char uid[UID_CHARS + 1];
   uint8_t obj_id[ID_BYTES];
+  uint8_t image_hash[SPDM_HASH_BYTES];
+  struct spdm spdm;
+  /* The last request, and its answer: when it comes again it is not done again. */
+  uint64_t last_cid;
+  struct spdm_bytes last_request, answer;
 };
 
 /* {0: …, 1: …} in the order in which the keys are added: they rise, as deterministic CBOR wants it. Takes the value over. */
@@ -53,7 +60,6 @@ static void publish(struct mosquitto *client, const struct device *device, const
 
 static void on_connect(struct mosquitto *client, void *data, int code) {
   const struct device *device = data;
-  const uint8_t image_hash[HASH_BYTES] = {0};
   if (code != 0) {
     fprintf(stderr, "refused: CONNACK %d\n", code);
     return;
@@ -62,7 +68,7 @@ static void on_connect(struct mosquitto *client, void *data, int code) {
   add(hello, 0, number(1));
   add(hello, 1, cbor_build_string("1.0.0"));
   add(hello, 2, number(1));
-  add(hello, 3, cbor_build_bytestring(image_hash, sizeof image_hash));
+  add(hello, 3, cbor_build_bytestring(device->image_hash, SPDM_HASH_BYTES));
   add(hello, 4, number(1));
   add(hello, 5, number(0));
   add(hello, 6, cbor_build_bytestring(device->obj_id, ID_BYTES));
@@ -77,14 +83,21 @@ static cbor_item_t *get(const cbor_item_t *map, uint64_t key) {
   return NULL;
 }
 
-static void answer_spdm(struct mosquitto *client, const struct device *device, uint64_t cid, const cbor_item_t *data) {
-  static const uint8_t version[] = {TYPE_CLEAR, 0x10, 0x04, 0, 0, 0, 1, 0, 0x12};
+static void answer_spdm(struct mosquitto *client, struct device *device, uint64_t cid, const cbor_item_t *data) {
   const uint8_t *request = cbor_bytestring_handle(data);
-  const bool is_known = cbor_bytestring_length(data) >= 5 && request[0] == TYPE_CLEAR && request[2] == GET_VERSION;
-  const uint8_t unsupported[] = {TYPE_CLEAR, 0x12, 0x7f, 0x07, cbor_bytestring_length(data) >= 3 ? request[2] : 0};
+  const size_t length = cbor_bytestring_length(data);
+  uint8_t message[1 + SPDM_MAX_MESSAGE_BYTES] = {TYPE_CLEAR};
+  if (length < 1 || length > sizeof message || request[0] != TYPE_CLEAR) return;
+  struct spdm_bytes *last = &device->last_request;
+  const bool is_again = last->length == length && cid == device->last_cid && memcmp(last->bytes, request, length) == 0;
+  if (!is_again) spdm_answer(&device->spdm, request + 1, length - 1, &device->answer);
+  device->last_cid = cid;
+  memcpy(last->bytes, request, length);
+  last->length = length;
+  memcpy(message + 1, device->answer.bytes, device->answer.length);
   cbor_item_t *answer = cbor_new_definite_map(2);
   add(answer, 0, number(cid));
-  add(answer, 1, is_known ? cbor_build_bytestring(version, sizeof version) : cbor_build_bytestring(unsupported, sizeof unsupported));
+  add(answer, 1, cbor_build_bytestring(message, 1 + device->answer.length));
   publish(client, device, "spdm", answer);
 }
 
@@ -98,7 +111,7 @@ static void refuse_order(struct mosquitto *client, const struct device *device, 
 
 /* What is not known, or not well-formed, is ignored. */
 static void on_message(struct mosquitto *client, void *data, const struct mosquitto_message *message) {
-  const struct device *device = data;
+  struct device *device = data;
   const char *slash = strrchr(message->topic, '/');
   struct cbor_load_result result;
   cbor_item_t *map = message->payloadlen > 0 ? cbor_load(message->payload, (size_t)message->payloadlen, &result) : NULL;
@@ -125,7 +138,7 @@ static bool read_hex(const char *text, uint8_t *bytes, size_t count) {
 }
 
 int main(int argc, char **argv) {
-  struct device device;
+  static struct device device;
   char ca[512], certificate[512], key[512];
   if (argc != 6 || strlen(argv[2]) != UID_CHARS || !read_hex(argv[3], device.obj_id, ID_BYTES)) {
     fprintf(stderr, "usage: device FOLDER UID OBJ_ID HOST PORT\n");
@@ -135,6 +148,12 @@ int main(int argc, char **argv) {
   snprintf(ca, sizeof ca, "%s/root.pem", argv[1]);
   snprintf(certificate, sizeof certificate, "%s/device.pem", argv[1]);
   snprintf(key, sizeof key, "%s/device.key", argv[1]);
+
+  SHA256((const uint8_t *)"the image that runs", strlen("the image that runs"), device.image_hash);
+  if (!spdm_open(&device.spdm, argv[1], device.image_hash)) {
+    fprintf(stderr, "%s: root.pem, device.pem or device.key cannot be read\n", argv[1]);
+    return 1;
+  }
 
   mosquitto_lib_init();
   struct mosquitto *client = mosquitto_new(device.uid, true, &device);

@@ -35,6 +35,10 @@ const maxUnderWay = 64;
 const maxRepeats = 3;
 const renewalCheckMs = 3_600_000;
 
+/** A connection that the server ends before it has begun, by the certificate that this folder has. */
+const refusedAdvice = (dataDir: string, gatewayId: string): string =>
+  `the server does not accept the certificate in ${dataDir}; it may be on hold, revoked, or replaced by a later one (nusec gateway presence ${gatewayId}). To enrol this machine again, empty that folder and start with the token of a person`;
+
 /** @throws NusecError NOT_FOUND before enrolment, FOLDER_IN_USE, STORE_DAMAGED, SERVER_UNREACHABLE, COSE_SIGNATURE (trust bundle of another root) */
 export const startAgent = (options: AgentOptions): Promise<Agent> => opening(own => openAgent(own, options));
 
@@ -44,7 +48,18 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   let identity = openIdentity(dataDir, gatewayId);
   const trust = await openTrust(() => identity, server);
   const who = { kind: 'gateway', gatewayId } as const;
-  const client = own('MQTT connection', connectMqtt({ ...mqtt, servername, identity: who, tls: identity.tls, serverTrust: trust.server }));
+  let lastFailure: string | undefined;
+  /** Why it is not connected, once for each reason. */
+  const onOffline = ({ message }: Error, isRefused: boolean): void => {
+    const text = isRefused ? `${message}: ${refusedAdvice(dataDir, gatewayId)}` : message;
+    if (text !== lastFailure) tell({ event: isRefused ? 'refused' : 'unreachable', text });
+    lastFailure = text;
+  };
+  const onOnline = (): void => {
+    lastFailure = undefined;
+  };
+  const link = { ...mqtt, servername, identity: who, tls: identity.tls, serverTrust: trust.server };
+  const client = own('MQTT connection', connectMqtt({ ...link, onOnline, onOffline }));
   const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
   const parts = {

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { concat, equalBytes, fromHex } from '../../src/bytes.ts';
+import { concat, fromHex } from '../../src/bytes.ts';
 import type { CodecType } from '../../src/cbor/schema.ts';
 import { sha256 } from '../../src/digest.ts';
 import { stateHash } from '../../src/eat/psaClaims.ts';
@@ -10,16 +10,17 @@ import { type DeviceEvidence, evidenceBytes } from '../../src/evidence/deviceEvi
 import { type attestMessage, maxRelayedEvidenceBytes } from '../../src/mqttMessages.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import { type GatewayVerdict, signVerdict } from '../../src/production/verdict.ts';
-import { spdmVersions } from '../../src/spdm/constants.ts';
-import { encodeEvidence, type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
+import { spdmVersionName, spdmVersions } from '../../src/spdm/constants.ts';
+import { encodeEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { encodeMeasurementBlock } from '../../src/spdm/measurement.ts';
-import { defaultSpdmPolicy, offerUnder, type SpdmPolicy, signatureNames } from '../../src/spdm/policy.ts';
+import { offerUnder, policyNamed } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation } from '../../src/spdm/requester/run.ts';
 import { secondsOf } from '../../src/times.ts';
 import { openByteLink } from '../link/byteLink.ts';
 import { openDevAuth, spdmOver } from '../link/devAuthClient.ts';
 import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
+import { onlyKey } from '../link/wiredIdentity.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
@@ -39,22 +40,8 @@ export type AttestQuestion = Omit<CodecType<typeof attestMessage>, 'cid' | 'uid'
 type Asked = Omit<AttestQuestion, 'uid' | 'nonce'>;
 
 /** What the cloud asks the device for, and the default where it says nothing. */
-function policyOf({ leastVersion, signatures }: Asked): SpdmPolicy {
-  const version = spdmVersions.find(one => one === leastVersion);
-  return {
-    ...defaultSpdmPolicy,
-    ...(version && { leastVersion: version }),
-    ...(signatures && { signatures: signatureNames.filter(name => signatures.includes(name)) }),
-  };
-}
-
-/** Only the key that the cloud has named. */
-const keyJudge = (named: Uint8Array | undefined): VerifyOptions['trustKey'] =>
-  named &&
-  (publicKey => {
-    if (!equalBytes(publicKey, named)) throw new NusecError('CHAIN_REFUSED', 'the key is not that of this device');
-    return importKey(publicKey);
-  });
+const policyOf = ({ leastVersion, signatures }: Asked) =>
+  policyNamed({ ...(leastVersion && { leastVersion: spdmVersionName(leastVersion) }), signatures });
 
 const verdictNonceBytes = 16;
 /** No proof, but nothing that speaks against the device: the wire is to blame, the device is busy, or it does not speak what it was asked. */
@@ -100,8 +87,7 @@ async function judge({ trust }: AttestParts, uid: string, nonce: Uint8Array, ask
     const token = await verifyToken(gathered.token, { nonce, key: importKey(publicKey) });
     return { measurementSha256: stateHash(token) };
   }
-  const trustKey = keyJudge(publicKey);
-  const options = { nonce, uidHex: uid, trust: trust.judge, versions: spdmVersions, ...(trustKey && { trustKey }) };
+  const options = { nonce, uidHex: uid, trust: trust.judge, versions: spdmVersions, ...(publicKey && { trustKey: onlyKey(publicKey) }) };
   const { contentChanged, version, measurements } = await verifyEvidence(gathered, options);
   if (contentChanged) throw new NusecError('ATTESTATION_FAILED', 'the measurements changed while they were read');
   return { spdmVersion: version, measurementSha256: sha256(concat(...measurements.map(encodeMeasurementBlock))) };

@@ -9,6 +9,7 @@ import { makeFolder } from '../../src/folder.ts';
 import { assembleCsr, buildCertificationRequestInfo } from '../../src/pki/csr.ts';
 import { fromPem, toPem } from '../../src/pki/pem.ts';
 import type { Signer } from '../../src/production/signed.ts';
+import type { CertSlot } from '../../src/spdm/certSlot.ts';
 import type { HttpClient } from '../link/httpClient.ts';
 
 /** Who a gateway is: a key made on this machine, which stays in its data folder (mode 600), and the certificate for it. */
@@ -19,6 +20,8 @@ export type AgentIdentity = {
   readonly tls: { readonly key: string; readonly cert: string; readonly ca: string };
   /** Signs verdicts. */
   readonly signer: Signer;
+  /** Signs in SPDM. */
+  readonly sign: CertSlot['sign'];
   /** The trusted root, DER. */
   readonly root: Uint8Array;
 };
@@ -81,8 +84,9 @@ export function keepIdentity(dataDir: string, { tls }: AgentIdentity): void {
 export function identityOf(gatewayId: string, tls: AgentIdentity['tls']): AgentIdentity {
   const privateKey = createPrivateKey(tls.key);
   const spki = new Uint8Array(createPublicKey(privateKey).export({ type: 'spki', format: 'der' }));
-  const sign1 = rawSigner(async message => new Uint8Array(sign('sha256', message, privateKey)));
-  return { gatewayId, tls, signer: { kid: keyIdOf(spki), sign: sign1 }, root: rootIn(tls.ca) };
+  const signOver: CertSlot['sign'] = (input, hash) => rawSigner(async message => new Uint8Array(sign(hash, message, privateKey)))(input);
+  const signer = { kid: keyIdOf(spki), sign: (message: Uint8Array) => signOver(message, 'sha256') };
+  return { gatewayId, tls, signer, sign: signOver, root: rootIn(tls.ca) };
 }
 
 /** @throws NusecError DER_MALFORMED */

@@ -90,9 +90,9 @@ export function startRelay(parts: RelayParts): Closable {
 }
 
 /** Our chain for a device that trusts our root. @throws NusecError CHAIN_REFUSED for another one */
-async function slotUnder({ root, tls, signer }: AgentIdentity, wanted: Uint8Array): Promise<CertSlot> {
+async function slotUnder({ root, tls, sign }: AgentIdentity, wanted: Uint8Array): Promise<CertSlot> {
   const [leaf, ica] = fromPem('CERTIFICATE', tls.cert);
   if (!equalBytes(root, wanted) || !leaf || !ica)
     throw new NusecError('CHAIN_REFUSED', 'nothing leads from the root of the device to ours');
-  return { certificates: [root, ica, leaf], sign: signer.sign };
+  return { certificates: [root, ica, leaf], sign };
 }

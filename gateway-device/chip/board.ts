@@ -1,4 +1,5 @@
 import type { DevAuthStage } from '../../src/production/devauth/command.ts';
+import type { ResponderOptions } from '../../src/spdm/responder/responder.ts';
 import { devAuthMagic, memoryMap } from '../link/debugPort.ts';
 import type { MctpHandler } from '../link/mctpLink.ts';
 import type { BootResult } from './bootloader.ts';
@@ -20,6 +21,8 @@ export type StageContext = {
   readonly stage: DevAuthStage;
   /** Restarts the chip; when a message is being answered, after the answer has left. */
   readonly resetLater: (mode: ResetMode) => void;
+  /** Of a chip whose programs speak something else in SPDM than ours: what they speak, out of what ours do. */
+  readonly spdm?: ((ours: ResponderOptions) => ResponderOptions) | undefined;
   readonly tell: (event: BoardEvent) => void;
 };
 
@@ -38,6 +41,7 @@ export type BoardOptions = {
   /** What to run after the boot chain; default is what the boot chain ended in. */
   readonly select?: (boot: BootResult, chip: Chip) => DevAuthStage | 'none';
   readonly tell?: (event: BoardEvent) => void;
+  readonly spdm?: StageContext['spdm'];
 };
 
 export type Board = {
@@ -57,7 +61,7 @@ export type Board = {
 const nothingBooted: BootResult = { stage: 'dead', swapped: 'none', confirmed: false, measurements: [] };
 
 /** The chip is off until the first `reset`. */
-export function createBoard({ chip, stages, select = stageOfBoot, tell = () => undefined }: BoardOptions): Board {
+export function createBoard({ chip, stages, select = stageOfBoot, tell = () => undefined, spdm }: BoardOptions): Board {
   let boot = nothingBooted;
   let name: DevAuthStage | 'none' = 'none';
   let running: Stage | undefined;
@@ -73,7 +77,7 @@ export function createBoard({ chip, stages, select = stageOfBoot, tell = () => u
       wanted = mode;
       if (answering === 0) setImmediate(() => void resetIfWanted());
     };
-    running = next === 'none' ? undefined : factory?.({ chip, boot, stage: next, resetLater, tell });
+    running = next === 'none' ? undefined : factory?.({ chip, boot, stage: next, resetLater, tell, spdm });
   };
   const halt = async (): Promise<void> => {
     const before = running;

@@ -13,8 +13,8 @@ export type KeyStore = {
   readonly generate: (slot: number) => Uint8Array;
   /** Uncompressed point, 65 bytes; undefined while the slot is empty. */
   readonly publicKey: (slot: number) => Uint8Array | undefined;
-  /** ECDSA over SHA-256 of the message. @returns r ‖ s, 64 bytes @throws NusecError KEY_NOT_FOUND */
-  readonly sign: (slot: number, message: Uint8Array) => Promise<Uint8Array>;
+  /** ECDSA over a hash of the message, SHA-256 when not given. @returns r ‖ s, 64 bytes @throws NusecError KEY_NOT_FOUND */
+  readonly sign: (slot: number, message: Uint8Array, hash?: 'sha256' | 'sha384') => Promise<Uint8Array>;
   /** For the boot loader alone: opens content keys that were wrapped for this key. @returns undefined while the slot is empty */
   readonly decryption: (slot: number) => Decryption | undefined;
   /** For mutual TLS with this key. @param tls PEM: own chain, leaf first; trusted root @throws NusecError KEY_NOT_FOUND */
@@ -63,7 +63,7 @@ export function openKeyStore(vault: KeyVault): KeyStore {
       const key = keys.get(slot);
       return key && pointOf(key);
     },
-    sign: async (slot, message) => signRaw(need(slot), message),
+    sign: async (slot, message, hash = 'sha256') => signRaw(need(slot), message, hash),
     decryption: slot => {
       const privateKey = keys.get(slot);
       return privateKey && { curve: 'P-256', privateKey };
@@ -99,9 +99,9 @@ function pointOf(key: KeyObject): Uint8Array {
   return new Uint8Array(spki.subarray(spki.length - pointBytes));
 }
 
-function signRaw(key: KeyObject, message: Uint8Array): Promise<Uint8Array> {
+function signRaw(key: KeyObject, message: Uint8Array, hash: string): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    sign('sha256', message, key, (error, der) => {
+    sign(hash, message, key, (error, der) => {
       const raw = error ? undefined : derToRaw(new Uint8Array(der), coordinateBytes);
       if (raw) resolve(raw);
       else reject(error ?? new NusecError('INTERNAL', 'no signature'));

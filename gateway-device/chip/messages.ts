@@ -56,13 +56,13 @@ export type SealedDevAuth = { readonly programmer: DevAuthResponder; readonly ga
 
 /** The SPDM responder of a chip: certificate slot 0 = root ‖ ICA ‖ device certificate from flash, signatures by the KeyStore,
  *  measurements by the boot chain. @param sealed  only machines that it names open sessions (R51) */
-export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: SealedDevAuth): Responder {
+export function spdmResponder({ chip, boot, tell, spdm = ours => ours }: StageContext, sealed?: SealedDevAuth): Responder {
   const slot = certificateSlot(chip);
   let peer: Peer = 'programmer';
   const meet = (next: Peer): void => {
     peer = next;
   };
-  return createResponder({
+  const ours: ResponderOptions = {
     slots: slot ? [slot] : [],
     ...(sealed && knownMachines(chip, sealed.gateway ? ['programmer', 'gateway'] : ['programmer'], meet)),
     randomBytes: pooledRandom(),
@@ -75,7 +75,8 @@ export function spdmResponder({ chip, boot, tell }: StageContext, sealed?: Seale
         return answer && encodeVendorMessage(answer, { integrityCheck: false });
       },
     }),
-  });
+  };
+  return createResponder(spdm(ours));
 }
 
 type Peer = keyof SealedDevAuth;
@@ -117,7 +118,7 @@ function certificateSlot(chip: StageContext['chip']): CertSlot | undefined {
   const { keyStore } = chip;
   const certificates = identityChain(chip);
   if (!certificates || !keyStore.publicKey(authKeySlot)) return undefined;
-  return { certificates, sign: input => keyStore.sign(authKeySlot, input) };
+  return { certificates, sign: (input, hash) => keyStore.sign(authKeySlot, input, hash) };
 }
 
 function measurements(chip: StageContext['chip'], boot: StageContext['boot']): readonly MeasurementSource[] {

@@ -7,7 +7,6 @@ import { formatVersion } from '../../src/domain/version.ts';
 import { isUnreachable, NusecError } from '../../src/errors.ts';
 import { bodyBlockHashes, deliveryBlockHashes } from '../../src/ota/blocks.ts';
 import { type OtaJob, verifyJob } from '../../src/ota/otaJob.ts';
-import { checkChain } from '../../src/pki/chain.ts';
 import type { DevAuthResponse } from '../../src/production/devauth/commands.ts';
 import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
@@ -15,15 +14,15 @@ import { pieceBytesFor, sendFirmware } from '../../src/production/devauth/transf
 import { imageIds } from '../../src/production/fields.ts';
 import { maxSecurityCounter } from '../../src/production/otpMap.ts';
 import { upgradeProofNonce } from '../../src/production/upgradeProof.ts';
-import { endsIn } from '../../src/spdm/certChain.ts';
 import type { CertSlot } from '../../src/spdm/certSlot.ts';
-import { encodeEvidence } from '../../src/spdm/evidence.ts';
-import { knownOffer, offerUnder } from '../../src/spdm/policy.ts';
+import { spdmVersions } from '../../src/spdm/constants.ts';
+import { encodeEvidence, verifyEvidence } from '../../src/spdm/evidence.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import type { BridgeServer, WiredStanding } from './bridgeServer.ts';
 import { openDevAuth, openSealedDevAuth, spdmOver } from './devAuthClient.ts';
 import type { MctpClient } from './mctpLink.ts';
+import { attestationOffer, judgeOf, sessionOffer, type WiredIdentity } from './wiredIdentity.ts';
 
 /** One device on a wire gets what is outstanding for it (R87, R96): its image inside a session of mutual authentication, or its order to wipe. Nothing is kept
  *  here: every step can be taken again, and the device and the server know how far they are. */
@@ -96,10 +95,10 @@ async function upgrade(
     await server.report(uid, otaJobId, { status: 'testing' });
   }
   report('prove the image');
-  const evidence = await runAttestation(
-    { ...offerUnder(), isOurs: endsIn(identity.certificate), nonce: upgradeProofNonce(job.otaJobId), raw: true, wait: patience(sleep) },
-    spdmOver(wire.client),
-  );
+  const nonce = upgradeProofNonce(job.otaJobId);
+  const evidence = await runAttestation({ ...attestationOffer(identity), nonce, raw: true, wait: patience(sleep) }, spdmOver(wire.client));
+  // What the device has not signed would be taken for a lie of this machine.
+  await verifyEvidence(evidence, { nonce, uidHex: uid, versions: spdmVersions, ...judgeOf(identity) });
   const result = await server.prove(uid, otaJobId, encodeEvidence(evidence));
   if (result !== 'passed') throw new NusecError('ATTESTATION_FAILED', `${uid} does not prove ${version}: ${result}`);
   return { uid, outcome: 'upgraded', version };
@@ -176,24 +175,15 @@ async function requireStanding({ server, jobKeys }: Messenger, uid: string, job:
 }
 
 /** Mutual authentication with the very device that the server means (T9, T11). */
-async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire, { certificate, root }: WiredStanding['identity']) {
+async function openSession({ slotUnder }: Messenger, { client, told, uid }: Wire, identity: WiredIdentity) {
   const { session } = await runSessionSetup(
     {
       nonce: new Uint8Array(randomBytes(32)),
-      trust: (chain, shown) => {
-        if (!endsIn(certificate)(chain))
-          throw new NusecError('CHAIN_REFUSED', 'the device shows another certificate than the server knows');
-        const policy = { roots: [root], now: undefined, purpose: 'device', ...(shown !== undefined && { uid: shown }) } as const;
-        const { point } = checkChain(chain.toReversed(), policy);
-        if (!point) throw new NusecError('CHAIN_REFUSED', 'the device has no P-256 key');
-        return point;
-      },
       uidHex: uid,
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
-      ...knownOffer(),
-      isOurs: endsIn(certificate),
-      ownSlots: [await slotUnder(root)],
+      ...sessionOffer(identity),
+      ownSlots: [await slotUnder(identity.root)],
     },
     spdmOver(client),
   );

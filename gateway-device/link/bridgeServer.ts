@@ -1,12 +1,12 @@
 import { fromBase64url, toBase64url } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { HttpClient } from './httpClient.ts';
+import { spdmIn, type WiredIdentity } from './wiredIdentity.ts';
 
 /** The server as a machine with devices on its wires sees it: what is outstanding for a device, and its result. */
 
 export type WiredStanding = {
-  /** DER */
-  readonly identity: { readonly certificate: Uint8Array; readonly root: Uint8Array };
+  readonly identity: WiredIdentity;
   readonly isOrdered: boolean;
   readonly job?: { readonly signed: Uint8Array; readonly bodySha256: string; readonly trailer: Uint8Array };
 };
@@ -27,7 +27,7 @@ export function createBridgeServer(http: HttpClient, kind: 'programmer' | 'gatew
       const identity = (answer.identity ?? {}) as Json;
       const job = answer.job as Json | undefined;
       return {
-        identity: { certificate: bytesIn(identity, 'certificate'), root: bytesIn(identity, 'root') },
+        identity: { certificate: bytesIn(identity, 'certificate'), root: bytesIn(identity, 'root'), ...spdmIn(identity, bytesIn) },
         isOrdered: answer.isOrdered === true,
         ...(job && { job: { signed: bytesIn(job, 'signed'), bodySha256: textIn(job, 'bodySha256'), trailer: bytesIn(job, 'trailer') } }),
       };

@@ -184,7 +184,11 @@ const checks: readonly Check[] = [
     'devauth.md, SIGN_CRI; T28',
     async ({ refusal }, { stage }) => {
       const body = encodeAs(commands.signCri.request, { cri: fromHex('300d020100300006002a0230000000') }, maxBodyDepth);
-      await refusedAs(refusal(ops.write, commands.signCri.id, body), 'bad-state', ...(stage === 'devauth' ? ['policy', 'bad-arg'] : []));
+      await refusedAs(
+        refusal(ops.write, commands.signCri.id, body),
+        'bad-state',
+        ...(stage === 'devauth' ? ['policy', 'bad-arg'] : ['unauthenticated']),
+      );
     },
   ],
 ];

@@ -50,9 +50,9 @@ export class ServerRefusal extends NusecError {
 }
 
 export type HttpClient = {
-  /** JSON in, JSON out.
+  /** JSON in, JSON out. @param waits `long`: the server itself waits for somebody, up to five minutes
    *  @throws ServerRefusal with the server's code and detail; NusecError SERVER_UNREACHABLE when no answer comes that is the server's */
-  json<T = unknown>(method: string, path: string, body?: unknown): Promise<T>;
+  json<T = unknown>(method: string, path: string, body?: unknown, waits?: 'long'): Promise<T>;
   /** Bytes in or out. */
   bytes(method: string, path: string, body?: Uint8Array, contentType?: string): Promise<Uint8Array>;
   /** Bytes as they come, of any length. @param open called again when the request goes out again @returns JSON */
@@ -68,8 +68,8 @@ type RequestBody = Uint8Array | string | (() => Readable);
 /** Firmware bodies are the largest answers. */
 const maxResponseBytes = 16 * 1024 * 1024;
 const requestTimeoutMs = 30_000;
-/** What is uploaded may take as long to judge: ten million UIDs. */
-const uploadTimeoutMs = 300_000;
+/** What is uploaded may take as long to judge: ten million UIDs. A device may be asked by three gateways, each three times. */
+const longTimeoutMs = 300_000;
 const maxSockets = 8;
 /** A server that retires its issuing CA serves the trust bundle that excludes it a moment before its listeners have the new certificate. */
 const certificateChangePausesMs = [100, 400, 1_200] as const;
@@ -169,19 +169,19 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     }
     return judged();
   };
-  const send = async (method: string, path: string, body?: RequestBody, contentType?: string): Promise<HttpResponse> => {
+  const send = async (method: string, path: string, body?: RequestBody, contentType?: string, waits?: 'long'): Promise<HttpResponse> => {
     const isStream = typeof body === 'function';
     const headers = {
       ...headersOf(options),
       ...(body !== undefined && { 'Content-Type': contentType ?? 'application/octet-stream' }),
       ...(body !== undefined && !isStream && { 'Content-Length': Buffer.byteLength(body) }),
     };
-    const wish = { agent, method, headers, timeout: isStream ? uploadTimeoutMs : requestTimeoutMs };
+    const wish = { agent, method, headers, timeout: isStream || waits === 'long' ? longTimeoutMs : requestTimeoutMs };
     return succeeded(await ask(new URL(path, base), wish, body));
   };
   return {
-    async json<T>(method: string, path: string, body?: unknown) {
-      const response = await send(method, path, body === undefined ? undefined : JSON.stringify(body), 'application/json');
+    async json<T>(method: string, path: string, body?: unknown, waits?: 'long') {
+      const response = await send(method, path, body === undefined ? undefined : JSON.stringify(body), 'application/json', waits);
       return (response.body.length === 0 ? undefined : jsonIn(response)) as T;
     },
     bytes: async (method, path, body, contentType) => (await send(method, path, body, contentType)).body,

@@ -46,7 +46,7 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
   const isBurned = equalBytes(chip.otp.read(otpMap.icaHash.slot), sha256(ica));
   const recorded = () => (isBurned ? [{ use: 'programmer' } as const] : []);
   checkChain([certificate, ica], { roots: [root], now: undefined, purpose: 'programmer', uid: uidHex, recorded });
-  const sign = (input: Uint8Array) => chip.keyStore.sign(authKeySlot, input);
+  const sign: CertSlot['sign'] = (input, hash) => chip.keyStore.sign(authKeySlot, input, hash);
   const pem = (der: Uint8Array): string => toPem('CERTIFICATE', der);
   return {
     uid: chip.uid,
@@ -55,7 +55,7 @@ export function readIdentity(chip: Chip): ProgrammerIdentity {
     rootSpki: parseCertificate(root).spki,
     certificate,
     certificateSha256: sha256(certificate),
-    signer: { kid: keyIdOf(own), sign },
+    signer: { kid: keyIdOf(own), sign: input => sign(input, 'sha256') },
     certSlot: { certificates: [root, ica, certificate], sign },
     connect: (baseUrl, bundle, serverTime) => {
       const secureContext = chip.keyStore.secureContext(authKeySlot, { cert: pem(certificate) + pem(ica), ca: pem(root) });

@@ -80,6 +80,8 @@ export type UnitFacts = {
   readonly ica?: string;
   readonly root?: string;
   readonly bundle?: string;
+  /** What the line asks of its devices, as the server has named it. */
+  readonly spdm?: { readonly leastVersion?: string; readonly signatures?: readonly string[]; readonly publicKey?: string };
   /** SubjectPublicKeyInfo of the two boot keys. */
   readonly bootKey?: string;
   readonly applicationKey?: string;

@@ -15,11 +15,11 @@ import type { ServerApi } from './serverApi.ts';
 import { mustKeep, settleUnit, settleUnits } from './settle.ts';
 import { applicationSteps } from './stepsApplication.ts';
 import { bootSteps } from './stepsBoot.ts';
-import { identitySteps } from './stepsIdentity.ts';
+import { identitySteps, policyFact } from './stepsIdentity.ts';
 import { lockSteps } from './stepsLock.ts';
 import { beginUnit, mayBelongTo, reserveStep } from './stepsReserve.ts';
 import { connectTarget, type FoundTarget, findTarget, type Target, type TargetAddresses } from './target.ts';
-import { grantIdOf, journalOf, type Step, type Unit } from './unit.ts';
+import { grantIdOf, journalOf, learn, type Step, type Unit } from './unit.ts';
 import { eraseImages, zeroiseJob } from './zeroise.ts';
 
 /** PRODUCE: one unit from a blank chip to a committed device, steps 1–16 of docs/production.md (R65–R82). The journal says what is done; after
@@ -250,8 +250,7 @@ async function runSteps(unit: Unit, report: Report, { upTo, alone }: { readonly 
       isRenewed = false;
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;
-      delete unit.live.devAuth;
-      delete unit.live.session;
+      unit.live = {};
       const isWaiting = isWaitedFor(step, error);
       report(step.k, step.name, isWaiting ? 'waiting' : 'failed', textOf(error));
       if (isWaiting) isRenewed = await waitForServer(unit, error, { tries: tries++, isRenewed }, alone);
@@ -314,8 +313,13 @@ function journal({ core, uidHex }: Unit, change: { readonly begun?: number; read
 }
 
 /** Decides whether the step is tried again (returns), later (throws, journal kept) or never (throws, unit voided). Silent wires say nothing about a chip:
- *  one that would be scrap waits until it is put in again, or a person gives it up. */
+ *  one that would be scrap waits until it is put in again, or a person gives it up. So does one that does not speak what its line asks for: the line may
+ *  be mended, the chip not. */
 async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<void> {
+  if (error.code === 'SPDM_UNSUPPORTED') {
+    if (await isAskedOtherwise(unit)) return;
+    throw error;
+  }
   const isSilent = error.code === 'LINK_FAILED' || error.code === 'LINK_TIMEOUT';
   if (isSilent && isScrapUnheard(journalOf(unit))) throw error;
   const failures = journalOf(unit).failures + 1;
@@ -331,6 +335,15 @@ async function afterFailure(unit: Unit, step: Step, error: NusecError): Promise<
   const isTouched = core.nvm.state().units[uidHex]?.voiding?.otpTouched === true;
   const counted = await reportVoid(core, server, uidHex).catch(later);
   throw new UnitVoided(error, counted ?? isTouched);
+}
+
+/** Whether the line asks for something else by now than the unit was asked for. It is in the journal then. */
+async function isAskedOtherwise(unit: Unit): Promise<boolean> {
+  const asked = JSON.stringify(journalOf(unit).facts.spdm);
+  const named = await unit.server.renew(grantIdOf(unit)).catch(later);
+  if (named === undefined) return false;
+  learn(unit, policyFact(named));
+  return JSON.stringify(journalOf(unit).facts.spdm) !== asked;
 }
 
 /** A report that the server cannot receive now joins the outstanding ones. */

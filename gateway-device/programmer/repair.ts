@@ -9,15 +9,15 @@ import { DevAuthError } from '../../src/production/devauth/error.ts';
 import type { DevAuthHost } from '../../src/production/devauth/host.ts';
 import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../src/production/returnProof.ts';
-import { endsIn } from '../../src/spdm/certChain.ts';
 import { type Evidence, encodeEvidence } from '../../src/spdm/evidence.ts';
-import { knownOffer } from '../../src/spdm/policy.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { authKeySlot } from '../chip/keyStore.ts';
 import { openByteLink } from '../link/byteLink.ts';
 import { openDevAuth, openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
+import { recordedIn } from '../link/knownIssuers.ts';
 import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
+import { sessionOffer } from '../link/wiredIdentity.ts';
 import { type Core, withServer } from './core.ts';
 import { certSlotUnder, type ProgrammerIdentity, readBundle, readIdentity, updateBundle } from './identity.ts';
 import type { Report } from './produce.ts';
@@ -121,32 +121,19 @@ async function startBootloader(host: DevAuthHost): Promise<Hello> {
 async function openSession(
   repair: Repair,
   greeting: Hello,
-  { certificate, root }: IdentityAnswer,
+  shown: IdentityAnswer,
   nonce: Uint8Array,
 ): Promise<{ readonly sealed: DevAuthHost; readonly evidence: Evidence }> {
   const { core, identity, client } = repair;
-  await requireKnownRoot(repair, root);
+  await requireKnownRoot(repair, shown.root);
   const { session, evidence } = await runSessionSetup(
     {
       nonce,
-      trust: (chain, uid) => {
-        if (!endsIn(certificate)(chain))
-          throw new NusecError('CHAIN_REFUSED', 'the device shows another certificate than the server knows');
-        const leaf = checkChain(chain.toReversed(), {
-          roots: [root],
-          now: undefined,
-          purpose: 'device',
-          ...(uid !== undefined && { uid }),
-        });
-        if (!leaf.point) throw new NusecError('CHAIN_REFUSED', 'the device has no P-256 key');
-        return leaf.point;
-      },
       uidHex: toHex(greeting.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
-      ...knownOffer(),
-      isOurs: endsIn(certificate),
-      ownSlots: [await certSlotUnder(core.chip, identity, root)],
+      ...sessionOffer(shown),
+      ownSlots: [await certSlotUnder(core.chip, identity, shown.root)],
     },
     spdmOver(client),
   );
@@ -174,7 +161,8 @@ async function makeNext(repair: Repair, greeting: Hello, present: IdentityAnswer
   const { signature } = await sealed.request('signCri', { cri });
   const issued = await server.certifyNext(uid, assembleCsr(cri, rawToDer(signature)));
   await requireKnownRoot(repair, issued.root);
-  const leaf = checkChain([issued.certificate, issued.ica], { roots: [issued.root], now: undefined, purpose: 'device', uid });
+  const recorded = recordedIn(await readBundle(repair.core.chip, repair.identity));
+  const leaf = checkChain([issued.certificate, issued.ica], { roots: [issued.root], now: undefined, purpose: 'device', uid, recorded });
   if (leaf.objId !== objId || !leaf.point || !equalBytes(leaf.point, point))
     throw new NusecError('CHAIN_REFUSED', 'the certificate is for another registration or key');
   const pieceBytes = pieceBytesFor(greeting.maxBodyBytes);

@@ -1,6 +1,7 @@
 import { fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import type { NusecError } from '../../src/errors.ts';
 import type { HttpClient } from '../link/httpClient.ts';
+import { spdmIn, type WiredIdentity } from '../link/wiredIdentity.ts';
 import { UnusableAnswer } from './blame.ts';
 
 /** The server as the programmer sees it: one function per call of the machine API. JSON at the edge, bytes inside. */
@@ -16,6 +17,10 @@ export type ImageOffer = {
   readonly version: string;
   readonly securityCounter: number;
 };
+
+/** With the key that is burned for it, SubjectPublicKeyInfo. */
+export type BootloaderOffer = ImageOffer & { readonly publicKey: Uint8Array };
+export type ApplicationOffer = ImageOffer & { readonly imageHash: Uint8Array };
 
 /** What became of a unit at the server. */
 export type UnitOutcome = { readonly outcome: 'open' | 'committed' | 'voided'; readonly isScrap: boolean };
@@ -49,26 +54,25 @@ export function createServerApi(http: HttpClient, uidHex: string) {
     },
     certify: async (grantId: string, csr: Uint8Array) => {
       const answer = await unit(grantId, 'csr', { csr: toBase64url(csr) });
-      const [certificate, ica, root, bundle] = (['certificate', 'ica', 'root', 'bundle'] as const).map(name => bytesIn(answer, name));
-      return { certificate: certificate!, ica: ica!, root: root!, bundle: bundle! };
+      return { ...identityOf(answer), bundle: bytesIn(answer, 'bundle') };
     },
-    certificateInstalled: (grantId: string, certificateSha256: Uint8Array) =>
-      unit(grantId, 'certificate-installed', { certificateSha256: toHex(certificateSha256) }),
-    bootloader: async (grantId: string) => {
-      const answer = await unit(grantId, 'bootloader', {});
+    /** @param certificateSha256 of the certificate that is in the chip */
+    bootloader: async (grantId: string, certificateSha256: Uint8Array): Promise<BootloaderOffer> => {
+      const answer = await unit(grantId, 'bootloader', { certificateSha256: toHex(certificateSha256) });
       return { publicKey: bytesIn(answer, 'publicKey'), ...imageIn(answer) };
     },
-    bootloaderInstalled: (grantId: string, otp: readonly { slot: number; sha256: string }[], imageHash: Uint8Array) =>
-      unit(grantId, 'bootloader-installed', { otp, imageHash: toHex(imageHash) }),
-    applicationKey: async (grantId: string) => {
-      const answer = await unit(grantId, 'application-key', {});
+    /** @param installed what is in OTP and flash by now */
+    applicationKey: async (grantId: string, installed: { otp: readonly { slot: number; sha256: string }[]; imageHash: string }) => {
+      const answer = await unit(grantId, 'application-key', installed);
       const unlock = answer.unlockSha256 === undefined ? {} : { unlockSha256: hexIn(answer, 'unlockSha256') };
       return { publicKey: bytesIn(answer, 'publicKey'), publicKeySha256: hexIn(answer, 'publicKeySha256'), ...unlock };
     },
-    locked: (grantId: string, receipt: Uint8Array) => unit(grantId, 'locked', { receipt: toBase64url(receipt) }),
-    session: (grantId: string, evidence: Uint8Array) => unit(grantId, 'session', { evidence: toBase64url(evidence) }),
-    application: async (grantId: string, request: { jobId: string; uid: string; objId: string }) => {
-      const answer = await unit(grantId, 'application', request);
+    application: async (
+      grantId: string,
+      request: { jobId: string; uid: string; objId: string; receipt: Uint8Array; evidence: Uint8Array },
+    ): Promise<ApplicationOffer> => {
+      const proof = { receipt: toBase64url(request.receipt), evidence: toBase64url(request.evidence) };
+      const answer = await unit(grantId, 'application', { ...request, ...proof });
       return { ...imageIn(answer), imageHash: hexIn(answer, 'imageHash') };
     },
     imageBody: (bodySha256: string) => http.bytes('GET', `/v1/production/images/${bodySha256}`),
@@ -80,7 +84,8 @@ export function createServerApi(http: HttpClient, uidHex: string) {
       const answer = await http.json<Json>('GET', `/v1/production/units/${grantId}`);
       return { outcome: textIn(answer, 'outcome') as UnitOutcome['outcome'], isScrap: answer.scrapped === true };
     },
-    renew: (grantId: string) => unit(grantId, 'renew', {}),
+    /** @returns what the line asks of its devices by now */
+    renew: async (grantId: string) => spdmIn(await unit(grantId, 'renew', {}), bytesIn),
     zeroise: (jobId: string, ledger: readonly string[]) => post(`/v1/production/jobs/${jobId}/zeroise`, { ledger }),
     /** A device that this programmer was given for repair. */
     inRepair: async (uid: string) => {
@@ -110,13 +115,14 @@ export function createServerApi(http: HttpClient, uidHex: string) {
 
 const maxBundles = 8;
 
-/** A device certificate with its chain, DER. */
-export type IdentityAnswer = { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
+/** A device certificate with its chain, DER, and what the device is asked for. */
+export type IdentityAnswer = WiredIdentity & { readonly ica: Uint8Array };
 
 const identityOf = (answer: Json): IdentityAnswer => ({
   certificate: bytesIn(answer, 'certificate'),
   ica: bytesIn(answer, 'ica'),
   root: bytesIn(answer, 'root'),
+  ...spdmIn(answer, bytesIn),
 });
 const identityIn = (answer: Json, name: string): IdentityAnswer => identityOf((answer[name] ?? {}) as Json);
 

@@ -5,20 +5,9 @@ import { imageIds } from '../../src/production/fields.ts';
 import { provesLock, type Receipt } from '../../src/production/receipt.ts';
 import { UnusableAnswer } from './blame.ts';
 import { commitUnit } from './commit.ts';
-import { liveSession, readReceipt } from './stepsLock.ts';
+import { applicationOf, liveSession, readReceipt } from './stepsLock.ts';
 import { hello } from './target.ts';
-import {
-  fact,
-  factBytes,
-  fetchImage,
-  grantIdOf,
-  journalOf,
-  learn,
-  receiptNonce,
-  requireAuthenticated,
-  type Step,
-  type Unit,
-} from './unit.ts';
+import { fact, factBytes, fetchImage, learn, receiptNonce, type Step, type Unit } from './unit.ts';
 import { checkUnitData, writeUnitData } from './unitData.ts';
 
 /** Steps 14–16: the application, sealed in the session and nowhere else (R52–R56, RULE-13); then the target says what it runs, and the unit
@@ -30,11 +19,9 @@ const sendApplication: Step = {
   starred: true,
   needs: 'session',
   run: async unit => {
-    requireAuthenticated(unit);
+    const offer = await applicationOf(unit);
     const { host, hello: greeting } = liveSession(unit);
     await writeUnitData(unit, host, 'sealed', pieceBytesFor(greeting.maxBodyBytes));
-    const { jobId, uid } = journalOf(unit);
-    const offer = await unit.server.application(grantIdOf(unit), { jobId, uid, objId: fact(unit, 'objId') });
     const keySpki = factBytes(unit, 'applicationKey');
     const wanted = { id: imageIds.bl3, keySpki, slotBytes: unit.target.debug.flash.primary.bytes, floor: unit.payload.rollbackFloor };
     const { bytes, info } = await fetchImage(unit, offer, wanted);

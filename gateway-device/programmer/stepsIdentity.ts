@@ -1,5 +1,4 @@
 import { concat, equalBytes, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
-import { sha256 } from '../../src/digest.ts';
 import { rawToDer } from '../../src/ecdsa.ts';
 import { NusecError } from '../../src/errors.ts';
 import { checkChain } from '../../src/pki/chain.ts';
@@ -12,8 +11,10 @@ import { pieceBytesFor, putObject } from '../../src/production/devauth/transfer.
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import { authKeySlot, encryptionKeySlot } from '../chip/keyStore.ts';
 import { recordedIn } from '../link/knownIssuers.ts';
+import type { WiredIdentity } from '../link/wiredIdentity.ts';
 import { fromServer } from './blame.ts';
 import { readBundle, updateBundle } from './identity.ts';
+import type { UnitFacts } from './nvm.ts';
 import { startDevAuth } from './target.ts';
 import { fact, factBytes, grantIdOf, learn, type Step, type Unit } from './unit.ts';
 import { writeUnitData } from './unitData.ts';
@@ -78,8 +79,22 @@ const certify: Step = {
       ica: toBase64url(issued.ica),
       root: toBase64url(issued.root),
       bundle: toBase64url(issued.bundle),
+      ...policyFact(issued),
     });
   },
+};
+
+/** As it stands in the journal. */
+export const policyFact = ({ spdm }: Pick<WiredIdentity, 'spdm'>): Pick<UnitFacts, 'spdm'> => {
+  if (spdm === undefined) return {};
+  const { leastVersion, signatures, publicKey } = spdm;
+  return {
+    spdm: {
+      ...(leastVersion !== undefined && { leastVersion }),
+      ...(signatures && { signatures }),
+      ...(publicKey && { publicKey: toBase64url(publicKey) }),
+    },
+  };
 };
 
 /** The target's root is ours, or after a rollover one that ours names in the trust bundle. The bundle that comes along is the target's, by its root. */
@@ -121,17 +136,15 @@ const install: Step = {
   starred: true,
   needs: 'devauth',
   run: async unit => {
-    const certificate = factBytes(unit, 'certificate');
     const { host } = unit.target;
     const pieceBytes = pieceBytesFor(unit.live.devAuth?.maxBodyBytes ?? 0);
     await putObject(host, 'rootCertificate', factBytes(unit, 'root'), pieceBytes);
     await putObject(host, 'icaCertificate', factBytes(unit, 'ica'), pieceBytes);
-    await putObject(host, 'deviceCertificate', certificate, pieceBytes);
+    await putObject(host, 'deviceCertificate', factBytes(unit, 'certificate'), pieceBytes);
     await putObject(host, 'programmerCertificate', unit.identity.certificate, pieceBytes);
     await putObject(host, 'objId', fromHex(fact(unit, 'objId')), pieceBytes);
     await putObject(host, 'bundle', factBytes(unit, 'bundle'), pieceBytes);
     await writeUnitData(unit, host, 'plain', pieceBytes);
-    await unit.server.certificateInstalled(grantIdOf(unit), sha256(certificate));
   },
 };
 

@@ -4,11 +4,12 @@ import { NusecError } from '../../src/errors.ts';
 import { imageIds } from '../../src/production/fields.ts';
 import { provesConfig, provesImage, provesLock, type Receipt, verifyReceipt } from '../../src/production/receipt.ts';
 import { encodeEvidence } from '../../src/spdm/evidence.ts';
+import type { ApplicationOffer } from './serverApi.ts';
 import { openSession, otpMaskOf } from './targetProof.ts';
-import { fact, factBytes, grantIdOf, receiptNonce, type Step, type Unit } from './unit.ts';
+import { fact, factBytes, grantIdOf, journalOf, receiptNonce, requireAuthenticated, type Step, type Unit } from './unit.ts';
 
 /** Steps 11–13: BL2 boots and proves in an SPDM session that it holds the certified key (R50–R51, R69, T9); then the debug port is closed
- *  permanently and a signed receipt shows it (R43–R44, RULE-14, T29); the server sees both. */
+ *  permanently and a signed receipt shows it (R43–R44, RULE-14, T29); the server sees both and releases the application. */
 
 const startSession: Step = { k: 11, name: 'BL2 starts, SPDM session', starred: false, run: openSession };
 
@@ -23,12 +24,20 @@ const lock: Step = {
       const lifeCycle = unit.payload.policy.deployedLifeCycle ? 'deployed' : hello.lifeCycle;
       await host.request('lock', { debugState: 'locked', lifeCycle });
     }
-    const nonce = receiptNonce('NuSEC lock receipt', unit);
-    const { receipt } = await host.request('receipt', { nonce });
-    checkLocked(unit, await readReceipt(unit, receipt, nonce));
-    await unit.server.locked(grantIdOf(unit), receipt);
+    await lockReceiptOf(unit);
   },
 };
+
+/** By the bootloader: it can give another one with the next session. */
+async function lockReceiptOf(unit: Unit): Promise<Uint8Array> {
+  const { live } = unit;
+  if (live.lockReceipt !== undefined) return live.lockReceipt;
+  const nonce = receiptNonce('NuSEC lock receipt', unit);
+  const { receipt } = await liveSession(unit).host.request('receipt', { nonce });
+  checkLocked(unit, await readReceipt(unit, receipt, nonce));
+  live.lockReceipt = receipt;
+  return receipt;
+}
 
 /** A receipt signed by the certified key of this unit, for this nonce. @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED */
 export const readReceipt = (unit: Unit, receipt: Uint8Array, nonce: Uint8Array): Promise<Receipt> =>
@@ -52,13 +61,25 @@ function checkLocked(unit: Unit, receipt: Receipt): void {
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the configuration words of the job');
 }
 
-const proveSession: Step = {
+const askForApplication: Step = {
   k: 13,
-  name: 'session evidence to the server',
+  name: 'lock and session to the server',
   starred: false,
   needs: 'session',
-  run: async unit => void (await unit.server.session(grantIdOf(unit), encodeEvidence(liveSession(unit).evidence))),
+  run: async unit => void (await applicationOf(unit)),
 };
+
+/** What the server releases to a unit that shows its lock and its session. Lost in a cut it is asked for again, with a new session. */
+export async function applicationOf(unit: Unit): Promise<ApplicationOffer> {
+  requireAuthenticated(unit);
+  const { live } = unit;
+  if (live.application !== undefined) return live.application;
+  const { jobId, uid } = journalOf(unit);
+  const receipt = await lockReceiptOf(unit);
+  const evidence = encodeEvidence(liveSession(unit).evidence);
+  live.application = await unit.server.application(grantIdOf(unit), { jobId, uid, objId: fact(unit, 'objId'), receipt, evidence });
+  return live.application;
+}
 
 /** @throws NusecError STATE */
 export function liveSession(unit: Unit): NonNullable<Unit['live']['session']> {
@@ -67,4 +88,4 @@ export function liveSession(unit: Unit): NonNullable<Unit['live']['session']> {
   return session;
 }
 
-export const lockSteps: readonly Step[] = [startSession, lock, proveSession];
+export const lockSteps: readonly Step[] = [startSession, lock, askForApplication];

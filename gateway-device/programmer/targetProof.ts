@@ -1,18 +1,17 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { concat, equalBytes, toHex, utf8 } from '../../src/bytes.ts';
+import { concat, equalBytes, fromBase64url, toHex, utf8 } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { pointOf } from '../../src/ecKey.ts';
 import { NusecError } from '../../src/errors.ts';
 import { hardwareStateValue, measurementIndex } from '../../src/ota/measurementIndex.ts';
-import { checkChain } from '../../src/pki/chain.ts';
 import { otpMap, publicOtp } from '../../src/production/otpMap.ts';
-import { endsIn } from '../../src/spdm/certChain.ts';
-import { type VerifyOptions, verifyEvidence } from '../../src/spdm/evidence.ts';
-import { knownOffer, offerUnder } from '../../src/spdm/policy.ts';
+import { spdmVersions } from '../../src/spdm/constants.ts';
+import { verifyEvidence } from '../../src/spdm/evidence.ts';
 import { patience } from '../../src/spdm/requester/patience.ts';
 import { runAttestation, runSessionSetup } from '../../src/spdm/requester/run.ts';
 import { openSealedDevAuth, spdmOver } from '../link/devAuthClient.ts';
+import { attestationOffer, judgeOf, sessionOffer, type WiredIdentity } from '../link/wiredIdentity.ts';
 import { certSlotUnder } from './identity.ts';
 import { type Hello, startBl2 } from './target.ts';
 import { factBytes, journalOf, type Unit, type UnitRef } from './unit.ts';
@@ -32,12 +31,10 @@ export async function openSession(unit: Unit): Promise<void> {
   const { session, evidence } = await runSessionSetup(
     {
       nonce: sha256(concat(utf8('NuSEC programming session'), factBytes(unit, 'grant'))),
-      trust: trustIn(unit),
       uidHex: toHex(unit.found.uid),
       randomBytes: length => new Uint8Array(randomBytes(length)),
       wait: patience(sleep),
-      ...knownOffer(),
-      isOurs: isItsChain(unit),
+      ...sessionOffer(identityOf(unit)),
       ownSlots: [await certSlotUnder(unit.core.chip, unit.identity, factBytes(unit, 'root'))],
     },
     spdmOver(unit.target.client),
@@ -45,38 +42,24 @@ export async function openSession(unit: Unit): Promise<void> {
   unit.live.session = { hello, session, evidence, host: openSealedDevAuth(unit.target.client, session, hello.maxBodyBytes) };
 }
 
-const isItsChain = (unit: Unit) => endsIn(factBytes(unit, 'certificate'));
-
-/** Only the very certificate that the server issued under this grant will do. @returns the judge of chains, root first */
-const trustIn =
-  (unit: Unit): VerifyOptions['trust'] =>
-  (chain, uid) => {
-    if (!isItsChain(unit)(chain)) {
-      throw new NusecError('CHAIN_REFUSED', 'the target shows another certificate than it was given');
-    }
-    checkChain(chain.toReversed(), {
-      roots: [factBytes(unit, 'root')],
-      now: undefined,
-      purpose: 'device',
-      // The issuing CA was judged when it came with the certificate.
-      recorded: ({ der }) => (equalBytes(der, factBytes(unit, 'ica')) ? [{ use: 'device' }] : []),
-      ...(uid !== undefined && { uid }),
-    });
-    return factBytes(unit, 'publicKey');
-  };
+/** Only the very certificate that the server issued under this grant will do, whose issuing CA was judged when it came with it. */
+function identityOf(unit: Unit): WiredIdentity {
+  const { publicKey, ...policy } = journalOf(unit).facts.spdm ?? {};
+  const spdm = { ...policy, ...(publicKey !== undefined && { publicKey: fromBase64url(publicKey) }) };
+  return { certificate: factBytes(unit, 'certificate'), root: factBytes(unit, 'root'), spdm };
+}
 
 /** Signed measurements: an attacker on the wire could change a hash and its read-back while OTP was burned, but cannot sign this. */
 async function proveHardware(unit: Unit, hello: Hello): Promise<void> {
   const nonce = new Uint8Array(randomBytes(32));
-  const evidence = await runAttestation(
-    { ...offerUnder(), isOurs: isItsChain(unit), nonce, wait: patience(sleep) },
-    spdmOver(unit.target.client),
-  );
+  const identity = identityOf(unit);
+  const evidence = await runAttestation({ ...attestationOffer(identity), nonce, wait: patience(sleep) }, spdmOver(unit.target.client));
   const otpSha256 = sha256(expectedOtp(unit));
   const state = hardwareStateValue({ otpMask: otpMaskOf(unit), lifeCycle: hello.lifeCycle, debugState: hello.debugState, otpSha256 });
   const { verdict, contentChanged } = await verifyEvidence(evidence, {
     nonce,
-    trust: trustIn(unit),
+    ...judgeOf(identity),
+    versions: spdmVersions,
     uidHex: toHex(unit.found.uid),
     referenceValues: [
       { index: measurementIndex.bl2, value: factBytes(unit, 'bl2Hash') },

@@ -11,7 +11,7 @@ import type { Core } from './core.ts';
 import type { ProgrammerIdentity } from './identity.ts';
 import { type JobState, jobOf, type UnitFacts, type UnitState, withUnit } from './nvm.ts';
 import type { Patience } from './patience.ts';
-import type { ImageOffer, ServerApi } from './serverApi.ts';
+import type { ApplicationOffer, BootloaderOffer, ImageOffer, ServerApi } from './serverApi.ts';
 import type { FoundTarget, Hello, Target } from './target.ts';
 
 /** One unit under way: its journal, the parts that work on it, and what must be there again after a cut. */
@@ -23,13 +23,17 @@ export type Unit = UnitRef & {
   readonly found: FoundTarget;
   /** How long the server is waited for. */
   readonly patience: Patience;
-  /** Lost at a cut or failure and set up again: steps 4–10 need DevAuth, 12–14 the session, 16 needs nothing. */
-  readonly live: Live;
+  /** Lost at a cut or failure and set up again: steps 4–10 need DevAuth, 12–14 the session, 8 and 14 what the server gave before, 16 needs nothing. */
+  live: Live;
 };
 
 type Live = {
   devAuth?: Hello;
+  bootloader?: BootloaderOffer;
   session?: { readonly hello: Hello; readonly host: DevAuthHost; readonly session: SpdmSession; readonly evidence: Evidence };
+  /** Of the bootloader, by the certified key. */
+  lockReceipt?: Uint8Array;
+  application?: ApplicationOffer;
 };
 
 export type Step = {

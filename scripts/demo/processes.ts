@@ -27,9 +27,9 @@ export type Running = {
   readonly errors: () => string;
 };
 
-/** Starts `nusec …` and waits for its ready line. */
-export async function start(name: string, args: readonly string[], env: NodeJS.ProcessEnv): Promise<Running> {
-  const child = spawn(process.execPath, [command, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+/** Starts `nusec …`, or another program, and waits for its ready line. */
+export async function start(name: string, args: readonly string[], env: NodeJS.ProcessEnv, program = command): Promise<Running> {
+  const child = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] });
   const lines: Line[] = [];
   const waiting = new Set<() => void>();
   let errors = '';

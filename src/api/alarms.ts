@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
-import { maxSilentDays } from '../domain/alarm.ts';
+import { maxSilentDays, openUntil } from '../domain/alarm.ts';
 import { NusecError } from '../errors.ts';
 import { type AlarmCaseRow, alarmQueries, alarmStates } from '../projections/alarms.ts';
 import { acknowledgeAlarm, alarmCase, assignAlarm, silenceAlarm } from '../services/administration/alarmCases.ts';
@@ -35,6 +35,10 @@ const caseSchema = z
     silencedUntil: z.string().optional(),
     silencedBy: z.string().optional(),
     silencedReason: z.string().optional(),
+    openUntil: z
+      .string()
+      .optional()
+      .openapi({ description: 'not acknowledged before, and never silenced, so that every administrator sees it' }),
   })
   .openapi('AlarmCase');
 export type AlarmCaseAnswer = z.infer<typeof caseSchema>;
@@ -138,6 +142,7 @@ export const alarmsResource: Resource = (api, { ctx }, auth) => {
 function caseView(row: AlarmCaseRow, now: string): AlarmCaseAnswer {
   const isClosed = row.last_position <= row.acknowledged_position;
   const isSilent = row.silenced_until !== null && row.silenced_until > now;
+  const heldUntil = isClosed ? undefined : openUntil(row.code, row.last_at);
   return {
     ...{ id: row.id, state: isClosed ? 'acknowledged' : isSilent ? 'silenced' : 'open', code: row.code, subject: row.subject },
     ...{ detail: row.detail, raised: row.raised, firstAt: row.first_at, lastAt: row.last_at, position: row.last_position },
@@ -148,5 +153,6 @@ function caseView(row: AlarmCaseRow, now: string): AlarmCaseAnswer {
     ...(row.silenced_until !== null && { silencedUntil: row.silenced_until }),
     ...(row.silenced_by !== null && { silencedBy: row.silenced_by }),
     ...(row.silenced_reason !== null && { silencedReason: row.silenced_reason }),
+    ...(heldUntil !== undefined && { openUntil: heldUntil }),
   };
 }

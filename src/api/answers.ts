@@ -1,10 +1,8 @@
-import { chmodSync } from 'node:fs';
-import Database from 'better-sqlite3';
 import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import { storeError } from '../eventstore/storeError.ts';
-import { naming, transaction } from '../sqliteFile.ts';
+import { openShared } from '../sqliteFile.ts';
 import { dayMs } from '../times.ts';
 
 /** Answers to requests that carry an `Idempotency-Key`, kept for a day: the same request again gets the same answer, and nothing is done twice. In a
@@ -29,7 +27,6 @@ export type KeyedRequest = {
 /** Larger answers are not kept. */
 const maxKeptBytes = 1024 * 1024;
 const maxRows = 100_000;
-const busyTimeoutMs = 5000;
 
 /** `kept` counts the rows, so that no request has to. */
 const tables = `
@@ -49,22 +46,11 @@ export type KeptAnswer = {
   readonly body: Uint8Array | null;
 };
 
-function openFile(file: string): Database {
-  const db = new Database(file, { timeout: busyTimeoutMs });
-  chmodSync(file, 0o600);
-  db.pragma('journal_mode = WAL');
-  // A request that was begun is known after a power cut too.
-  db.pragma('synchronous = FULL');
-  db.pragma('secure_delete = ON');
-  transaction(db, () => db.exec(tables));
-  return db;
-}
-
 /** @param now milliseconds since 1970 @throws NusecError STORE_DAMAGED */
 export function openAnswers(file: string, now: () => number): Answers {
-  const db = naming(file, 'delete it while no server runs; a request of the last day that is repeated is then a new one', () =>
-    openFile(file),
-  );
+  // FULL: a request that was begun is known after a power cut too.
+  const remedy = 'delete it while no server runs; a request of the last day that is repeated is then a new one';
+  const db = openShared(file, { tables, synchronous: 'FULL', secureDelete: true, remedy });
   const forget = db.prepare('DELETE FROM answers WHERE at < ?');
   const begin = db.prepare('INSERT OR IGNORE INTO answers (id, request, at) VALUES (?, ?, ?)');
   const find = db.prepare<KeptAnswer>('SELECT * FROM answers WHERE id = ?');

@@ -41,7 +41,12 @@ function marked(who: Who, handler: Parameters<typeof createMiddleware<ApiEnv>>[0
 export type Auth = ReturnType<typeof createAuth>;
 
 /** What is approved with an authenticator. @throws NusecError CONFIRMATION_REQUIRED, CONFIRMATION_REFUSED */
-export type Confirmations = { require(c: HonoContext<ApiEnv>): Promise<void> };
+export type Confirmations = {
+  /** On paths where somebody approves. */
+  require(c: HonoContext<ApiEnv>): Promise<void>;
+  /** For a request that turns out to agree to what another person has proposed. */
+  confirm(c: HonoContext<ApiEnv>, name: string): Promise<void>;
+};
 
 /** @param answers to requests of people that carry an Idempotency-Key; the header is ignored without them */
 export function createAuth(authenticators: Authenticators, answers?: Answers, confirmations?: Confirmations) {
@@ -76,6 +81,7 @@ export function createAuth(authenticators: Authenticators, answers?: Answers, co
     personWithin: (check: ScopeCheck, ...roles: readonly Role[]) => person(roles.length === 0 ? readers : roles, true, check),
     /** For everybody with a token: what is about the caller alone. */
     anybody: () => person(everyRole, true),
+    confirm: async (c: HonoContext<ApiEnv>, name: string): Promise<void> => confirmations?.confirm(c, name),
     /** The route is for machines of one kind (RULE-9). */
     machine: (kind: Machine['kind']) =>
       marked({ machine: kind }, async (c, next) => {

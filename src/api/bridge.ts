@@ -5,6 +5,7 @@ import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import type { ApiEnv } from './auth.ts';
 import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, sha256Field, uidField } from './fields.ts';
 import type { Resource } from './resource.ts';
+import { wiredIdentitySchema, wiredIdentityView } from './wiredIdentity.ts';
 
 /** Firmware and orders for a device on the wires of a programmer (`/v1/programmer-bridge/…`) or of a gateway (`/v1/gateway-bridge/…`), each over mTLS
  *  with the certificate of the machine. docs/upgrades.md shows the order. */
@@ -13,7 +14,7 @@ const maxReceiptBytes = 2048;
 const maxOrderBytes = 4096;
 const text = z.string();
 const standingSchema = z.object({
-  identity: z.object({ certificate: text, ica: text, root: text }),
+  identity: wiredIdentitySchema,
   isOrdered: z.boolean(),
   job: z.object({ signed: text, bodySha256: sha256Field, trailer: text }).optional(),
 });
@@ -38,10 +39,9 @@ export const bridgeResource: Resource = (api, { field }, auth) => {
     });
     api.openapi(look, async c => {
       const { identity, isOrdered, job } = await bridge.look(c.var.machine, c.req.valid('param').uid);
-      const { certificate, ica, root } = identity;
       return c.json(
         {
-          identity: { certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root) },
+          identity: wiredIdentityView(identity),
           isOrdered,
           ...(job && { job: { ...job, signed: toBase64url(job.signed), trailer: toBase64url(job.trailer) } }),
         },

@@ -13,6 +13,8 @@ const hashBytes = 8;
 /** Tags every JSON answer to a GET, unless it has a tag already, and answers 304 to those who have it. */
 export const tagged: MiddlewareHandler<ApiEnv> = async (c, next) => {
   await next();
+  // Nobody keeps what a page of ours asks for.
+  if (c.env.console !== undefined) return;
   const isTagged = routedMethod(c) === 'GET' && c.res.status === 200 && /json/.test(c.res.headers.get('Content-Type') ?? '');
   if (!isTagged) return;
   const { revision } = c.var as Partial<ApiEnv['Variables']>;

@@ -21,7 +21,7 @@ import { seal, unseal } from './sessions.ts';
 const confirmedPath = /^\/v1\/(.+\/approve|jobs\/[^/]+\/release|log\/parked|subjects\/[^/]+\/erase|operators\/me\/authenticators)$/;
 export const isConfirmed = (path: string): boolean => confirmedPath.test(path);
 /** What is approved there is fixed by the path or the body itself. */
-const fixedContent = /thaw-proposals|log\/parked|subjects|authenticators/;
+const fixedContent = /thaw-proposals|log\/parked|subjects|authenticators|gateways\/[^/]+\/csr|well-known\/est/;
 
 /** The setting `confirmApprovals`. */
 type ConfirmApprovals = 'registered' | 'always' | 'never';
@@ -61,11 +61,10 @@ export function placeOf(c: HonoContext<ApiEnv>): ConsolePlace {
 }
 
 /** @param mode whose approvals are confirmed */
-export const createConfirmations = (ctx: Context, mode: ConfirmApprovals): Confirmations => ({
-  async require(c) {
-    const { path, method } = c.req;
-    if (mode === 'never' || method !== 'POST' || !isConfirmed(path)) return;
-    const { name } = c.var.person;
+export function createConfirmations(ctx: Context, mode: ConfirmApprovals): Confirmations {
+  const confirm = async (c: HonoContext<ApiEnv>, name: string): Promise<void> => {
+    if (mode === 'never') return;
+    const { path } = c.req;
     const own = await authenticatorsNow(ctx, name);
     if (own.length === 0 && (mode === 'registered' || path.endsWith('/authenticators'))) return;
     if (own.length === 0)
@@ -81,8 +80,14 @@ export const createConfirmations = (ctx: Context, mode: ConfirmApprovals): Confi
     const { challenge, place } = await openChallenge(ctx, text, { name, target, bodySha256 });
     const requestSha256 = sha256Hex(utf8(`${target}\n${bodySha256}`));
     await useAuthenticator(ctx, name, { answer, challenge, place, requestSha256 }, `operator:${name}`);
-  },
-});
+  };
+  return {
+    confirm,
+    async require(c) {
+      if (c.req.method === 'POST' && isConfirmed(c.req.path)) await confirm(c, c.var.person.name);
+    },
+  };
+}
 
 /** @throws NusecError BAD_REQUEST: who confirms confirms a content */
 function requireContent(path: string, body: Uint8Array): void {

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Context as HonoContext } from 'hono';
 import { fromBase64url } from '../bytes.ts';
 import { revocationReasons } from '../domain/deviceEvents.ts';
-import { currentCertificate } from '../domain/deviceState.ts';
+import { attestationKeyOf, currentCertificate } from '../domain/deviceState.ts';
 import type { EffectKind } from '../domain/effects.ts';
 import type { DeviceRow } from '../projections/devices.ts';
 import { counted } from '../services/administration/effects.ts';
@@ -13,20 +13,17 @@ import { holdDevice, revokeDevice } from '../services/revocation/revokeDevice.ts
 import type { ApiEnv } from './auth.ts';
 import { deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
 import { dryRunQuery } from './dryRun.ts';
-import { jsonAnswer, jsonBody, reasonField, tagField, uidField } from './fields.ts';
+import { base64urlField, jsonAnswer, jsonBody, reasonField, tagField, uidField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
 /** What an officer does to a device: revoke, suspend, quarantine, decommission (R86, R96). */
 
 /** SubjectPublicKeyInfo (DER); an ML-DSA-87 key has 2614 bytes. */
-const publicKeyField = z
-  .string()
-  .regex(/^[A-Za-z0-9_-]{80,3600}$/)
-  .openapi({
-    description: 'SubjectPublicKeyInfo (DER), base64url',
-    example: 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li_hp_m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q',
-  });
+const publicKeyField = base64urlField(z.string().regex(/^[A-Za-z0-9_-]{80,3600}$/)).openapi({
+  description: 'SubjectPublicKeyInfo (DER), base64url',
+  example: 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEaxfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpZP40Li_hp_m47n60p8D54WK84zV2sxXs7LtkBoN79R9Q',
+});
 const enrolKeySchema = z.strictObject({
   publicKey: publicKeyField,
   instanceId: z
@@ -95,7 +92,7 @@ export const deviceActionsResource: Resource = (api, services, auth) => {
     await deviceRow(ctx, uid);
     const state = await livingDevice(ctx, uid);
     // With another key than its own it fails from now on, and is quarantined.
-    const isReplaced = (state.attestationKey ?? currentCertificate(state)) !== undefined;
+    const isReplaced = (attestationKeyOf(state) ?? currentCertificate(state)) !== undefined;
     return c.json(toAnswer(isReplaced ? await count(c, 'quarantine', uid, enrol) : await enrol()), 200);
   });
 

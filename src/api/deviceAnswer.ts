@@ -26,6 +26,7 @@ export const deviceSchema = z
     /** Whether the chip has proven the key that images are encrypted for. */
     hasEncryptionKey: z.boolean(),
     tags: z.array(z.string()),
+    gateways: z.array(z.string()).openapi({ description: 'gateways that the device is attached to' }),
     changedAt: z.string(),
     revision: z.number(),
   })
@@ -39,8 +40,10 @@ const laterOf = (at: string | null, otherMs: number | undefined): string | null 
   return other !== null && (at === null || other > at) ? other : at;
 };
 
+type Parts = Pick<Services, 'channel' | 'attestations'> & { readonly field: Pick<Services['field'], 'attachments'> };
+
 /** @param attestedMs time of its last attestation, also when that changed nothing */
-export const deviceAnswer = (row: DeviceRow, isConnected: boolean, attestedMs: number | undefined): DeviceAnswer => ({
+export const deviceAnswer = (row: DeviceRow, { channel, field }: Parts, attestedMs: number | undefined): DeviceAnswer => ({
   uid: row.uid,
   objId: row.obj_id,
   generation: row.generation,
@@ -55,14 +58,15 @@ export const deviceAnswer = (row: DeviceRow, isConnected: boolean, attestedMs: n
   imageHash: row.image_hash,
   attestation: row.attestation,
   attestedAt: laterOf(row.attested_at, attestedMs),
-  connected: isConnected,
+  connected: channel.isConnected(row.uid),
   trustBundleVersion: row.trust_bundle_version,
   hasEncryptionKey: row.has_encryption_key === 1,
   tags: row.tags === '' ? [] : row.tags.split(' '),
+  gateways: [...field.attachments.attachedTo(row.uid)].sort(),
   changedAt: row.changed_at,
   revision: row.revision,
 });
 
 /** One device, as it is now. */
-export const deviceAnswerOf = (row: DeviceRow, { channel, attestations }: Pick<Services, 'channel' | 'attestations'>): DeviceAnswer =>
-  deviceAnswer(row, channel.isConnected(row.uid), attestations.lastOf([row.uid]).get(row.uid));
+export const deviceAnswerOf = (row: DeviceRow, parts: Parts): DeviceAnswer =>
+  deviceAnswer(row, parts, parts.attestations.lastOf([row.uid]).get(row.uid));

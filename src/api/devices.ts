@@ -7,6 +7,7 @@ import { countDevices, deviceChain, deviceRow, deviceTimeline, listDevices } fro
 import { deviceAnswer, deviceAnswerOf, deviceSchema } from './deviceAnswer.ts';
 import { eventAnswer, eventSchema } from './events.ts';
 import { idField, jsonAnswer, lineField, pageQuery, tagField, uidField, versionField } from './fields.ts';
+import { gatewayField } from './gateways.ts';
 import type { Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
@@ -26,7 +27,8 @@ const chainSchema = z.object({ ok: z.boolean(), brokenAt: z.number().optional() 
     'whether the hash chain of the history is unbroken as it is stored, with pseudonyms; else the first revision that it does not fit',
 });
 
-export const devicesResource: Resource = (api, { ctx, channel, attestations }, auth) => {
+export const devicesResource: Resource = (api, services, auth) => {
+  const { ctx, attestations } = services;
   const reader = auth.personWithin(within(ctx, 'device', 'uid'));
 
   const list = createRoute({
@@ -53,6 +55,7 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
           .optional()
           .openapi({ description: 'the beginning of the UID' }),
         tag: tagField.optional(),
+        gateway: gatewayField.optional().openapi({ description: 'only devices that are attached to this gateway' }),
         /** Only devices in use that do not have the newest trust bundle. */
         behind: z.enum(['true']).optional(),
         /** Only devices in use without a certified encryption key. */
@@ -66,7 +69,7 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
     responses: { 200: jsonAnswer(z.object({ devices: z.array(deviceSchema), next: z.string().optional() }), 'devices') },
   });
   api.openapi(list, async c => {
-    const { line, status, release, imageHash, version, tag, attestation, job, uid, behind, encryptionKey, sort, cursor, limit } =
+    const { line, status, release, imageHash, version, tag, gateway, attestation, job, uid, behind, encryptionKey, sort, cursor, limit } =
       c.req.valid('query');
     const filter = {
       ...(attestation !== undefined && { attestation }),
@@ -79,6 +82,7 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
       ...(imageHash !== undefined && { imageHash }),
       ...(version !== undefined && { version }),
       ...(tag !== undefined && { tag }),
+      ...(gateway !== undefined && { gatewayId: gateway }),
       behind: behind === 'true',
       withoutEncryptionKey: encryptionKey === 'missing',
       scope: c.var.person.scope,
@@ -89,7 +93,7 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
     const last = rows.length === limit ? rows.at(-1) : undefined;
     const next = last === undefined ? {} : { next: sort === 'changed' ? changeCursor(last) : last.uid };
     const attested = attestations.lastOf(rows.map(row => row.uid));
-    return c.json({ devices: rows.map(row => deviceAnswer(row, channel.isConnected(row.uid), attested.get(row.uid))), ...next }, 200);
+    return c.json({ devices: rows.map(row => deviceAnswer(row, services, attested.get(row.uid))), ...next }, 200);
   });
 
   const counts = createRoute({
@@ -111,7 +115,7 @@ export const devicesResource: Resource = (api, { ctx, channel, attestations }, a
   });
   api.openapi(one, async c => {
     const row = await deviceRow(ctx, c.req.valid('param').uid);
-    return c.json(deviceAnswerOf(row, { channel, attestations }), 200);
+    return c.json(deviceAnswerOf(row, services), 200);
   });
 
   const timeline = createRoute({

@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { Context as HonoContext } from 'hono';
+import { isBase64 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { csrAttributes } from '../pki/csrAttributes.ts';
@@ -19,7 +20,7 @@ const root = '/.well-known/est';
 const maxBase64Characters = Math.ceil((maxCsrBytes * 4) / 3) + 128;
 type Call = HonoContext<ApiEnv>;
 
-export const estResource: Resource = (api, services) => {
+export const estResource: Resource = (api, services, auth) => {
   const { ctx, alarms } = services;
   api.on('GET', pathsOf('cacerts'), async c => {
     labelOf(c);
@@ -41,7 +42,10 @@ export const estResource: Resource = (api, services) => {
     const caller = (await machineOf(services, c)) ?? { person: await personOf(services, c) };
     const csr = await requestOf(c);
     const subject = 'person' in caller ? `operator-${caller.person}` : `${caller.kind}-${caller.id}`;
-    const second = 'person' in caller ? (gatewayId: string) => secondOfficer(ctx, caller.person, gatewayId) : undefined;
+    const second =
+      'person' in caller
+        ? (gatewayId: string) => secondOfficer(ctx, caller.person, gatewayId, () => auth.confirm(c, caller.person))
+        : undefined;
     return certificate(c, await watchKey(alarms, subject, () => enrol(ctx, label, csr, caller, second)));
   });
   api.on('POST', pathsOf('simplereenroll'), async c => {
@@ -78,8 +82,7 @@ async function personOf(services: Services, c: Call): Promise<string> {
   const [, scheme, value = ''] = /^(Basic|Bearer) +([A-Za-z0-9+/=_-]{1,400})$/i.exec(c.req.header('Authorization') ?? '') ?? [];
   if (scheme === undefined)
     throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'enrolment needs a client certificate or the token of an operator');
-  const [name, token = ''] =
-    scheme.toLowerCase() === 'basic' ? Buffer.from(value, 'base64').toString().split(/:(.*)/s) : [undefined, value];
+  const [name, token = ''] = scheme.toLowerCase() === 'basic' ? credentialsOf(value) : [undefined, value];
   const person = await wrongTokensOf(services).watch(c.env.incoming.socket.remoteAddress, async () => {
     const found = await authenticateOperator(services.ctx, token);
     if (name !== undefined && name !== found.name) throw new NusecError('UNAUTHENTICATED', 'the token belongs to somebody else');
@@ -92,15 +95,20 @@ async function personOf(services: Services, c: Call): Promise<string> {
   return person.name;
 }
 
+/** Of HTTP Basic (RFC 7617 §2): name and token. @throws NusecError UNAUTHENTICATED */
+function credentialsOf(base64: string): readonly string[] {
+  if (!isBase64(base64)) throw new NusecError('UNAUTHENTICATED', 'the credentials of Basic are not base64');
+  return Buffer.from(base64, 'base64').toString().split(/:(.*)/s);
+}
+
 /** PKCS#10 as base64, line breaks allowed. @throws NusecError MEDIA_TYPE, CSR_TOO_LARGE, CSR_MALFORMED */
 async function requestOf(c: Call): Promise<Uint8Array> {
   if (!/^application\/pkcs10\s*(;|$)/i.test(c.req.header('Content-Type') ?? 'application/pkcs10'))
     throw new NusecError('MEDIA_TYPE', 'a request is application/pkcs10');
   const text = (await c.req.text()).replace(/\s+/g, '');
   if (text.length > maxBase64Characters) throw new NusecError('CSR_TOO_LARGE', `a request has at most ${maxCsrBytes} bytes`);
-  const der = Buffer.from(text, 'base64');
-  if (der.length === 0 || der.toString('base64') !== text) throw new NusecError('CSR_MALFORMED', 'the body is not PKCS#10 in base64');
-  return new Uint8Array(der);
+  if (text === '' || !isBase64(text)) throw new NusecError('CSR_MALFORMED', 'the body is not PKCS#10 in base64');
+  return new Uint8Array(Buffer.from(text, 'base64'));
 }
 
 const certificate = (c: Call, der: Uint8Array) => encoded(c, 'application/pkcs7-mime; smime-type=certs-only', buildCertsOnly([der]));

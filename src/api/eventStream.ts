@@ -7,7 +7,7 @@ import { wholeNumber } from './fields.ts';
 import { patterns } from './log.ts';
 import type { Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
-import { isStill } from './sessions.ts';
+import { stillSignedIn } from './sessions.ts';
 
 /** `/v1/events/stream`: the log as it grows, for other systems: server-sent events, each a CloudEvents 1.0 envelope. Whoever comes back says where
  *  it was (`Last-Event-ID`, as browsers do, or `after`) and misses nothing. */
@@ -16,7 +16,7 @@ import { isStill } from './sessions.ts';
 const maxStreams = 100;
 const pageEvents = 500;
 const lookMs = 250;
-/** A comment keeps the connection from being idle; the right to read is looked at again. */
+/** A comment keeps the connection from being idle. */
 const keepAliveMs = 15_000;
 
 const query = z.strictObject({ after: wholeNumber(0).optional(), type: patterns, stream: patterns, by: patterns });
@@ -47,6 +47,7 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
     const filter: LogFilter = { ...(type && { types: type }), ...(where && { streams: where }), ...(by && { by }) };
     const begin = await beginning(c.req.header('Last-Event-ID'), after);
     const { person } = c.var;
+    const isStill = stillSignedIn(ctx, person);
     streams++;
     return streamSSE(c, async stream => {
       let position = begin;
@@ -56,6 +57,8 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
         await stream.write(`: after ${position}\n\n`);
         while (!stream.aborted && !stream.closed) {
           const events = await ctx.store.readAll(position, pageEvents);
+          // Judged by a log that has these events: nothing is sent from the end of the right to read on.
+          if (!(await isStill())) return;
           // Judged again with each page: programmers change sites.
           const isVisible = visibleTo(ctx, person.scope);
           for (const event of events) {
@@ -65,7 +68,6 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
           }
           if (events.length === 0) await stream.sleep(lookMs);
           if (performance.now() - aliveAt < keepAliveMs) continue;
-          if (!(await isStill(ctx, person))) return;
           await stream.write(`: at ${position}\n\n`);
           aliveAt = performance.now();
         }

@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi';
-import { fromBase64url, utf8 } from '../bytes.ts';
+import { fromBase64url, isBase64url, utf8 } from '../bytes.ts';
 import { parseVersion } from '../domain/version.ts';
 
 /** Fields that many requests and answers share, in the one form they have on the wire. */
@@ -17,13 +17,12 @@ export const siteField = z.string().min(1).max(64).openapi({ example: 'Example C
 export const tagField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,39}$/, 'a tag is 1 to 40 of a–z, 0–9, ., _ and -');
 export const reasonField = z.string().min(1).max(200);
 export const countField = z.number().int().min(0).max(0xffff_ffff);
+/** Bytes that stay text, base64url without padding. @param form what else it has to fit */
+export const base64urlField = (form = z.string()) => form.refine(isBase64url, 'bytes are base64url without padding');
+
 /** Bytes, base64url without padding on the wire. */
 export const bytesField = (maxBytes: number, exactly?: number) =>
-  z
-    .string()
-    .max(Math.ceil((maxBytes * 4) / 3))
-    .regex(/^[A-Za-z0-9_-]*$/, 'bytes are base64url without padding')
-    .refine(text => text.length % 4 !== 1, 'bytes are base64url without padding')
+  base64urlField(z.string().max(Math.ceil((maxBytes * 4) / 3)))
     .transform(fromBase64url)
     .refine(bytes => exactly === undefined || bytes.length === exactly, `exactly ${exactly} bytes`);
 

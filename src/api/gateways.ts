@@ -89,7 +89,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
     const { id } = c.req.valid('param');
     const request = c.req.valid('json').csr;
     const issued = await watchKey(alarms, `gateway-${id}`, () => {
-      const second = secondOfficer(ctx, c.var.person.name, id);
+      const second = secondOfficer(ctx, c.var.person.name, id, () => auth.confirm(c, c.var.person.name));
       return certifyGateway(ctx, id, request, actor(c), undefined, second);
     });
     const { certificate, ica, root } = issued;
@@ -118,7 +118,10 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
   });
   api.openapi(detach, async c => {
     const { id, uid } = c.req.valid('param');
-    return c.json(toAnswer(await detachDevice(ctx, attachments, id, uid, actor(c))), 200);
+    // Who is behind no gateway is reached by nobody.
+    const deed = { name: c.var.person.name, effect: 'quarantine', subject: uid, recordedIn: gatewayStream(id) } as const;
+    const detached = await counted({ ctx, alarms }, deed, () => detachDevice(ctx, attachments, id, uid, actor(c)));
+    return c.json(toAnswer(detached), 200);
   });
 
   const applied = createRoute({

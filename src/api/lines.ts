@@ -1,5 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { definedOf } from '../defined.ts';
+import { sha256Hex } from '../digest.ts';
+import type { Actor } from '../domain/actor.ts';
 import {
   evidenceKinds,
   maxEveryHours,
@@ -9,21 +11,22 @@ import {
   spdmVersionNames,
   tokenCallers,
 } from '../domain/attestationPolicy.ts';
-import { type DefinedLine, layoutOf, policyOf } from '../domain/line.ts';
+import { type DefinedLine, layoutOf, lineStream, policyOf } from '../domain/line.ts';
+import { type LineChange, proposalContent } from '../domain/lineChange.ts';
 import { isInScope } from '../domain/roles.ts';
+import { earlierApprover, newestIn } from '../services/administration/approvals.ts';
 import { attestationProgress } from '../services/field/attestationSchedule.ts';
+import { approveLineChange, changeLine } from '../services/firmware/lineChanges.ts';
 import {
   attestAll,
   defineLine,
   lineCounters,
   lineOf,
   listLines,
-  raiseRollbackFloor,
   setAttestationPolicy,
-  setEncryption,
   setSupportPeriod,
 } from '../services/firmware/lines.ts';
-import { countField, jsonAnswer, jsonBody, lineField } from './fields.ts';
+import { base64urlField, countField, jsonAnswer, jsonBody, lineField, lookBody, seenIn, sha256Field } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { within } from './scopes.ts';
 
@@ -36,7 +39,7 @@ const encryptionSchema = z.strictObject({
   bits: z.literal([128, 256]),
   only: z.boolean().openapi({ description: 'no device of the line gets a plain image any more; never taken back' }),
   uidBound: z.boolean().openapi({ description: 'the image of a device names its UID; needs `only`' }),
-  publicKey: z.string().length(87).optional().openapi({ description: 'point of the line’s key, 65 bytes, base64url' }),
+  publicKey: base64urlField(z.string().length(87)).optional().openapi({ description: 'point of the line’s key, 65 bytes, base64url' }),
 });
 const policySchema = z
   .strictObject({
@@ -82,6 +85,17 @@ const lineSchema = z
     attestationDays: z.number().optional(),
     encryption: encryptionSchema.optional(),
     attestation: policySchema,
+    proposed: z
+      .object({
+        floor: z.number().optional(),
+        encryption: encryptionSchema.optional(),
+        attestationDays: z.number().optional(),
+        by: z.string(),
+        at: z.string(),
+        contentSha256: sha256Field,
+      })
+      .optional()
+      .openapi({ description: 'a lasting change that waits for another release manager, for seven days' }),
     layout: z.object({
       appSlotBytes: z.number(),
       bl2SlotBytes: z.number(),
@@ -166,31 +180,48 @@ export const linesResource: Resource = (api, { ctx, attestations }, auth) => {
   });
   const inScope = auth.personWithin(within(ctx, 'line', 'line'), 'releaseManager');
   const params = z.object({ line: lineField });
+  const changed = {
+    200: jsonAnswer(lineSchema, 'the line'),
+    202: jsonAnswer(lineSchema, 'the line as it was: another release manager approves the change'),
+  };
   const floor = createRoute({
     method: 'post',
     path: '/v1/lines/{line}/floor',
     summary: 'Raises the lowest security counter that the line accepts',
     middleware: inScope,
     request: { params, ...jsonBody(z.strictObject({ floor: countField })) },
-    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+    responses: changed,
   });
-  api.openapi(floor, async c => {
-    const { line } = c.req.valid('param');
-    await raiseRollbackFloor(ctx, line, c.req.valid('json').floor, actor(c));
-    return c.json(lineView(await lineOf(ctx, line)), 200);
-  });
+  const change = async (name: string, wish: LineChange, by: Actor) => {
+    const { line, isProposed } = await changeLine(ctx, name, wish, by);
+    return [lineView(line), isProposed ? 202 : 200] as const;
+  };
+  api.openapi(floor, async c => c.json(...(await change(c.req.valid('param').line, c.req.valid('json'), actor(c)))));
   const encrypt = createRoute({
     method: 'post',
     path: '/v1/lines/{line}/encryption',
     summary: 'Says whether and how the images of the line are encrypted',
     middleware: inScope,
     request: { params, ...jsonBody(encryptionSchema) },
-    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+    responses: changed,
   });
   api.openapi(encrypt, async c => {
     const { publicKey, ...wish } = c.req.valid('json');
     const encryption = publicKey === undefined ? wish : { ...wish, publicKey };
-    return c.json(lineView(await setEncryption(ctx, c.req.valid('param').line, encryption, actor(c))), 200);
+    return c.json(...(await change(c.req.valid('param').line, { encryption }, actor(c))));
+  });
+  const approve = createRoute({
+    method: 'post',
+    path: '/v1/lines/{line}/approve',
+    summary: 'Approves the lasting change that another release manager has proposed',
+    middleware: inScope,
+    request: { params, ...lookBody },
+    responses: { 200: jsonAnswer(lineSchema, 'the line') },
+  });
+  api.openapi(approve, async c => {
+    const { line } = c.req.valid('param');
+    const condition = earlierApprover(ctx, c.var.person.name, ['releaseManager'], newestIn(lineStream(line), 'LineChangeProposed'));
+    return c.json(lineView(await approveLineChange(ctx, line, actor(c), { condition, ...seenIn(c.req.valid('json')) })), 200);
   });
   const support = createRoute({
     method: 'post',
@@ -243,7 +274,13 @@ export const linesResource: Resource = (api, { ctx, attestations }, auth) => {
     responses: { 200: jsonAnswer(countersSchema, 'the counters') },
   });
   api.openapi(counters, async c => c.json(await lineCounters(ctx, c.req.valid('param').line), 200));
-  api.openapi(define, async c => c.json(lineView(await defineLine(ctx, c.req.valid('json'), actor(c))), 201));
+  api.openapi(define, async c => {
+    const { rollbackFloor, attestationDays, ...wish } = c.req.valid('json');
+    let defined = await defineLine(ctx, wish, actor(c));
+    if (rollbackFloor !== undefined) ({ line: defined } = await changeLine(ctx, wish.line, { floor: rollbackFloor }, actor(c)));
+    if (attestationDays !== undefined) ({ line: defined } = await changeLine(ctx, wish.line, { attestationDays }, actor(c)));
+    return c.json(lineView(defined), 201);
+  });
   api.openapi(list, async c => {
     const { scope = {} } = c.var.person;
     const lines = (await listLines(ctx)).filter(({ line }) => isInScope(scope, { line }));
@@ -252,10 +289,17 @@ export const linesResource: Resource = (api, { ctx, attestations }, auth) => {
   api.openapi(one, async c => c.json(lineView(await lineOf(ctx, c.req.valid('param').line)), 200));
 };
 
-function lineView({ status: _, attestAllSince: __, ...line }: DefinedLine) {
+function lineView({ status: _, attestAllSince: __, proposal, ...line }: DefinedLine) {
   const policy = policyOf(line);
+  const proposed = proposal && {
+    ...proposal.change,
+    by: proposal.by,
+    at: proposal.at,
+    contentSha256: sha256Hex(proposalContent(line.line, proposal)),
+  };
   return {
     ...line,
+    ...(proposed && { proposed }),
     attestation: { ...policy, signatures: [...policy.signatures], requires: [...policy.requires] },
     layout: layoutOf(line),
   };

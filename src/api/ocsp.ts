@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { isBase64 } from '../bytes.ts';
 import { maxOcspRequestBytes } from '../pki/ocspRequest.ts';
 import type { Ocsp, OcspReply } from '../services/revocation/ocsp.ts';
 import { isTaken } from './methods.ts';
@@ -44,7 +45,8 @@ function requestInPath(url: string): Uint8Array {
   const encoded = url.slice('/ocsp/'.length);
   if (encoded.length > maxOcspRequestBytes * 2) return new Uint8Array();
   try {
-    return new Uint8Array(Buffer.from(decodeURIComponent(encoded), 'base64'));
+    const base64 = decodeURIComponent(encoded);
+    return isBase64(base64) ? new Uint8Array(Buffer.from(base64, 'base64')) : new Uint8Array();
   } catch {
     return new Uint8Array();
   }

@@ -10,21 +10,13 @@ import { imageBody, type SignedImage } from '../services/production/images.ts';
 import { recordImport } from '../services/production/imports.ts';
 import { commitUnit, voidByProgrammer, zeroiseJob } from '../services/production/unitEnd.ts';
 import { outcomeOfUnit, renewGrant } from '../services/production/unitRenewal.ts';
-import {
-  applicationFor,
-  applicationKey,
-  bootloaderFor,
-  certifyUnit,
-  recordBootloaderInstalled,
-  recordCertificateInstalled,
-  recordLocked,
-  recordSession,
-} from '../services/production/unitSteps.ts';
+import { applicationFor, applicationKey, bootloaderFor, certifyUnit } from '../services/production/unitSteps.ts';
 import { reserveUnit } from '../services/production/units.ts';
 import { maxEvidenceBytes } from '../spdm/evidence.ts';
 import { bytesAnswer, bytesField, idField, jsonAnswer, jsonBody, reasonField, sha256Field, uidField } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { stepsOf } from './steps.ts';
+import { wiredIdentitySchema, wiredIdentityView, wirePolicySchema, wirePolicyView } from './wiredIdentity.ts';
 
 /** What a programmer asks for while it builds, over mTLS (R35–R56, R65–R82). docs/api.md shows the order. */
 
@@ -96,7 +88,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   });
   const nothing = z.strictObject({});
   const receipt = z.strictObject({ receipt: bytesField(maxReceiptBytes) });
-  const chain = z.object({ certificate: z.string(), ica: z.string(), root: z.string(), bundle: z.string() });
+  const identity = wiredIdentitySchema.extend({ bundle: z.string() });
   const otp = z.array(z.strictObject({ slot: z.number().int().min(0).max(7), sha256: sha256Field })).max(8);
 
   api.openapi(imports, async c => {
@@ -112,57 +104,39 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     const { grant, ...facts } = await together(parts => reserveUnit(parts, c.var.machine.id, request, actor(c)));
     return c.json({ ...facts, grant: toBase64url(grant) }, 200);
   });
-  api.openapi(step('csr', 'Certifies the key of a unit', z.strictObject({ csr: bytesField(maxCsrBytes) }), chain), async c => {
-    const { certificate, ica, root, bundle } = await certifyUnit(
-      parts,
-      c.var.machine.id,
-      c.req.valid('param').grantId,
-      c.req.valid('json').csr,
-      actor(c),
-    );
-    const answer = { certificate: toBase64url(certificate), ica: toBase64url(ica), root: toBase64url(root), bundle: toBase64url(bundle) };
-    return c.json(answer, 200);
+  api.openapi(step('csr', 'Certifies the key of a unit', z.strictObject({ csr: bytesField(maxCsrBytes) }), identity), async c => {
+    const issued = await certifyUnit(parts, c.var.machine.id, c.req.valid('param').grantId, c.req.valid('json').csr, actor(c));
+    return c.json({ ...wiredIdentityView(issued), bundle: toBase64url(issued.bundle) }, 200);
   });
-  const certificate = z.strictObject({ certificateSha256: sha256Field });
-  api.openapi(step('certificate-installed', 'The certificate is in flash', certificate, done), async c => {
+  const certificate = z.strictObject({ certificateSha256: sha256Field.describe('of the certificate that is in the chip') });
+  api.openapi(step('bootloader', 'The bootloader, signed for a unit that has its certificate', certificate, imageSchema), async c => {
     const { certificateSha256 } = c.req.valid('json');
     const { grantId } = c.req.valid('param');
-    await together(({ ctx }) => recordCertificateInstalled(ctx, c.var.machine.id, grantId, certificateSha256, actor(c)));
-    return c.json({ done: true as const }, 200);
+    return c.json(imageView(await together(({ ctx }) => bootloaderFor(ctx, c.var.machine.id, grantId, certificateSha256, actor(c)))), 200);
   });
-  api.openapi(step('bootloader', 'The bootloader, signed for this unit', nothing, imageSchema), async c =>
-    c.json(imageView(await together(({ ctx }) => bootloaderFor(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c)))), 200),
-  );
-  const installed = z.strictObject({ otp, imageHash: sha256Field });
-  api.openapi(step('bootloader-installed', 'Boot key burned, bootloader in flash', installed, done), async c => {
-    const { grantId } = c.req.valid('param');
-    await together(({ ctx }) => recordBootloaderInstalled(ctx, c.var.machine.id, grantId, c.req.valid('json'), actor(c)));
-    return c.json({ done: true as const }, 200);
-  });
+  const installed = z.strictObject({ otp: otp.describe('slots 0 and 1 as read back'), imageHash: sha256Field });
   const keySchema = z.object({ publicKey: z.string(), publicKeySha256: z.string(), unlockSha256: z.string() });
-  api.openapi(step('application-key', 'The key whose hash goes into OTP', nothing, keySchema), async c => {
+  api.openapi(step('application-key', 'The key whose hash goes into OTP, behind the bootloader', installed, keySchema), async c => {
     const { grantId } = c.req.valid('param');
-    const { publicKey, unlockSha256 } = await together(({ ctx }) => applicationKey(ctx, c.var.machine.id, grantId, actor(c)));
+    const given = c.req.valid('json');
+    const { publicKey, unlockSha256 } = await together(({ ctx }) => applicationKey(ctx, c.var.machine.id, grantId, given, actor(c)));
     const hashes = { publicKeySha256: publicKeySha256(publicKey), unlockSha256: toHex(unlockSha256) };
     return c.json({ publicKey: toBase64url(publicKey), ...hashes }, 200);
   });
-  api.openapi(step('locked', 'The debug port is closed, says the unit', receipt, done), async c => {
-    const given = c.req.valid('json').receipt;
-    await together(parts => recordLocked(parts, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
-    return c.json({ done: true as const }, 200);
+  const locked = receipt.extend({
+    jobId: idField,
+    uid: uidField,
+    objId: idField,
+    evidence: bytesField(maxEvidenceBytes).describe('of the programming session'),
   });
-  const evidence = z.strictObject({ evidence: bytesField(maxEvidenceBytes) });
-  api.openapi(step('session', 'Evidence of the programming session', evidence, done), async c => {
-    const given = c.req.valid('json').evidence;
-    await together(({ ctx }) => recordSession(ctx, c.var.machine.id, c.req.valid('param').grantId, given, actor(c)));
-    return c.json({ done: true as const }, 200);
-  });
-  const token = z.strictObject({ jobId: idField, uid: uidField, objId: idField });
-  api.openapi(step('application', 'The application, signed for this unit', token, imageSchema), async c => {
-    const { grantId } = c.req.valid('param');
-    const image = await together(({ ctx }) => applicationFor(ctx, c.var.machine.id, grantId, c.req.valid('json'), actor(c)));
-    return c.json(imageView(image), 200);
-  });
+  api.openapi(
+    step('application', 'The application, signed for a unit that is locked and has authenticated itself', locked, imageSchema),
+    async c => {
+      const { grantId } = c.req.valid('param');
+      const image = await together(parts => applicationFor(parts, c.var.machine.id, grantId, c.req.valid('json'), actor(c)));
+      return c.json(imageView(image), 200);
+    },
+  );
   const proof = receipt.extend({ ledger: ledgerField });
   api.openapi(step('commit', 'The unit is built, says the unit', proof, countsSchema), async c => {
     const commit = c.req.valid('json');
@@ -178,8 +152,13 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
     responses: { 200: jsonAnswer(z.object({ outcome: z.enum(['open', 'committed', 'voided']), scrapped: z.boolean() }), 'its outcome') },
   });
   api.openapi(outcome, async c => c.json(await outcomeOfUnit(ctx, c.var.machine.id, c.req.valid('param').grantId), 200));
-  api.openapi(step('renew', 'More time for a grant that has expired', nothing, z.object({ expiresAt: z.string() })), async c =>
-    c.json(await renewGrant(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c)), 200),
+  const renewed = z.object({ expiresAt: z.string(), spdm: wirePolicySchema });
+  api.openapi(
+    step('renew', 'More time for a grant that has expired, and what the line asks of its devices by now', nothing, renewed),
+    async c => {
+      const { expiresAt, spdm } = await renewGrant(ctx, c.var.machine.id, c.req.valid('param').grantId, actor(c));
+      return c.json({ expiresAt, spdm: wirePolicyView(spdm) }, 200);
+    },
   );
   const why = z.strictObject({
     reason: reasonField,

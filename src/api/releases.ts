@@ -4,6 +4,7 @@ import type { UploadedRelease } from '../domain/release.ts';
 import { releaseContent, releaseStream } from '../domain/release.ts';
 import { beginningOf, earlierApprover } from '../services/administration/approvals.ts';
 import { attachSbom, sbomOf } from '../services/firmware/components.ts';
+import { analyseRelease } from '../services/firmware/releaseAnalysis.ts';
 import { approveRelease, listReleases, publishRelease, releaseOf, uploadRelease, withdrawRelease } from '../services/firmware/releases.ts';
 import { dryRunQuery } from './dryRun.ts';
 import {
@@ -64,6 +65,21 @@ const releaseSchema = z
       .openapi({ description: 'answer to an upload: whether its bytes were kept, and which protected TLVs were added or dropped' }),
   })
   .openapi('Release');
+const analysisSchema = z
+  .object({
+    headerBytes: z.number(),
+    payloadBytes: z.number(),
+    loadAddress: z.number(),
+    flags: z.number(),
+    protectedTlvs: z.array(z.object({ type: z.string(), value: z.string().openapi({ description: 'hex' }) })),
+    dependencies: z.array(z.object({ imageId: z.number(), minVersion: z.string() })),
+    vectors: z
+      .object({ stackPointer: z.number(), resetHandler: z.number() })
+      .optional()
+      .openapi({ description: 'where a program of a Cortex-M begins; left out for what is none' }),
+  })
+  .openapi('ReleaseAnalysis');
+export type ReleaseAnalysisAnswer = z.infer<typeof analysisSchema>;
 const uploadQuery = z.strictObject({
   line: lineField,
   image: imageField,
@@ -114,6 +130,14 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     request: { params },
     responses: answer,
   });
+  const analysis = createRoute({
+    method: 'get',
+    path: '/v1/releases/{id}/analysis',
+    summary: 'What the stored image of a release says of itself',
+    middleware: auth.personWithin(inScope),
+    request: { params },
+    responses: { 200: jsonAnswer(analysisSchema, 'the analysis') },
+  });
   const step = <Name extends string>(name: Name, summary: string) =>
     createRoute({
       method: 'post',
@@ -149,6 +173,10 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
       status: row.status,
     }));
     return c.json({ releases, ...nextPage(rows.length === limit ? rows.at(-1)?.release_id : undefined) }, 200);
+  });
+  api.openapi(analysis, async c => {
+    const { protectedTlvs, dependencies, ...facts } = await analyseRelease(ctx, c.req.valid('param').id);
+    return c.json({ ...facts, protectedTlvs: [...protectedTlvs], dependencies: [...dependencies] }, 200);
   });
   api.openapi(one, async c => c.json(releaseView(await releaseOf(ctx, c.req.valid('param').id)), 200));
   const approve = createRoute({

@@ -4,7 +4,6 @@ import { deviceStream } from '../domain/device.ts';
 import { maxCsrBytes } from '../pki/csr.ts';
 import { earlierApprover, newestIn } from '../services/administration/approvals.ts';
 import { counted } from '../services/administration/effects.ts';
-import type { Enrolment } from '../services/identity/issuance.ts';
 import {
   approveDebugUnlock,
   certifyNextGeneration,
@@ -22,6 +21,7 @@ import { bytesField, idField, jsonAnswer, jsonBody, reasonField, seenIn, sha256F
 import { actor, type Resource } from './resource.ts';
 import { requireInScope, within } from './scopes.ts';
 import { stepsOf } from './steps.ts';
+import { wiredIdentitySchema, wiredIdentityView } from './wiredIdentity.ts';
 
 /** Repair: what people decide about a device (`/v1/devices/{uid}/repair…`), and what the programmer that was named asks for while the device is on
  *  its wires, over mTLS (`/v1/repairs/{uid}…`). docs/repair.md shows the order. */
@@ -39,7 +39,6 @@ const repairSchema = z
   })
   .openapi('Repair');
 const nonceBody = z.strictObject({ nonce: bytesField(16, 16) });
-const chainSchema = z.object({ certificate: z.string(), ica: z.string(), root: z.string() });
 
 export const repairsResource: Resource = (api, { ctx, alarms, revocations }, auth) => {
   const parts = { ctx, alarms, revocations };
@@ -104,14 +103,22 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
     request: { params },
     responses: {
       200: jsonAnswer(
-        z.object({ objId: z.string(), identity: chainSchema, nextObjId: z.string().optional(), next: chainSchema.optional() }),
+        z.object({
+          objId: z.string(),
+          identity: wiredIdentitySchema,
+          nextObjId: z.string().optional(),
+          next: wiredIdentitySchema.optional(),
+        }),
         'the device',
       ),
     },
   });
   api.openapi(device, async c => {
     const { objId, nextObjId, identity, next } = await deviceInRepair(ctx, c.var.machine.id, c.req.valid('param').uid);
-    return c.json({ objId, identity: chainView(identity), ...(nextObjId && { nextObjId }), ...(next && { next: chainView(next) }) }, 200);
+    return c.json(
+      { objId, identity: wiredIdentityView(identity), ...(nextObjId && { nextObjId }), ...(next && { next: wiredIdentityView(next) }) },
+      200,
+    );
   });
   const unlockSchema = z.object({ order: z.string(), password: z.string() });
   api.openapi(step('unlock', 'Order and password for a debug unlock, once in a repair', nonceBody, unlockSchema), async c => {
@@ -129,19 +136,13 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
     },
   );
   const csr = z.strictObject({ csr: bytesField(maxCsrBytes) });
-  api.openapi(step('csr', 'Certifies the next generation', csr, chainSchema.extend({ bundles: z.array(z.string()) })), async c => {
+  api.openapi(step('csr', 'Certifies the next generation', csr, wiredIdentitySchema.extend({ bundles: z.array(z.string()) })), async c => {
     const request = c.req.valid('json').csr;
     const issued = await certifyNextGeneration(parts, c.var.machine.id, c.req.valid('param').uid, request, actor(c));
-    return c.json({ ...chainView(issued), bundles: issued.bundles.map(toBase64url) }, 200);
+    return c.json({ ...wiredIdentityView(issued), bundles: issued.bundles.map(toBase64url) }, 200);
   });
   const proof = z.strictObject({ objId: idField, receipt: bytesField(maxReceiptBytes), evidence: bytesField(maxEvidenceBytes) });
   api.openapi(step('returned', 'The next generation has proven itself', proof, z.object({ status: z.string() })), async c => {
     return c.json(await returnToService(parts, c.var.machine.id, c.req.valid('param').uid, c.req.valid('json'), actor(c)), 200);
   });
 };
-
-const chainView = ({ certificate, ica, root }: Enrolment) => ({
-  certificate: toBase64url(certificate),
-  ica: toBase64url(ica),
-  root: toBase64url(root),
-});

@@ -21,6 +21,7 @@ import { jobsResource } from './jobs.ts';
 import { linesResource } from './lines.ts';
 import { logResource } from './log.ts';
 import { operatorChangesResource } from './operatorChanges.ts';
+import { operatorSessionsResource } from './operatorSessions.ts';
 import { operatorsResource } from './operators.ts';
 import { otaFilesResource } from './otaFiles.ts';
 import { overviewResource } from './overview.ts';
@@ -47,6 +48,7 @@ export const resources: readonly Resource[] = [
   overviewResource,
   operatorsResource,
   credentialsResource,
+  operatorSessionsResource,
   authenticatorsResource,
   signInResource,
   operatorChangesResource,

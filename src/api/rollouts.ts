@@ -51,7 +51,8 @@ const progressSchema = rolloutSchema
       .record(z.string(), z.unknown())
       .openapi({ description: 'the plan as it is approved: groups, thresholds and what else it says' }),
     counts: z.record(z.string(), z.number()),
-    progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable(), group: z.number().optional() })),
+    groupCounts: z.array(z.record(z.string(), z.number())).openapi({ description: 'the same for each group' }),
+    progress: z.array(z.object({ uid: uidField, status: z.string(), reason: z.string().nullable(), group: z.number() })),
     next: z.string().optional(),
   })
   .openapi('RolloutProgress');

@@ -1,12 +1,15 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { toBase64url, utf8 } from '../bytes.ts';
+import { definedOf } from '../defined.ts';
 import { sha256 } from '../digest.ts';
+import type { SessionOf } from '../domain/sessions.ts';
 import { NusecError } from '../errors.ts';
 import type { Context } from '../services/base/context.ts';
 import { minuteMs } from '../times.ts';
 import { jsonAnswer, jsonBody } from './fields.ts';
+import { originOf } from './origin.ts';
 import type { Resource } from './resource.ts';
-import { openSession, type SessionOf, seal, unseal } from './sessions.ts';
+import { openSession, seal, unseal } from './sessions.ts';
 import { wrongTokensOf } from './wrongTokens.ts';
 
 /** `nusec login`: the command opens a browser at the console, where its person allows it, and changes the code that it gets for a session. Only the
@@ -18,7 +21,13 @@ type Code = SessionOf & { readonly challenge: string };
 
 /** @returns what the browser brings to the command */
 export const commandCode = (ctx: Context, of: SessionOf, challenge: string): Promise<string> =>
-  seal(ctx, purpose, { ...of, challenge } satisfies Code, codeMs);
+  seal(ctx, purpose, codeOf(of, challenge), codeMs);
+
+/** No more than this is sealed and handed on. */
+const codeOf = ({ name, tokenSha256, identityId, mapped }: SessionOf, challenge: string): Code => ({
+  ...{ name, tokenSha256, challenge },
+  ...definedOf({ identityId, mapped }),
+});
 
 export const signInResource: Resource = (api, services) => {
   const { ctx } = services;
@@ -39,6 +48,6 @@ export const signInResource: Resource = (api, services) => {
         throw new NusecError('UNAUTHENTICATED', 'this code is not known, or its minute is over');
       return sealed;
     });
-    return c.json({ session: await openSession(ctx, found, 'command'), name: found.name }, 200);
+    return c.json({ session: await openSession(ctx, found, originOf(c), 'command'), name: found.name }, 200);
   });
 };

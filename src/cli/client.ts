@@ -106,9 +106,9 @@ export async function withServer<T>(options: ServerOptions, use: (server: HttpCl
   }
 }
 
-/** One JSON request to the server. */
-export const ask = <T>(options: ServerOptions, method: string, path: string, body?: unknown): Promise<T> =>
-  withServer(options, server => server.json<T>(method, path, body));
+/** One JSON request to the server. @param waits `long` where the server itself waits for somebody */
+export const ask = <T>(options: ServerOptions, method: string, path: string, body?: unknown, waits?: 'long'): Promise<T> =>
+  withServer(options, server => server.json<T>(method, path, body, waits));
 
 const rowsAtOnce = 500;
 

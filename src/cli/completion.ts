@@ -1,26 +1,31 @@
 import { type Command, Option } from 'commander';
+import { NusecError } from '../errors.ts';
 import { oneOf } from './options.ts';
 
 /** `nusec completion`: scripts for the completion of shells, made from the commands and options there are. */
 
 const shells = ['bash', 'zsh', 'fish'];
 
-/** @param program with every command and its options: only this command needs them all */
-export function registerCompletion(program: Command): void {
+/** @param wholeProgram loads every command with its options: the work of this one needs them all, and its help none */
+export function registerCompletion(program: Command, wholeProgram: () => Promise<Command>): void {
   program
     .command('completion')
     .description('print a script that completes commands and options')
-    .addOption(new Option('--shell <shell>', `for ${shells.join(', ')}`).argParser(oneOf(shells)).makeOptionMandatory())
+    .argument('[shell]', shells.join(', '), oneOf(shells))
+    .addOption(new Option('--shell <shell>', 'the same').argParser(oneOf(shells)))
     .addHelpText(
       'after',
       `
 Examples:
-  $ nusec completion --shell bash
-  $ nusec completion --shell zsh
+  $ nusec completion bash
+  $ nusec completion zsh
   $ nusec completion --shell fish`,
     )
-    .action(({ shell }: { shell: string }) => {
-      const words = wordsOf(program);
+    .action(async (named: string | undefined, options: { shell?: string }) => {
+      const shell = named ?? options.shell;
+      if (shell === undefined || (options.shell ?? shell) !== shell)
+        throw new NusecError('BAD_REQUEST', `name one shell: ${shells.join(', ')}`);
+      const words = wordsOf(await wholeProgram());
       process.stdout.write(
         shell === 'fish' ? fish(words) : shell === 'zsh' ? `autoload -U +X bashcompinit && bashcompinit\n${bash(words)}` : bash(words),
       );
@@ -40,7 +45,7 @@ function wordsOf(command: Command, path = 'nusec', words = new Map<string, reado
 /** Words of the line that begin with `-` are no commands. */
 function bash(words: Words): string {
   const cases = [...words].map(([path, next]) => `    '${path}') next='${next.join(' ')}' ;;`).join('\n');
-  return `# nusec: eval "$(nusec completion --shell bash)"
+  return `# nusec: eval "$(nusec completion bash)"
 _nusec() {
   local path=nusec next='' word i
   for ((i = 1; i < COMP_CWORD; i++)); do
@@ -66,5 +71,5 @@ function fish(words: Words): string {
       commands.length === 0 ? '__fish_use_subcommand' : commands.map(word => `__fish_seen_subcommand_from ${word}`).join('; and ');
     return next.map(word => `complete -c nusec -n '${condition}' ${word.startsWith('--') ? `-l ${word.slice(2)}` : `-f -a ${word}`}`);
   });
-  return `# nusec: nusec completion --shell fish | source\n${lines.join('\n')}\n`;
+  return `# nusec: nusec completion fish | source\n${lines.join('\n')}\n`;
 }

@@ -56,7 +56,10 @@ export function printDryRun(options: { readonly json?: boolean }, what: string, 
 export async function confirmed({ yes }: Confirmation, what: string, name: string): Promise<boolean> {
   if (yes) return true;
   if (!process.stdin.isTTY)
-    throw new NusecError('BAD_REQUEST', `${what} This cannot be undone: repeat the command with --yes, or look first with --dry-run`);
+    throw new NusecError(
+      'BAD_REQUEST',
+      `nothing was done yet. ${what} This cannot be undone: repeat the command with --yes, or look first with --dry-run`,
+    );
   const line = createInterface({ input: process.stdin, output: process.stderr });
   try {
     // Ctrl-C and the end of the input are answers too.

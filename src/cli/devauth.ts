@@ -9,7 +9,7 @@ export function registerDevauth(program: Command): void {
     .description('the protocol between a programmer and a device')
     .command('check')
     .description('ask a device everything that can be asked without changing it, and report what it does not keep')
-    .option('--serial <path>', 'UART or pseudo-terminal of the device')
+    .option('--serial <path>', 'UART or pseudo-terminal of the device, or host:port')
     .option('--tcp <host:port>', 'its serial link over TCP')
     .option('--json', 'print JSON instead of text')
     .addHelpText(

@@ -25,6 +25,7 @@ type List = ServerOptions & {
   imageHash?: string;
   version?: string;
   tag?: string;
+  gateway?: string;
   line?: string;
   status?: string;
   behind?: boolean;
@@ -43,6 +44,7 @@ export function registerDevice(program: Command): void {
     'list --line meter',
     'list --status QUARANTINED --json',
     'list --line meter --without-encryption-key',
+    'list --gateway hall-7',
     'list --release 148f3636cfa2c0dac2794f4ebae4200c',
   )
     .option('--line <line>', 'only this product line')
@@ -51,6 +53,7 @@ export function registerDevice(program: Command): void {
     .option('--image-hash <hex>', 'the same for an image hash')
     .option('--version <version>', 'the same for a version')
     .option('--tag <tag>', 'only those with this tag')
+    .option('--gateway <id>', 'only those that are attached to this gateway')
     .option('--behind', 'only those in use without the newest trust bundle')
     .option('--without-encryption-key', 'only those in use that no encrypted image can be made for')
     .action(list);
@@ -68,7 +71,7 @@ export function registerDevice(program: Command): void {
   command('attest <uid>', 'let a connected device prove what it runs', `attest ${example}`, `attest ${example} --via gateway --json`)
     .option('--via <way>', 'mqtt or gateway; its own connection first when not given')
     .action(async (uid: string, { via, ...options }: ServerOptions & { via?: string }) => {
-      const result = await send(options, 'POST', `${uid}/attest`, { via });
+      const result = await send(options, 'POST', `${uid}/attest`, { via }, 'long');
       if (result.result !== 'passed') process.exitCode = 1;
     });
   command(
@@ -133,9 +136,10 @@ export function registerDevice(program: Command): void {
   );
 }
 
-async function list({ line, status, release, imageHash, version, tag, behind, withoutEncryptionKey, ...options }: List): Promise<void> {
+async function list({ behind, withoutEncryptionKey, ...given }: List): Promise<void> {
   const flags = { behind: behind ? 'true' : undefined, encryptionKey: withoutEncryptionKey ? 'missing' : undefined };
-  const filter = { line, status, release, imageHash, version, tag, ...flags };
+  const { line, status, release, imageHash, version, tag, gateway, ...options } = given;
+  const filter = { line, status, release, imageHash, version, tag, gateway, ...flags };
   const devices = await listAll<Device>(options, '/v1/devices', 'devices', filter);
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version, one.attestation, one.connected ? 'online' : 'offline']);
   print(options, devices, table(['UID', 'LINE', 'STATUS', 'VERSION', 'ATTESTED', 'MQTT'], rows));
@@ -151,8 +155,14 @@ async function act(options: ServerOptions, method: string, path: string, body?: 
   await send(options, method, path, body);
 }
 
-async function send(options: ServerOptions, method: string, path: string, body?: unknown): Promise<Record<string, unknown>> {
-  const answer = await ask<Record<string, unknown>>(options, method, `/v1/devices/${path}`, body).catch(withNextStep);
+async function send(
+  options: ServerOptions,
+  method: string,
+  path: string,
+  body?: unknown,
+  waits?: 'long',
+): Promise<Record<string, unknown>> {
+  const answer = await ask<Record<string, unknown>>(options, method, `/v1/devices/${path}`, body, waits).catch(withNextStep);
   print(options, answer, record(answer));
   return answer;
 }

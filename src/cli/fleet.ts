@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { counted } from '../counted.ts';
 import { NusecError } from '../errors.ts';
 import { ask, type ServerOptions, subcommandsOf } from './client.ts';
 import { print, styled, table } from './output.ts';
@@ -44,11 +45,12 @@ async function where({ component, vulnerability, ...options }: Options): Promise
     throw new NusecError('BAD_REQUEST', 'name either --component or --vulnerability');
   const found = await allOf(options, { ...(component && { component }), ...(vulnerability && { vulnerability }) });
   const { releases, devices, deviceCount, releasesWithoutSbom } = found;
-  const unknown = releasesWithoutSbom === 0 ? '' : `\n${releasesWithoutSbom} releases have no bill of materials: nothing is known of them`;
+  const unknown =
+    releasesWithoutSbom === 0 ? '' : `\nNothing is known of ${counted(releasesWithoutSbom, 'release')} without a bill of materials`;
   const rows = devices.map(one => [one.uid, one.line, one.status, one.version]);
   const text = [
     releaseTable(releases),
-    `${styled('bold', `${deviceCount} devices`)}\n${table(['UID', 'LINE', 'STATUS', 'VERSION'], rows)}${unknown}`,
+    `${styled('bold', counted(deviceCount, 'device'))}\n${table(['UID', 'LINE', 'STATUS', 'VERSION'], rows)}${unknown}`,
   ].join('\n\n');
   print(options, found, text);
 }

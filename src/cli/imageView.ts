@@ -3,7 +3,7 @@ import { formatVersion } from '../domain/version.ts';
 import { NusecError } from '../errors.ts';
 import { isEncrypted } from '../ota/decrypt.ts';
 import { readHeader, readImageTlvs, securityCounterOf, slotReader } from '../ota/image.ts';
-import { type Tlv, tlvType } from '../ota/tlv.ts';
+import { type Tlv, tlvName } from '../ota/tlv.ts';
 import { verifyImage } from '../ota/verify.ts';
 
 /** What an MCUboot image says of itself, for people and scripts; nothing of it is judged but whether it is one. */
@@ -19,9 +19,6 @@ export type ImageView = {
   readonly imageHash: string | null;
   readonly tlvs: readonly { readonly type: string; readonly protected: boolean; readonly bytes: number; readonly value: string }[];
 };
-
-const names = new Map<number, string>(Object.entries(tlvType).map(([name, type]) => [type, name]));
-const tlvName = (type: number): string => names.get(type) ?? `0x${type.toString(16).padStart(4, '0')}`;
 
 /** @throws NusecError IMAGE_MALFORMED with the bootloader's reason */
 export function viewOf(bytes: Uint8Array): ImageView {
@@ -66,5 +63,5 @@ function flat({ tlvs, ...facts }: ImageView): ReadonlyMap<string, string> {
     seen.set(type, count);
     return [`TLV ${type}${count > 1 ? ` ${count}` : ''}`, value] as const;
   });
-  return new Map([...Object.entries(facts).map(([name, value]) => [name, String(value)] as const), ...entries]);
+  return new Map([...Object.entries(facts).map(([name, value]) => [name, String(value ?? '–')] as const), ...entries]);
 }

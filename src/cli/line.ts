@@ -10,7 +10,7 @@ import {
   spdmVersionNames,
   tokenCallers,
 } from '../domain/attestationPolicy.ts';
-import { ask, listOnce, type ServerOptions, withServerOptions } from './client.ts';
+import { ask, type Look, listOnce, lookOf, type ServerOptions, withLook, withServerOptions } from './client.ts';
 import { keyBits, oneOf, wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
 
@@ -21,6 +21,7 @@ type Line = {
   readonly counterMaximum: number;
   readonly rollbackFloor: number;
   readonly attestation: AttestationPolicy;
+  readonly proposed?: { readonly contentSha256: string };
 };
 
 type Counters = {
@@ -58,6 +59,12 @@ const counter = wholeNumber(0, 255);
 const bytes = wholeNumber(4096, 16 * 1024 * 1024);
 const block = wholeNumber(256, 64 * 1024);
 
+/** With what waits for another person. */
+const show = (line: Line): string =>
+  line.proposed === undefined
+    ? record(line)
+    : `${record(line)}\n\nanother release manager approves it: nusec line approve ${line.line} --content ${line.proposed.contentSha256}`;
+
 /** `nusec line`: product lines. */
 export function registerLine(program: Command): void {
   const line = program.command('line').description('product lines: their firmware identity, counter budget and device CA');
@@ -82,18 +89,32 @@ export function registerLine(program: Command): void {
     const hasLayout = Object.values(layout).some(value => value !== undefined);
     const wish = { line: name, counterMaximum, rollbackFloor, ...(hasLayout && { layout }) };
     const created = await ask<Line>(options, 'POST', '/v1/lines', wish);
-    print(options, created, record(created));
+    print(options, created, show(created));
   });
   withServerOptions(
     line
       .command('floor')
-      .description('raise the lowest security counter that the line accepts; it never falls again')
+      .description(
+        'raise the lowest security counter that the line accepts; it never falls again. Above what is published two people do it',
+      )
       .argument('<line>', 'product line')
       .argument('<counter>', 'the new floor', counter)
       .addHelpText('after', '\nExamples:\n  $ nusec line floor meter 4'),
   ).action(async (name: string, floor: number, options: ServerOptions) => {
     const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/floor`, { floor });
-    print(options, changed, record(changed));
+    print(options, changed, show(changed));
+  });
+  withLook(
+    withServerOptions(
+      line
+        .command('approve')
+        .description('approve the lasting change of a line that another release manager has proposed')
+        .argument('<line>', 'product line')
+        .addHelpText('after', '\nWhat is proposed: nusec line show.\n\nExamples:\n  $ nusec line approve meter'),
+    ),
+  ).action(async (name: string, options: ServerOptions & Look) => {
+    const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/approve`, lookOf(options));
+    print(options, changed, show(changed));
   });
   withServerOptions(
     line
@@ -122,7 +143,7 @@ Examples:
     const key = lineKey === undefined ? {} : { publicKey: toBase64url(encryptionPointOf(lineKey)) };
     const scheme = lineKey === undefined ? 'device' : 'line';
     const changed = await ask<Line>(options, 'POST', `/v1/lines/${name}/encryption`, { scheme, bits, only, uidBound, ...key });
-    print(options, changed, record(changed));
+    print(options, changed, show(changed));
   });
   withServerOptions(
     line
@@ -190,7 +211,7 @@ Examples:
       .addHelpText('after', '\nExamples:\n  $ nusec line show meter'),
   ).action(async (name: string, options: ServerOptions) => {
     const found = await ask<Line>(options, 'GET', `/v1/lines/${name}`);
-    print(options, found, record(found));
+    print(options, found, show(found));
   });
   withServerOptions(
     line

@@ -1,6 +1,6 @@
 import { readSettings } from '../config.ts';
 import { NusecError } from '../errors.ts';
-import { placeOf } from '../eventstore/verify.ts';
+import { faultOf, placeOf } from '../eventstore/verify.ts';
 import { readWitnessKey } from '../merkle/cosignature.ts';
 import { fromPem } from '../pki/pem.ts';
 import { checkpointsIn } from '../services/proof/checkpointFiles.ts';
@@ -34,7 +34,7 @@ export function verifyLog(options: LogOptions): void {
     { ...verdict, ok: verdict.ok && verdict.refused.length === 0 },
     textOf(verdict, options.trust ?? (pem === undefined ? 'no root' : 'root.pem of the data folder')),
   );
-  if (!verdict.ok) throw new NusecError('STORE_DAMAGED', `${placeOf(verdict)} is not what was stored; everything before it is`);
+  if (!verdict.ok) throw new NusecError('STORE_DAMAGED', faultOf(verdict));
   const [refused] = verdict.refused;
   if (refused !== undefined) throw new NusecError('CHECKPOINT_REFUSED', `${refused.file}: ${refused.reason}`);
 }

@@ -4,6 +4,7 @@ import { ask, type Look, listOnce, lookOf, type ServerOptions, subcommandsOf, wi
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { registerAllowances } from './operatorAllowances.ts';
 import { registerRecovery } from './operatorRecovery.ts';
+import { registerSessions } from './operatorSessions.ts';
 import { makeToken, registerTokens } from './operatorTokens.ts';
 import { print, record, styled, table } from './output.ts';
 
@@ -67,9 +68,14 @@ export function registerOperator(program: Command): void {
     .action((name: string, wish: Wish) =>
       send(wish, 'POST', path, { name, ...rolesOf(wish), ...tokenOf(wish), ...(wish.subject !== undefined && { subject: wish.subject }) }),
     );
-  withRoles(command('roles <name>', 'give a person other roles', 'roles carol --role productionPlanner --role releaseManager')).action(
-    (name: string, wish: Wish) => send(wish, 'PUT', `${path}/${name}/roles`, rolesOf(wish)),
-  );
+  withRoles(
+    command(
+      'roles <name>',
+      'give a person other roles, in place of all that it has: without --line, --job and --site everywhere',
+      'roles carol --role productionPlanner --role releaseManager',
+      'roles lino --role lineOperator --site "Example CM"',
+    ),
+  ).action((name: string, wish: Wish) => send(wish, 'PUT', `${path}/${name}/roles`, rolesOf(wish)));
   command('reset <name>', 'give a person another token', `reset carol --token-sha256 ${hash}`)
     .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
     .action((name: string, wish: Wish) => send(wish, 'POST', `${path}/${name}/token`, tokenOf(wish)));
@@ -90,6 +96,7 @@ export function registerOperator(program: Command): void {
     print(options, { file }, record({ 'your token from now on': file }));
   });
   registerTokens(operator);
+  registerSessions(operator);
   registerChange(operator);
   registerAllowances(operator);
   registerRecovery(operator);

@@ -1,11 +1,13 @@
 import type { Command } from 'commander';
 import type { KnownChange } from '../domain/operatorsState.ts';
 import { recoveryDelayHours } from '../domain/recoveryCodes.ts';
+import { NusecError } from '../errors.ts';
 import type { Parts } from '../services/base/alarms.ts';
 import { readText } from './client.ts';
 import { print, record, styled } from './output.ts';
 
 type Options = { data: string; json?: boolean };
+type Use = Options & { codes: string; tokenSha256: string; second?: string; secondTokenSha256?: string };
 
 /** `nusec operator recover`: on the server's own machine, when too few administrators are left to approve anything. It waits, and every
  *  administrator who is left sees it as an alarm and can withdraw it. */
@@ -48,20 +50,26 @@ Examples:
   );
   local(
     'use <name>',
-    'another token for an administrator, by two recovery codes; nothing waits',
-    'use alice --data /var/lib/nusec --codes ./codes --token-sha256 …',
+    'another token for one or two administrators, by two recovery codes; nothing waits',
+    'use alice --data /var/lib/nusec --codes ./codes --token-sha256 … --second bob --second-token-sha256 …',
     'For the time when fewer than two administrators have a token that counts. The set of codes is used up.',
   )
     .requiredOption('--codes <file>', 'two recovery codes of different people, one a line')
     .requiredOption('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
-    .action(async (name: string, { codes, tokenSha256, ...options }: Options & { codes: string; tokenSha256: string }) => {
+    .option('--second <name>', 'another administrator who gets a token too: what needs two people can be done then')
+    .option('--second-token-sha256 <sha256>', 'of the token that this person has made')
+    .action(async (name: string, { codes, tokenSha256, second, secondTokenSha256, ...options }: Use) => {
+      if ((second === undefined) !== (secondTokenSha256 === undefined))
+        throw new NusecError('BAD_REQUEST', '--second and --second-token-sha256 belong together');
+      const other = second !== undefined && secondTokenSha256 !== undefined ? { name: second, tokenSha256: secondTokenSha256 } : undefined;
       const given = readText(codes, 'file with recovery codes')
         .split(/\s+/)
         .filter(line => line !== '');
       await withParts(options, async parts =>
-        (await import('../services/administration/recoveryCodes.ts')).recoverByCodes(parts, name, given, tokenSha256),
+        (await import('../services/administration/recoveryCodes.ts')).recoverByCodes(parts, given, { name, tokenSha256 }, other),
       );
-      print(options, { name }, record({ recovered: name, next: 'nusec operator recover new-codes' }));
+      const recovered = other === undefined ? name : `${name}, ${other.name}`;
+      print(options, { name, ...(other && { second: other.name }) }, record({ recovered, next: 'nusec operator recover new-codes' }));
     });
   local(
     'new-codes',

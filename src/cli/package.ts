@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import type { ProgrammerClient } from '../../gateway-device/programmer/client.ts';
 import { fromHex, toHex } from '../bytes.ts';
+import { counted } from '../counted.ts';
 import { formatVersion } from '../domain/version.ts';
 import { type ErrorCode, NusecError } from '../errors.ts';
 import { DevAuthError, type DevAuthReason } from '../production/devauth/error.ts';
@@ -104,7 +105,10 @@ Examples:
         });
       if (dryRun) {
         const { erasedCount } = await end({ dryRun });
-        return printDryRun(options, what, [`the end of the job, with ${erasedCount} units given up`], { jobId: job, erasedCount });
+        return printDryRun(options, what, [`the end of the job, with ${counted(erasedCount, 'unit')} given up`], {
+          jobId: job,
+          erasedCount,
+        });
       }
       if (!(await confirmed({ yes }, what, job))) return;
       const { erasedCount } = await end({});

@@ -44,7 +44,10 @@ export async function prepareProgrammer(server: HttpClient, wish: Preparation, t
   const board = await connectTarget(wish.addresses);
   try {
     if (!(await isLocked(board))) await setUp(server, path, wish, board, tell);
-    else tell('the board is locked already: going on behind the lock');
+    else {
+      tell('the board is locked already: going on behind the lock');
+      await startFirmware(board);
+    }
   } finally {
     await board.close();
   }
@@ -77,8 +80,14 @@ async function setUp(server: HttpClient, path: string, wish: Preparation, board:
   const { receipt } = await board.host.request('receipt', { nonce });
   await server.json('POST', `${path}/locked`, { receipt: toBase64url(receipt), nonce: toBase64url(nonce) });
   tell('R26 locked, proven by its receipt');
-  await board.host.request('reset', { mode: 'normal' });
-  await hello(board.host);
+  await startFirmware(board);
+}
+
+/** Behind the lock the bootloader runs until it is told to go on: that may have been cut off before. */
+async function startFirmware({ host }: Target): Promise<void> {
+  if ((await hello(host)).stage !== 'bl2') return;
+  await host.request('reset', { mode: 'normal' });
+  await hello(host);
 }
 
 /** R8–R17 and R3–R4: the key is born in the KeyStore, the board signs the request, and takes certificates and their hashes. */

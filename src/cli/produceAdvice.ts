@@ -28,6 +28,7 @@ const cause: { readonly [Code in ErrorCode]?: string } = {
   RELEASE_STATE: 'the OEM has withdrawn firmware of this job: ask the OEM',
   ROLLBACK: 'the firmware of this job is too old for its line: ask the OEM',
   SERVER_UNREACHABLE: 'look at the network between this programmer and the OEM, then run the same command',
+  SPDM_UNSUPPORTED: 'the line asks for more than the bootloader of this job speaks: tell the OEM, who can change what the line asks for',
   STORE_FULL: 'the disk of the OEM’s server is full: tell the OEM, then run the same command',
   STORE_UNAVAILABLE: 'the OEM’s server cannot store anything: tell the OEM, then run the same command',
   UID_CONFLICT: 'the OEM knows a living device of this UID: put the chip aside and tell the OEM',
@@ -48,6 +49,7 @@ export const stopsLine = (code: string): boolean =>
     'PROGRAMMER_NOT_ACTIVE',
     'RELEASE_STATE',
     'ROLLBACK',
+    'SPDM_UNSUPPORTED',
     'VALUES_EXHAUSTED',
     'WRONG_SITE',
   ].includes(code);

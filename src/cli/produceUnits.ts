@@ -1,5 +1,6 @@
 import { connectProgrammer } from '../../gateway-device/programmer/client.ts';
 import { whileOpen } from '../closing.ts';
+import { counted } from '../counted.ts';
 import { errorCodes, NusecError } from '../errors.ts';
 import { progress, styled } from './output.ts';
 import { adviceOn } from './produceAdvice.ts';
@@ -32,7 +33,7 @@ export async function produce(options: ProduceOptions): Promise<void> {
   const { built, failed, stoppedBy } = await attend(station, json);
   const isBuilt = station.count === undefined ? stoppedBy?.outcome === 'COUNT_EXHAUSTED' : built === station.count;
   if (stoppedBy && !isBuilt) throw new NusecError(codeOf(stoppedBy), adviceOn(stoppedBy));
-  if (failed > 0 && !isBuilt) throw new NusecError('STATE', `${failed} units were not built; the lines above say why`);
+  if (failed > 0 && !isBuilt) throw new NusecError('STATE', `${counted(failed, 'unit')} not built: the lines above say why`);
 }
 
 /** @throws NusecError BAD_REQUEST */

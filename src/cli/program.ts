@@ -73,7 +73,10 @@ const stages: Readonly<Record<string, Readonly<Record<string, Known>>>> = {
   'This command': {
     completion: {
       about: 'completion for bash, zsh and fish',
-      load: async () => (await import('./completion.ts')).registerCompletion,
+      load: async () => {
+        const { registerCompletion } = await import('./completion.ts');
+        return program => registerCompletion(program, wholeProgram);
+      },
     },
   },
 };
@@ -87,7 +90,11 @@ const aliases: Readonly<Record<string, string>> = {
   devices: 'device',
 };
 
-/** The shipped program with the command that is asked for; the others are there by name, and for `completion` as a whole.
+/** No name of a command. */
+const everyCommand = '*';
+const wholeProgram = (): Promise<Command> => programFor(everyCommand);
+
+/** The shipped program with the command that is asked for; the others are there by name.
  *  @param first the first word after `nusec`
  *  @param json a wrong call is reported as JSON too */
 export async function programFor(first: string, json = false): Promise<Command> {
@@ -96,7 +103,7 @@ export async function programFor(first: string, json = false): Promise<Command> 
   const asked = aliases[first] ?? first;
   for (const [stage, commands] of Object.entries(stages))
     for (const [name, { about, load }] of Object.entries(commands)) {
-      if (name === asked || asked === 'completion') (await load())(program);
+      if (name === asked || asked === everyCommand) (await load())(program);
       else program.command(name).description(about);
       const added = program.commands.at(-1);
       added?.helpGroup(`${stage}:`);

@@ -35,12 +35,12 @@ export async function followRun(client: ProgrammerClient, runId: number, show: (
 
 const colours = { done: 'green', failed: 'red', waiting: 'yellow' } as const;
 
-/** Prints a step. @param also more fields of its JSON line */
-export function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined, also: object = {}): void {
-  if (json) process.stdout.write(`${JSON.stringify({ ...also, step: k, name, state, ...(text && { text }) })}\n`);
+/** Prints a step. @param target name of the one of several that it is of */
+export function showEntry({ k, name, state, text }: ProgressEntry, json: boolean | undefined, target?: string): void {
+  if (json) process.stdout.write(`${JSON.stringify({ step: k, name, state, ...(text && { text }) })}\n`);
   else if (state !== 'begin') {
     process.stdout.write(
-      `${String(k).padStart(2)}  ${styled(colours[state], state.padEnd(7))}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`,
+      `${target === undefined ? '' : `${target}: `}${String(k).padStart(2)}  ${styled(colours[state], state.padEnd(7))}  ${name}${text ? `  ${styled('dim', text)}` : ''}\n`,
     );
   }
 }

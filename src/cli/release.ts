@@ -120,16 +120,27 @@ Examples:
         '\nIt is approved and started as any rollout: nusec rollout approve, nusec rollout start.\n\nExamples:\n  $ nusec release recall 148f3636cfa2c0dac2794f4ebae4200c --with 874a667189da472d09d34276d97e812f',
       ),
   ).action(async (id: string, { with: releaseId, ...options }: ServerOptions & { with: string }) => {
-    const planned = await ask<{ rolloutId: string; status: string }>(options, 'POST', '/v1/rollouts', {
+    const planned = await ask<{ rolloutId: string; status: string; devices: number }>(options, 'POST', '/v1/rollouts', {
       releaseId,
       fromRelease: id,
       securityUpdate: true,
     });
-    print(options, planned, record(planned));
+    const none = '\n\nNo device that may get an upgrade runs it now: started, the rollout would reach none.';
+    print(options, planned, `${record(planned)}${planned.devices === 0 ? none : ''}`);
   });
   withServerOptions(
     release.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),
   ).action(async (id: string, options: ServerOptions) => show(options, 'GET', `/v1/releases/${id}`));
+  withServerOptions(
+    release
+      .command('analysis')
+      .description('what the stored image of a release says of itself: to be read before it is approved')
+      .argument('<release>', 'release id')
+      .addHelpText('after', exampleOf('analysis')),
+  ).action(async (id: string, options: ServerOptions) => {
+    const analysis = await ask<Readonly<Record<string, unknown>>>(options, 'GET', `/v1/releases/${id}/analysis`);
+    print(options, analysis, record(analysis));
+  });
   withServerOptions(
     release
       .command('list')

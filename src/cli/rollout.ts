@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { upgradableStatuses } from '../domain/rolloutPlan.ts';
-import type { SelectorText, WindowText } from '../domain/rolloutText.ts';
+import { groupWords, type SelectorText, type WindowText } from '../domain/rolloutText.ts';
 import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';
@@ -8,14 +8,16 @@ import { print, record, styled, table } from './output.ts';
 import { selectorArgument, windowArgument } from './rolloutParts.ts';
 import { watchRollout } from './rolloutWatch.ts';
 
-type Progress = { readonly uid: string; readonly status: string; readonly reason: string | null };
+type Progress = { readonly uid: string; readonly status: string; readonly reason: string | null; readonly group: number };
 type Rollout = {
   readonly rolloutId: string;
   readonly releaseId: string;
   readonly line: string;
   readonly status: string;
   readonly groups: number;
+  readonly startedGroups: number;
   readonly passedGroups: number;
+  readonly groupCounts: readonly Readonly<Record<string, number>>[];
   readonly devices: number;
   readonly plan: Readonly<Record<string, unknown>>;
   readonly progress: readonly Progress[];
@@ -176,12 +178,26 @@ async function change(options: ServerOptions, method: string, path: string, body
 
 async function show(options: ServerOptions, { next, ...answer }: Rollout): Promise<void> {
   const progress = [...answer.progress, ...(await devicesFrom(options, answer.rolloutId, next))];
-  const { plan, progress: _, ...facts } = answer;
+  const { plan, progress: _, groupCounts, ...facts } = answer;
   const { groups, ...planned } = plan;
-  const rows = progress.map(({ uid: device, status, reason }) => [device, status, reason]);
-  const text = record({ ...facts, ...planned, plan: groups });
-  print(options, { ...answer, progress }, `${text}\n\n${styled('bold', 'devices')}\n${table(['UID', 'STATUS', 'REASON'], rows)}`);
+  const rows = progress.map(({ uid: device, group, status, reason }) => [device, group, status, reason]);
+  const parts = [
+    record({ ...facts, ...planned }),
+    `${styled('bold', 'groups')}\n${table(['GROUP', 'DEVICES', 'STATE', 'HOW FAR'], groupRows(answer))}`,
+    `${styled('bold', 'devices')}\n${table(['UID', 'GROUP', 'STATUS', 'REASON'], rows)}`,
+  ];
+  print(options, { ...answer, progress }, parts.join('\n\n'));
 }
+
+const groupRows = ({ plan, startedGroups, passedGroups, groupCounts }: Rollout) =>
+  (plan.groups as Parameters<typeof groupWords>[0][]).map((group, index) => [
+    index + 1,
+    groupWords(group),
+    index < passedGroups ? 'passed' : index < startedGroups ? 'started' : 'to come',
+    Object.entries(groupCounts[index] ?? {})
+      .map(([name, count]) => `${count} ${name}`)
+      .join(', '),
+  ]);
 
 /** The devices of the next pages. */
 async function devicesFrom(options: ServerOptions, id: string, cursor: string | undefined): Promise<readonly Progress[]> {

@@ -62,7 +62,7 @@ export function machineLine(event: StationEvent, counter: ReturnType<typeof crea
 }
 
 function textLine(event: StationEvent, counter: ReturnType<typeof createCounter>): void {
-  if (event.type === 'step') showEntry(event.entry, false);
+  if (event.type === 'step') showEntry(event.entry, false, event.target);
   else if (event.type === 'waitingForChip') process.stdout.write(`${event.target}: waiting for a chip\n`);
   else {
     counter.count(event.end.outcome);

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { counted } from '../counted.ts';
 import { ask, listAll, listOnce, readText, type ServerOptions, subcommandsOf } from './client.ts';
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { type FilterOptions, filterOf } from './logFilter.ts';
@@ -102,13 +103,13 @@ async function test(name: string, options: ServerOptions): Promise<void> {
 
 async function replay(name: string, { event, ...options }: Letters): Promise<void> {
   const answer = await ask<{ events: number }>(options, 'POST', `${pathOf(name)}/replay`, { events: event });
-  print(options, answer, `${answer.events} events are tried again`);
+  print(options, answer, `tried again: ${counted(answer.events, 'event')}`);
 }
 
 async function drop(name: string, { event, reason, ...options }: Letters & Confirmed & { reason: string }): Promise<void> {
   const deed = { what: `What ${name} could not be told is given up.`, name, method: 'POST', path: `${pathOf(name)}/drop` } as const;
   await act<{ events: number }>(options, { ...deed, body: { events: event, reason } }, answer =>
-    print(options, answer, `${answer.events} events were given up`),
+    print(options, answer, `given up: ${counted(answer.events, 'event')}`),
   );
 }
 

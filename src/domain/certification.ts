@@ -19,6 +19,8 @@ export type Intent = {
   readonly notAfter: IsoTime;
   /** Which list of its authority the certificate is on when it is revoked; default: the first one. */
   readonly crlPartition?: number;
+  /** Two people have agreed on this key: the machine of this name, which may not be theirs any more, cannot use up what they may ask for. */
+  readonly agreed?: true;
 };
 
 export type CertificationEvent =
@@ -44,7 +46,7 @@ function decide(command: CertificationCommand, state: CertificationState): reado
   const { type: _, ...intent } = command;
   if (state.status === 'PENDING' && state.intent.publicKeySha256 === intent.publicKeySha256) return [];
   const hourAgo = timeAfter(intent.notBefore, -hourMs);
-  if (state.recent.filter(begun => begun > hourAgo).length >= maxCertificatesPerHour)
+  if (intent.agreed !== true && state.recent.filter(begun => begun > hourAgo).length >= maxCertificatesPerHour)
     refuse('RATE_LIMITED', `at most ${maxCertificatesPerHour} certificates an hour`);
   if (intent.notAfter <= intent.notBefore) refuse('CERTIFICATE_EXPIRED', 'nothing of the issuer’s validity is left');
   return [{ type: 'CertificateIntended', data: intent }];
@@ -53,13 +55,15 @@ function decide(command: CertificationCommand, state: CertificationState): reado
 function evolve(state: CertificationState, event: CertificationEvent): CertificationState {
   switch (event.type) {
     case 'CertificateIntended':
-      return { status: 'PENDING', intent: event.data, recent: [...state.recent, event.data.notBefore].slice(-maxCertificatesPerHour) };
+      return { status: 'PENDING', intent: event.data, recent: [...state.recent, ...countedOf(event.data)].slice(-maxCertificatesPerHour) };
     case 'CertificateIntentDone':
       return { status: 'IDLE', recent: state.recent };
     default:
       return state;
   }
 }
+
+const countedOf = ({ agreed, notBefore }: Intent): readonly IsoTime[] => (agreed === true ? [] : [notBefore]);
 
 export const certification: Decider<CertificationCommand, CertificationState, CertificationEvent> = {
   initialState: { status: 'IDLE', recent: [] },

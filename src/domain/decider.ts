@@ -20,6 +20,25 @@ export function fold<Command, State, Event>(
   return state;
 }
 
+/** Decides several commands as one: each meets the state that the ones before it lead to. A refused one refuses them all.
+ *  @param keep an event as it will be folded again */
+export function decideAll<Command, State, Event>(
+  { decide, evolve }: Decider<Command, State, Event>,
+  commands: readonly Command[],
+  from: State,
+  keep: (event: Event) => Event,
+): { readonly events: readonly Event[]; readonly state: State } {
+  const events: Event[] = [];
+  let state = from;
+  for (const command of commands) {
+    for (const event of decide(command, state).map(keep)) {
+      events.push(event);
+      state = evolve(state, event);
+    }
+  }
+  return { events, state };
+}
+
 /** Refuses a command whose aggregate is not in one of the states that allow it.
  *  @throws NusecError `code` (default: STATE) */
 export function requireStatus<S extends { readonly status: string }, T extends S['status']>(

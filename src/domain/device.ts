@@ -53,6 +53,8 @@ function decide(command: DeviceCommand, state: DeviceState): readonly DeviceEven
       return upgrade.offerFirmware(command, state);
     case 'StartUpgrade':
       return upgrade.startUpgrade(command, state);
+    case 'AnnounceUpgrade':
+      return upgrade.announceUpgrade(command, state);
     case 'AdvanceUpgrade':
       return upgrade.advanceUpgrade(command, state);
     case 'RecordUpgrade':

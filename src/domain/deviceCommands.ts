@@ -73,6 +73,8 @@ export type DeviceCommand =
       }
     >
   | Command<'StartUpgrade', { readonly offerId: string }>
+  /** By who has it on a wire. */
+  | Command<'AnnounceUpgrade', { readonly offerId: string }>
   | Command<'AdvanceUpgrade', { readonly offerId: string; readonly phase: UpgradePhase }>
   /** Evidence gathered after the device confirmed the image and rebooted. */
   | Command<

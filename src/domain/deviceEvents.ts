@@ -137,6 +137,8 @@ export type DeviceEvent =
   | Event<'AttestationFailed', Attested & { readonly reason: string }>
   | Event<'FirmwareOffered', Offer>
   | Event<'UpgradeStarted', OfUpgrade>
+  /** A machine with the device on its wires says that it begins. Its word moves nothing. */
+  | Event<'UpgradeAnnounced', OfUpgrade>
   | Event<'UpgradeAdvanced', OfUpgrade & { readonly phase: UpgradePhase }>
   | Event<'FirmwareUpgraded', FirmwareFacts & OfUpgrade & { readonly evidenceSha256: string }>
   | Event<'UpgradeFailed', OfUpgrade & { readonly reason: string }>

@@ -2,7 +2,7 @@ import type { Actor } from './actor.ts';
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
-import type { DeviceState, LivingDevice } from './deviceState.ts';
+import { attestationKeyOf, type DeviceState, type LivingDevice } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
 import { cancellation } from './deviceUpgrade.ts';
 import { judgeReport } from './offer.ts';
@@ -110,7 +110,7 @@ export function resume({ by }: Of<DeviceCommand, 'ResumeDevice'>, state: LivingD
 /** The key comes from who built the device; a device that has ended gets none. */
 export function enrolAttestationKey({ type: _, ...key }: Of<DeviceCommand, 'EnrolAttestationKey'>, state: LivingDevice): Events {
   if (outOfUse.includes(state.status)) refuse('DEVICE_STATE', `a device that is ${state.status} gets no key`);
-  const { attestationKey: known } = state;
+  const known = attestationKeyOf(state, state.repair?.next?.generation);
   const isKnown = known?.publicKeySha256 === key.publicKeySha256 && known.instanceId === key.instanceId;
   return isKnown ? [] : [{ type: 'AttestationKeyEnrolled', data: key }];
 }

@@ -15,6 +15,9 @@ const ended: readonly DeviceStatus[] = ['REVOKED', 'DECOMMISSIONED', 'SCRAPPED']
 /** Statuses in which a unit may still be voided. */
 const beforeStock: readonly DeviceStatus[] = ['MINTED', 'CERTIFIED', 'ROOTED', 'LOCKED', 'PROVISIONED'];
 
+/** Whether the device is a unit in production, whose last step is still to come. */
+export const isBeingBuilt = ({ status }: LivingDevice): boolean => beforeStock.includes(status);
+
 /** I3: at most one live generation, and generations rise. The same grant again is the same unit. */
 export function mint({ type: _, ...unit }: Of<DeviceCommand, 'MintDevice'>, state: DeviceState): Events {
   if (state.status === 'NONE') return [{ type: 'DeviceMinted', data: { ...unit, generation: 1 } }];

@@ -62,6 +62,8 @@ export type LivingDevice = DeviceStanding & {
     | { readonly passed: true; readonly measurementSha256: string }
     | { readonly passed: false; readonly reason: string };
   readonly offer?: Offer;
+  /** The offer that a machine said it brings over a wire. */
+  readonly announcedOfferId?: string;
   /** How far the device is with the standing offer; absent before it has begun. */
   readonly upgradePhase?: UpgradePhase;
   /** The last upgrade that was given up or cancelled; evidence that it succeeded after all still counts. */
@@ -76,8 +78,8 @@ export type LivingDevice = DeviceStanding & {
   /** Of the trust bundle that the device said it has. */
   readonly trustBundleVersion?: number;
   readonly tags?: readonly string[];
-  /** The key that the device proves itself with where it has no certificate. */
-  readonly attestationKey?: AttestationKey;
+  /** Keys that the device proves itself with where it has no certificate, one for a generation. */
+  readonly attestationKeys?: readonly GenerationKey[];
   /** Reasons of the clone suspicions since the last release from quarantine. */
   readonly suspicions: readonly string[];
   /** `release/hop` of every refused rollback. */
@@ -92,6 +94,14 @@ export type LivingDevice = DeviceStanding & {
 };
 
 export type DeviceState = { readonly status: 'NONE' } | LivingDevice;
+
+export type GenerationKey = AttestationKey & { readonly generation: number };
+
+/** The enrolled key that counts: a repair opens the debug port, so an earlier generation's proves nothing any more. */
+export const attestationKeyOf = (
+  { attestationKeys = [], generation: present }: Pick<LivingDevice, 'attestationKeys' | 'generation'>,
+  generation = present,
+): GenerationKey | undefined => attestationKeys.find(key => key.generation === generation);
 
 /** Whether the wipe is proven, or two people have given the device up. */
 export const mayDestroyKeys = ({ end }: Pick<LivingDevice, 'end'>): boolean =>
@@ -176,6 +186,8 @@ function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | un
       return { ...state, offer: event.data, ...(event.data.jobSequence !== undefined && { jobSequence: event.data.jobSequence }) };
     case 'UpgradeStarted':
       return { ...state, upgradePhase: 'downloading' };
+    case 'UpgradeAnnounced':
+      return { ...state, announcedOfferId: event.data.offerId };
     case 'UpgradeAdvanced':
       return { ...state, upgradePhase: event.data.phase };
     case 'FirmwareUpgraded': {
@@ -208,8 +220,11 @@ function evolveIdentity(state: LivingDevice, event: DeviceEvent): LivingDevice |
     case 'TrustBundleFollowed':
       return { ...state, trustBundleVersion: event.data.version };
     case 'AttestationKeyEnrolled': {
-      const { by: _, ...attestationKey } = event.data;
-      return { ...state, attestationKey };
+      const { by: _, ...key } = event.data;
+      // One that is enrolled while a return to service is ordered is for the generation that comes then.
+      const generation = state.repair?.next?.generation ?? state.generation;
+      const others = (state.attestationKeys ?? []).filter(known => known.generation !== generation);
+      return { ...state, attestationKeys: [...others, { ...key, generation }] };
     }
     case 'DeviceTagged':
       return { ...state, tags: event.data.tags };

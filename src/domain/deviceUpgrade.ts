@@ -9,7 +9,7 @@ import { judgeOffer } from './offer.ts';
 import { refuse, timeAfter } from './rules.ts';
 import { compareVersions } from './version.ts';
 
-/** Decisions about the upgrade of a device: offered → started (downloading, written, testing) → upgraded by evidence, failed or cancelled. */
+/** Decisions about the upgrade of a device: offered (→ announced, on a wire) → started (downloading, written, testing) → upgraded by evidence, failed or cancelled. */
 
 type Events = readonly DeviceEvent[];
 
@@ -70,6 +70,13 @@ export function startUpgrade({ offerId }: Of<DeviceCommand, 'StartUpgrade'>, sta
   if (state.offer?.offerId !== offerId) refuse('DEVICE_STATE', 'this offer does not stand');
   if (!isUpgradable(state)) refuse('DEVICE_STATE', 'the device is to be decommissioned');
   return [{ type: 'UpgradeStarted', data: ofUpgrade(state.offer) }];
+}
+
+/** What a messenger says is no proof about the device: it is kept, and the offer stands as before. */
+export function announceUpgrade({ offerId }: Of<DeviceCommand, 'AnnounceUpgrade'>, state: LivingDevice): Events {
+  if (state.announcedOfferId === offerId || (state.status === 'UPGRADING' && state.offer?.offerId === offerId)) return [];
+  if (state.offer?.offerId !== offerId) refuse('DEVICE_STATE', 'this offer does not stand');
+  return [{ type: 'UpgradeAnnounced', data: ofUpgrade(state.offer) }];
 }
 
 const phases: readonly UpgradePhase[] = ['downloading', 'written', 'testing'];

@@ -7,7 +7,6 @@ import type { CeremoniesEvent } from './ceremonies.ts';
 import type { CertificationEvent } from './certification.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
 import type { EffectEvent } from './effects.ts';
-import type { EndedSessionEvent } from './endedSession.ts';
 import type { ExpiryEvent } from './expiry.ts';
 import type { GatewayEvent } from './gateway.ts';
 import type { GrantEvent } from './grant.ts';
@@ -23,6 +22,7 @@ import type { ReleaseEvent } from './release.ts';
 import type { ReleaseVersionEvent } from './releaseVersion.ts';
 import type { RolloutEvent } from './rollout.ts';
 import type { SeriesEvent } from './series.ts';
+import type { SessionsEvent } from './sessions.ts';
 import type { StoreEvent } from './storeEvents.ts';
 import type { SubjectsEvent } from './subjects.ts';
 import type { VulnerabilityEvent } from './vulnerability.ts';
@@ -73,7 +73,7 @@ export type DomainEvent =
   | GatewayEvent
   | GrantEvent
   | JobEvent
-  | EndedSessionEvent
+  | SessionsEvent
   | KeystoreEvent
   | LineEvent
   | LogKeyEvent

@@ -1,7 +1,9 @@
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { type AttestationPolicy, defaultAttestationPolicy, isSamePolicy, wishedPolicy } from './attestationPolicy.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import type { LineEncryption } from './encryption.ts';
+import { type LineChange, type LineProposal, proposalContent, requireProposal } from './lineChange.ts';
 import { refuse, requireCount } from './rules.ts';
 
 /** A product line: identity of its firmware, counter budget, support period. Stream `line-{line}`. NONE → DEFINED */
@@ -57,6 +59,10 @@ const maxAttestationDays = 10_000;
 
 export type LineEvent =
   | { readonly type: 'LineDefined'; readonly data: LineDefinition }
+  /** A newer one takes the place of the one before. */
+  | { readonly type: 'LineChangeProposed'; readonly data: LineProposal }
+  /** The change itself follows, in the name of who proposed it. `contentSha256`: of the content (`proposalContent`) that was approved. */
+  | { readonly type: 'LineChangeApproved'; readonly data: { readonly by: Actor; readonly contentSha256?: string } }
   | { readonly type: 'RollbackFloorRaised'; readonly data: { readonly floor: number; readonly by: Actor } }
   | { readonly type: 'AttestationRetentionSet'; readonly data: { readonly days: number; readonly by: Actor } }
   | { readonly type: 'LineEncryptionSet'; readonly data: { readonly encryption: LineEncryption; readonly by: Actor } }
@@ -67,6 +73,8 @@ export type LineEvent =
 
 export type LineCommand =
   | ({ readonly type: 'DefineLine' } & LineDefinition)
+  | { readonly type: 'ProposeLineChange'; readonly change: LineChange; readonly by: Actor; readonly now: IsoTime }
+  | { readonly type: 'ApproveLineChange'; readonly by: Actor; readonly now: IsoTime; readonly content: ApprovedContent }
   | { readonly type: 'RaiseRollbackFloor'; readonly floor: number; readonly by: Actor }
   | { readonly type: 'SetAttestationRetention'; readonly days: number; readonly by: Actor }
   | { readonly type: 'SetLineEncryption'; readonly encryption: LineEncryption; readonly by: Actor }
@@ -80,6 +88,7 @@ export type DefinedLine = LineDefinition & {
   readonly rollbackFloor: number;
   readonly encryption?: LineEncryption;
   readonly attestAllSince?: IsoTime;
+  readonly proposal?: LineProposal;
 };
 export type LineState = { readonly status: 'NONE' } | DefinedLine;
 
@@ -92,6 +101,10 @@ function decide(command: LineCommand, state: LineState): readonly LineEvent[] {
   switch (command.type) {
     case 'DefineLine':
       return define(command, state);
+    case 'ProposeLineChange':
+      return proposeChange(command, state);
+    case 'ApproveLineChange':
+      return approveChange(command, state);
     case 'RaiseRollbackFloor':
       return raiseFloor(command, state);
     case 'SetAttestationRetention': {
@@ -138,6 +151,27 @@ function define({ type: _, ...data }: Of<LineCommand, 'DefineLine'>, state: Line
   return [{ type: 'LineDefined', data }];
 }
 
+/** The change as its own command decides it. */
+function changed(change: LineChange, by: Actor, state: LineState): readonly LineEvent[] {
+  if ('floor' in change) return decide({ type: 'RaiseRollbackFloor', floor: change.floor, by }, state);
+  if ('encryption' in change) return decide({ type: 'SetLineEncryption', encryption: change.encryption, by }, state);
+  return decide({ type: 'SetAttestationRetention', days: change.attestationDays, by }, state);
+}
+
+/** What is so already, or is refused now, is not proposed. */
+function proposeChange({ change, by, now }: Of<LineCommand, 'ProposeLineChange'>, state: LineState): readonly LineEvent[] {
+  if (changed(change, by, state).length === 0) return [];
+  return [{ type: 'LineChangeProposed', data: { change, by, at: now } }];
+}
+
+/** What was proposed is decided once more, as the line is now. */
+function approveChange({ by, now, content }: Of<LineCommand, 'ApproveLineChange'>, state: LineState): readonly LineEvent[] {
+  requireStatus(state, ['DEFINED'], 'approving a change');
+  const proposal = requireProposal(state.proposal, by, now);
+  const approved = contentOfApproval(content, proposalContent(state.line, proposal));
+  return [{ type: 'LineChangeApproved', data: { by, ...approved } }, ...changed(proposal.change, proposal.by, state)];
+}
+
 /** The floor only rises, within the budget (RULE-11). */
 function raiseFloor({ floor, by }: Of<LineCommand, 'RaiseRollbackFloor'>, state: LineState): readonly LineEvent[] {
   requireStatus(state, ['DEFINED'], 'raising the rollback floor');
@@ -172,6 +206,12 @@ function evolve(state: LineState, event: LineEvent): LineState {
   if (event.type === 'LineDefined') return { ...event.data, status: 'DEFINED', rollbackFloor: 0 };
   if (state.status === 'NONE') return state;
   switch (event.type) {
+    case 'LineChangeProposed':
+      return { ...state, proposal: event.data };
+    case 'LineChangeApproved': {
+      const { proposal: _, ...rest } = state;
+      return rest;
+    }
     case 'RollbackFloorRaised':
       return { ...state, rollbackFloor: event.data.floor };
     case 'AttestationRetentionSet':

@@ -28,6 +28,8 @@ export type SignedIn = {
   readonly isNamed: boolean;
   /** SHA-256 of the token, by which it is found again; in the session of a provider that of the main token. */
   readonly tokenSha256: string;
+  /** When what was presented ends by itself. */
+  readonly until: IsoTime;
 };
 
 export type CredentialCommand =
@@ -62,11 +64,11 @@ export function operatorByToken({ byName }: Pick<OperatorsState, 'byName'>, toke
 
 type Limits = Pick<NamedToken, 'expiresAt' | 'roles' | 'scope'>;
 
-function signedIn({ name, roles, scope }: Operator, token: Limits, now: IsoTime): Pick<SignedIn, 'name' | 'roles' | 'scope'> {
+function signedIn({ name, roles, scope }: Operator, token: Limits, now: IsoTime): Pick<SignedIn, 'name' | 'roles' | 'scope' | 'until'> {
   if (isPast(token.expiresAt, now)) refuse('TOKEN_EXPIRED', `the token expired at ${token.expiresAt}`);
   const within = bothScopes(scope, token.scope);
   const held = roles.filter(role => role === 'service' || (token.roles?.includes(role) ?? true));
-  return { name, roles: held, ...(within !== undefined && { scope: within }) };
+  return { name, roles: held, ...(within !== undefined && { scope: within }), until: token.expiresAt };
 }
 
 export function decideCredential(command: CredentialCommand, state: OperatorsState): readonly OperatorsEvent[] {
@@ -184,7 +186,7 @@ export function operatorInSession(
   tokenSha256: string,
   identityId: string,
   mapped: readonly Role[],
-): SignedIn | undefined {
+): Omit<SignedIn, 'until'> | undefined {
   const operator = byName.get(name);
   // Another main token ends every session; so does the end of the identity.
   if (operator?.tokenSha256 !== tokenSha256 || !identitiesOf(operator).some(({ id }) => id === identityId)) return undefined;

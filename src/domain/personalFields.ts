@@ -29,8 +29,9 @@ export const personalFields: { readonly [Type in EventType]?: Fields<EventMap[Ty
   OperatorAuthenticatorUsed: { name: 'operator' },
   OperatorIdentityBound: { name: 'operator', subject: 'text' },
   OperatorCredentialEnded: { name: 'operator' },
+  SessionBegun: { address: 'text', agent: 'text' },
   OperatorChangeProposed: { 'change.name': 'operator', 'change.identity.subject': 'text', 'change.scope.sites': 'site' },
-  RecoveryCodesUsed: { name: 'operator' },
+  RecoveryCodesUsed: { name: 'operator', second: 'operator' },
   RootCaEstablished: { approvers: 'operator' },
   RootCaRolled: { approvers: 'operator' },
   EffectAllowanceProposed: note,
@@ -82,6 +83,7 @@ export const personalFields: { readonly [Type in EventType]?: Fields<EventMap[Ty
 /** Streams that are named after somebody: what follows the beginning is the name. */
 export const personalStreams: readonly (readonly [beginning: string, SubjectKind])[] = [
   ['effects-', 'operator'],
+  ['sessions-', 'operator'],
   ['alarm-operator-', 'operator'],
   ['alarm-address-', 'address'],
 ];

@@ -2,8 +2,8 @@ import type { IsoTime } from './actor.ts';
 import type { Decider } from './decider.ts';
 import { isPast, refuse } from './rules.ts';
 
-/** Recovery codes of a project: three, made together and each kept by another person; two of them give an administrator another token when too few
- *  administrators have one that counts. Stream `recovery-codes`. The log has slow hashes only; a set is used once. */
+/** Recovery codes of a project: three, made together and each kept by another person; two of them, two pairs of eyes, give one or two administrators
+ *  another token when too few administrators have one that counts. Stream `recovery-codes`. The log has slow hashes only; a set is used once. */
 
 /** How long a recovery waits for an administrator who objects. */
 export const recoveryDelayHours = 72;
@@ -13,12 +13,18 @@ export type HashedCode = { readonly salt: string; readonly hash: string };
 export type RecoveryCodesEvent =
   /** `validFrom`: codes that were made on the server's machine wait, so that administrators see the alarm first. */
   | { readonly type: 'RecoveryCodesMade'; readonly data: { readonly codes: readonly HashedCode[]; readonly validFrom: IsoTime } }
-  | { readonly type: 'RecoveryCodesUsed'; readonly data: { readonly name: string } };
+  | { readonly type: 'RecoveryCodesUsed'; readonly data: { readonly name: string; readonly second?: string } };
 
 export type RecoveryCodesCommand =
   | { readonly type: 'MakeRecoveryCodes'; readonly codes: readonly HashedCode[]; readonly validFrom: IsoTime }
   /** `right`: how many of the codes that were given belong to the set. */
-  | { readonly type: 'UseRecoveryCodes'; readonly name: string; readonly right: number; readonly now: IsoTime };
+  | {
+      readonly type: 'UseRecoveryCodes';
+      readonly name: string;
+      readonly second?: string;
+      readonly right: number;
+      readonly now: IsoTime;
+    };
 
 export type RecoveryCodesState = { readonly codes: readonly HashedCode[]; readonly validFrom: IsoTime };
 
@@ -38,7 +44,8 @@ function decide(command: RecoveryCodesCommand, state: RecoveryCodesState): reado
       if (!isPast(state.validFrom, command.now)) refuse('STATE', `these recovery codes count from ${state.validFrom} on`);
       if (command.right < recoveryCodesNeeded)
         refuse('FORBIDDEN', `${recoveryCodesNeeded} different recovery codes of the newest set are needed`);
-      return [{ type: 'RecoveryCodesUsed', data: { name: command.name } }];
+      if (command.second === command.name) refuse('FOUR_EYES_REQUIRED', 'the second token is for another person');
+      return [{ type: 'RecoveryCodesUsed', data: { name: command.name, ...(command.second !== undefined && { second: command.second }) } }];
     }
   }
 }

@@ -1,3 +1,4 @@
+import { counted } from '../counted.ts';
 import type { DeviceSelector, RolloutGroup } from './rolloutPlan.ts';
 
 /** Parts of a rollout plan as people write them, in the command line and in the console. */
@@ -42,7 +43,7 @@ export const selectorWords = (selector: DeviceSelector): string =>
     .join(', ');
 
 export const groupWords = (group: RolloutGroup): string =>
-  'percent' in group ? `${group.percent} %` : 'selector' in group ? selectorWords(group.selector) : `${group.devices.length} devices`;
+  'percent' in group ? `${group.percent} %` : 'selector' in group ? selectorWords(group.selector) : counted(group.devices.length, 'device');
 
 export const windowWords = ({ days, from, to, timeZone }: WindowText): string =>
   `${days === undefined ? 'every day' : days.join(', ')} ${from}–${to} ${timeZone}`;

@@ -68,6 +68,7 @@ type Member = { readonly name: string; readonly follower: Follower; readonly isL
 export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble) => void = () => {}): Followers {
   const members = new Set<Member>();
   const late = new Set<Member>();
+  const recordedList = lastRecordedList();
   const look = (): void => {
     const head = headOf(store);
     for (const member of members) {
@@ -83,6 +84,7 @@ export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble)
     follow(name, after, handler, { mayLag = () => false, begin } = {}) {
       const follower = startFollower(store, after, handler, {
         name,
+        recordedList,
         begin,
         onFailure: failure => onTrouble({ ...troubleOf(member, headOf(store)), failure }),
         onClose: () => members.delete(member),
@@ -142,17 +144,20 @@ function lagWatch(follower: Follower, mayLag: () => boolean): (head: number) => 
   };
 }
 
-const recordedLists = new WeakMap<readonly RecordedEvent[], readonly Recorded[]>();
+type RecordedList = (events: readonly RecordedEvent[]) => readonly Recorded[];
 
-/** Followers at the same place get the same list. */
-function recordedList(events: readonly RecordedEvent[]): readonly Recorded[] {
-  const known = recordedLists.get(events) ?? events.map(recorded);
-  recordedLists.set(events, known);
-  return known;
+/** Followers at the same place get the same list. Only the last one is kept: a WeakMap of lists would keep each until the next full collection. */
+function lastRecordedList(): RecordedList {
+  let last: { readonly events: readonly RecordedEvent[]; readonly list: readonly Recorded[] } | undefined;
+  return events => {
+    if (last?.events !== events) last = { events, list: events.map(recorded) };
+    return last.list;
+  };
 }
 
 type StartOptions = {
   readonly name: string;
+  readonly recordedList: RecordedList;
   readonly begin: FollowerOptions['begin'] | undefined;
   readonly onFailure: (failure: string) => void;
   readonly onClose: () => void;
@@ -162,7 +167,7 @@ function startFollower(
   store: EventStore,
   after: number,
   handler: Handler,
-  { name, begin: first, onFailure, onClose }: StartOptions,
+  { name, recordedList, begin: first, onFailure, onClose }: StartOptions,
 ): Follower {
   const reads = waiting(store.hurry);
   const begun = Promise.withResolvers<void>();
@@ -233,6 +238,8 @@ function startFollower(
     },
     begun: begun.promise,
     get failure() {
+      // Asked for every block of firmware: the store is read only where there is something to tell.
+      if (failure === undefined) return undefined;
       // A read may have failed when there was nothing to handle.
       return hasBegun && position >= headOf(store) && pause === undefined ? undefined : failure;
     },

@@ -1,4 +1,4 @@
-import { type Decider, fold } from '../domain/decider.ts';
+import { type Decider, decideAll, fold } from '../domain/decider.ts';
 import { schemaVersionOf, upcast } from '../domain/upcasters.ts';
 import { canonicalCopy } from './canonical.ts';
 import { noteOwnChange, requireExpected } from './expectation.ts';
@@ -62,10 +62,21 @@ export function handleOn<Command, State, Event extends StorableEvent>(
   commandOf: (read: Read) => Promise<Command>,
   meta: CommandMeta,
 ): Promise<Handled<State, Event>> {
+  return handleAllOn(store, decider, stream, async read => [await commandOf(read)], meta);
+}
+
+/** As `handleOn`, for several commands that are decided as one. */
+export function handleAllOn<Command, State, Event extends StorableEvent>(
+  store: EventStore,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  commandsOf: (read: Read) => Promise<readonly Command[]>,
+  meta: CommandMeta,
+): Promise<Handled<State, Event>> {
   return inLine(store, stream, async () => {
     for (let attempt = 0; ; attempt++) {
       try {
-        return await decideOnce(store, decider, stream, commandOf, meta);
+        return await decideOnce(store, decider, stream, commandsOf, meta);
       } catch (error) {
         if (!(error instanceof RevisionConflict) || attempt === maxConflictRetries) throw error;
       }
@@ -99,12 +110,12 @@ async function decideOnce<Command, State, Event extends StorableEvent>(
   store: EventStore,
   decider: Decider<Command, State, Event>,
   stream: string,
-  commandOf: (read: Read) => Promise<Command>,
+  commandsOf: (read: Read) => Promise<readonly Command[]>,
   meta: CommandMeta,
 ): Promise<Handled<State, Event>> {
   const basis = new Map<string, Basis>();
   // What others store after the first look is found at the commit.
-  const command = await commandOf(async (other, otherStream) => {
+  const commands = await commandsOf(async (other, otherStream) => {
     const { revision, state } = await loadState(store, other, otherStream, basis.size > 0);
     requireExpected(otherStream, revision);
     // Read twice, the older revision counts: then the two states must have been the same.
@@ -113,13 +124,12 @@ async function decideOnce<Command, State, Event extends StorableEvent>(
   });
   const before = await loadState(store, decider, stream, basis.size > 0);
   requireExpected(stream, before.revision);
-  const events = decider.decide(command, before.state).map(asStored);
+  const { events, state } = decideAll(decider, commands, before.state, asStored);
   if (events.length === 0) return { ...before, events };
   const expected = before.revision === noStream ? 'none' : before.revision;
   const request = { stream, expected, events: envelopes(events, meta) } as const;
   const { revision, position } = await append(store, request, [...basis.values()], meta.epoch);
   noteOwnChange(stream, revision);
-  const state = fold(decider, events, before.state);
   memoryOf(store).states.set(stream, { decider, loaded: { revision, position, state } });
   return { revision, position, events, state };
 }

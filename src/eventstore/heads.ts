@@ -8,6 +8,8 @@ import type { Storage } from './storage.ts';
 
 /** Heads kept in memory that the index has too. */
 const maxCachedHeads = 50_000;
+/** Heads that one `trim` looks at: others wait for it. */
+const trimmedAtOnce = 500;
 /** Ends of streams that were looked up in the index and not learnt yet. */
 const maxLookedUp = 4096;
 
@@ -21,16 +23,17 @@ export type Heads = {
   learn(stream: string, head: StreamHead): void;
   /** @returns what takes it back */
   set(stream: string, head: StreamHead): () => void;
-  /** Forgets what the index has. */
+  /** Forgets some of what the index has. */
   trim(indexedUpTo: number): void;
   /** Forgets everything. */
   clear(): void;
 };
 
 export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>): Heads {
-  let recent = new Map<string, StreamHead>();
+  const recent = new Map<string, StreamHead>();
   const cache = lru<StreamHead>(maxCachedHeads);
   let trimmedTo = 0;
+  let toTrim = recent.entries();
   /** As the index is now: an end is looked up before its event is read elsewhere, and not again when it is learnt. */
   const lookedUp = new Map<string, number | undefined>();
   const known = (stream: string): StreamHead | undefined => recent.get(stream) ?? cache.get(stream);
@@ -63,18 +66,22 @@ export function createHeads(storage: Pick<Storage, 'indexedHead' | 'indexedEnd'>
       return () => void (before === undefined ? recent.delete(stream) : recent.set(stream, before));
     },
     trim(indexedUpTo) {
-      if (indexedUpTo === trimmedTo) return;
-      trimmedTo = indexedUpTo;
-      lookedUp.clear();
-      const kept = new Map<string, StreamHead>();
-      for (const [stream, head] of recent) {
-        if (head.position > indexedUpTo) kept.set(stream, head);
-        else cache.set(stream, head);
+      if (indexedUpTo !== trimmedTo) {
+        trimmedTo = indexedUpTo;
+        lookedUp.clear();
+        toTrim = recent.entries();
       }
-      recent = kept;
+      for (let looked = 0; looked < trimmedAtOnce; looked += 1) {
+        const next = toTrim.next();
+        if (next.done) return;
+        const [stream, head] = next.value;
+        if (head.position > indexedUpTo) continue;
+        recent.delete(stream);
+        cache.set(stream, head);
+      }
     },
     clear() {
-      recent = new Map();
+      recent.clear();
       cache.clear();
       lookedUp.clear();
     },

@@ -14,6 +14,8 @@ export type Stored = {
   revisionOf(stream: string): number;
   /** Where an event of this id is stored. */
   find(id: string): StoredId | undefined;
+  /** Why it is not certain that an id which `find` does not have is a new one in this stream. */
+  doubtNew(stream: string, id: string): NusecError | undefined;
 };
 
 /** What is to become of each append of one request: its first result when it is a repetition, undefined when it is to be stored.
@@ -44,7 +46,12 @@ function judgeAppend(stored: Stored, { stream, expected, events }: AppendRequest
   const other = events.find(({ body }, i) => places[i] !== undefined && (places[i].stream !== stream || places[i].body !== body));
   if (other !== undefined) return new NusecError('CONFLICT', `event ${other.id} is already stored with another content`);
   if (!matchesExpected(expected, revision)) return new RevisionConflict(stream, expected, revision);
-  return isNew ? undefined : new NusecError('CONFLICT', `event ${events[0]?.id} is already stored together with others`);
+  if (!isNew) return new NusecError('CONFLICT', `event ${events[0]?.id} is already stored together with others`);
+  for (const { id } of events) {
+    const doubt = stored.doubtNew(stream, id);
+    if (doubt !== undefined) return doubt;
+  }
+  return undefined;
 }
 
 /** The same events, in the same order, one behind the other in the same stream. */

@@ -102,6 +102,8 @@ export type Lease = {
   read(): Promise<LeaderSign | undefined>;
   /** @throws NusecError STORE_UNAVAILABLE */
   give(sign: LeaderSign): Promise<void>;
+  /** Resolves when every sign that the store was given before the call, by whomever, can be read. @throws NusecError STORE_UNAVAILABLE */
+  settle(): Promise<void>;
 };
 
 /** Where a server process is reached by those of other machines. */

@@ -16,7 +16,8 @@ export type RecentIds = {
 export function recentIds(limit = maxRecentIds): RecentIds {
   let young = new Set<string>();
   let old = new Set<string>();
-  let highestForgotten = '';
+  /** Of the young ones, of the old ones, and of those that are forgotten. */
+  let [highestYoung, highestOld, highestForgotten] = ['', '', ''];
   const forget = (id: string) => {
     if (id > highestForgotten) highestForgotten = id;
   };
@@ -24,10 +25,11 @@ export function recentIds(limit = maxRecentIds): RecentIds {
     forget,
     add(id) {
       young.add(id);
+      if (id > highestYoung) highestYoung = id;
       if (young.size < limit / 2) return;
-      old.forEach(forget);
-      old = young;
-      young = new Set();
+      forget(highestOld);
+      [old, highestOld] = [young, highestYoung];
+      [young, highestYoung] = [new Set(), ''];
     },
     mayBeStored: id => young.has(id) || old.has(id) || id <= highestForgotten,
   };

@@ -6,6 +6,7 @@ import { NusecError } from '../errors.ts';
 import { transaction } from '../sqliteFile.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
+import { openIdIndex } from './idIndex.ts';
 import type { EventStore, RecordedEvent } from './port.ts';
 import { createChecked, rowCheck, rowText, splitRowText } from './rowCheck.ts';
 import { createSealer } from './seal.ts';
@@ -154,10 +155,8 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const begin = db.prepare('BEGIN IMMEDIATE');
   const commit = db.prepare('COMMIT');
   const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
-  const highestId = db.prepare<string | null>('SELECT max(id) FROM events').pluck();
   const rows = `SELECT position, revision, prev, crc, ${rowText} FROM events`;
   const at = db.prepare<WholeRow>(`${rows} WHERE position = ?`).raw();
-  const ofId = db.prepare<WholeRow>(`${rows} WHERE id = ? ORDER BY position LIMIT 1`).raw();
   const rowsAfter = db.prepare<WholeRow>(`${rows} WHERE position > ? ORDER BY position LIMIT ?`).raw();
   const back = streamRows(db);
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
@@ -259,15 +258,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     ...treeRows(db),
     sync: wal.sync,
     back: (position, fromRevision) => back(position, fromRevision).map(decodeWhole),
-    find(id) {
-      const row = ofId.get(id);
-      if (row === undefined) return undefined;
-      check(row);
-      const [position, revision, , , text] = row;
-      const { stream, body } = splitRowText(text);
-      return { position, stream, revision, body };
-    },
-    highestId: () => highestId.get() ?? '',
+    ...openIdIndex(db, check),
     after: (position, limit) => rowsAfter.all(position, limit).map(decodeWhole),
     async close() {
       await upkeep.close();

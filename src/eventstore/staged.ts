@@ -35,7 +35,8 @@ export function stage(base: EventStore): Staged {
     return stored;
   };
   const readStream = async (stream: string, fromRevision = 0): Promise<readonly RecordedEvent[]> => {
-    const staged = streams.get(stream) ?? [];
+    const staged = streams.get(stream);
+    if (staged === undefined) return readStored(stream, fromRevision);
     const first = staged[0]?.revision;
     const own = staged.filter(({ revision }) => revision >= fromRevision);
     if (first !== undefined && fromRevision >= first) return own;

@@ -1,3 +1,4 @@
+import type { NusecError } from '../errors.ts';
 import type { Tile } from '../merkle/edge.ts';
 import type { Hash } from '../merkle/hashing.ts';
 import type { RecordedEvent, StreamHead } from './port.ts';
@@ -84,7 +85,10 @@ export type Storage = {
   back(position: number, fromRevision: number): RecordedEvent[];
   /** The event of this id, also one of the transaction that runs. */
   find(id: string): StoredId | undefined;
-  /** The id that sorts above all others; '' when there is none. */
+  /** Looks again for an id that `find` does not have: its index may be damaged. @param end position of the newest event of the stream that is to have it
+   *  @returns STORE_DAMAGED when the index is */
+  doubtNew(id: string, end: number): NusecError | undefined;
+  /** The id that sorts above all others; '' when there is none. @throws NusecError STORE_DAMAGED when the newest event's does */
   highestId(): string;
   /** At most `limit` events with a greater position, oldest first. */
   after(position: number, limit: number): RecordedEvent[];

@@ -4,7 +4,7 @@ import { isDamage } from '../sqliteFile.ts';
 
 /** What SQLite and the file system say, in our words: a stable code, and what to do about it. */
 
-const howToMend = 'stop the server, look with "nusec verify", and put the data folder back from a backup';
+const howToMend = 'stop the server, look with "nusec log verify --data DIR", and put the data folder back from a backup';
 
 /** A damage of the store. @param what is wrong, with the position where there is one */
 export const damaged = (what: string, cause?: unknown): NusecError =>
@@ -14,8 +14,9 @@ export const damaged = (what: string, cause?: unknown): NusecError =>
 export function storeError(cause: unknown, doing: string): NusecError {
   if (cause instanceof NusecError) return cause;
   const code = String((cause as { code?: unknown } | null)?.code ?? '');
-  // Values that are not of the type of their column, or that no commit leaves, are those of a page that was overwritten.
-  if (isDamage(cause) || /^(SQLITE_(MISMATCH|CONSTRAINT)|ERR_INVALID_ARG_TYPE)/.test(code))
+  // Values that are not of the type of their column, or that no commit leaves, are those of a page that was overwritten; so are tables that do not
+  // have our columns.
+  if (isDamage(cause) || /^(SQLITE_(ERROR$|MISMATCH|CONSTRAINT)|ERR_INVALID_ARG_TYPE)/.test(code))
     return damaged(`${doing}: the file is damaged (${code})`, cause);
   if (/^(SQLITE_FULL|ENOSPC|EDQUOT)/.test(code))
     return new NusecError('STORE_FULL', `${doing}: the disk is full; nothing was stored`, { cause });

@@ -3,18 +3,20 @@ import { chainHash, chainStart } from './hashchain.ts';
 import { readHeadMark } from './headMark.ts';
 import { rowCheck } from './rowCheck.ts';
 import { damaged, unreadable } from './storeError.ts';
+import { type IndexFinding, idSum, indexFinding, mendingOfIndex } from './verifyIndex.ts';
 import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } from './verifyTree.ts';
 
 /** Every stream is as it was written, or the first event that is not.
  *  missing: there is no event at this position · order: revision or pointer to the previous event · stream: the event is another stream's ·
  *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was rewritten or moved ·
- *  checkpoint: the events from `from` up to this position are not those that were signed. Stream and revision are absent when the missing event cannot be determined. */
+ *  checkpoint: the events from `from` up to this position are not those that were signed · index of streams, index over ids: every event is what was
+ *  written, but this one is not found. Stream and revision are absent when the missing event cannot be determined. */
 export type StoreVerdict =
   | { readonly ok: true; readonly events: number; readonly streams: number }
   | {
       readonly ok: false;
       readonly position: number;
-      readonly reason: 'missing' | 'order' | 'stream' | 'hash' | TreeFinding['reason'];
+      readonly reason: 'missing' | 'order' | 'stream' | 'hash' | TreeFinding['reason'] | IndexFinding['reason'];
       readonly stream?: string;
       readonly revision?: number;
       /** With `checkpoint`: the first event that may be meant. */
@@ -23,9 +25,19 @@ export type StoreVerdict =
 
 /** As much as is known about the first event that is not as it was. */
 export function placeOf({ position, stream, revision, reason, from }: StoreVerdict & { readonly ok: false }): string {
+  if (isOfIndex(reason)) return `position ${position} in the ${reason}`;
   if (stream !== undefined) return `position ${position}, stream ${stream}, revision ${revision}`;
   const isRange = reason === 'checkpoint' && from !== undefined && from < position;
   return isRange ? `an event from position ${from} to ${position}` : `position ${position}`;
+}
+
+const isOfIndex = (reason: (StoreVerdict & { readonly ok: false })['reason']): reason is IndexFinding['reason'] => reason in mendingOfIndex;
+
+/** What is wrong, and what it means for the rest, for people. */
+export function faultOf(verdict: StoreVerdict & { readonly ok: false }): string {
+  const place = `${placeOf(verdict)} is not what was stored`;
+  if (!isOfIndex(verdict.reason)) return `${place}; everything before it is`;
+  return `${place}; every event is: stop the server and have the index made again (sqlite3 events.db "${mendingOfIndex[verdict.reason]}")`;
 }
 
 /** Without a checksum in a store of an earlier format. */
@@ -35,6 +47,8 @@ type Link = { readonly revision: number; readonly position: number; readonly has
 type Walk = {
   readonly events: number;
   readonly heads: ReadonlyMap<string, Link>;
+  /** Over ids and positions. */
+  readonly ids: string;
   readonly bad?: Columns;
   readonly finding?: TreeFinding;
   readonly refused?: { readonly position: number; readonly stream: string; readonly revision: number };
@@ -61,6 +75,8 @@ export function verifyStore(file: string, signed: readonly SignedTree[] = [], ma
     const known = signed.reduce((most, { size }) => Math.max(most, size), mark?.position ?? 0);
     if (known > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
     if (walk.refused !== undefined) return { ok: false, ...walk.refused, reason: 'hash' };
+    const index = indexFinding(db, walk.events, walk.heads, walk.ids);
+    if (index !== undefined) return { ok: false, ...index };
     return { ok: true, events: walk.events, streams: walk.heads.size };
   } catch (error) {
     throw unreadable(file, error);
@@ -94,21 +110,23 @@ const hasTexts = ([, stream, , , id, hash, body]: Columns): boolean => [stream, 
 /** Up to the first event that is not as it should be. */
 function walkRows(rows: Iterable<Columns>, tree: TreeCheck): Walk {
   const heads = new Map<string, Link>();
+  const ids = idSum();
   let events = 0;
   let refused: Walk['refused'];
   for (const row of rows) {
-    const [position, stream, revision, , , hash] = row;
+    const [position, stream, revision, , id, hash] = row;
     if (position !== events + 1 || !follows(row, stream, heads.get(stream))) {
       const finding = tree.end();
-      return { events, heads, bad: row, ...(finding !== undefined && { finding }) };
+      return { events, heads, ids: ids.text(), bad: row, ...(finding !== undefined && { finding }) };
     }
     heads.set(stream, { revision, position, hash });
+    ids.add(id, position);
     events = position;
     if (!isChecked(row)) refused ??= { position, stream, revision };
     const finding = tree.add(hash);
-    if (finding !== undefined) return { events, heads, finding };
+    if (finding !== undefined) return { events, heads, ids: ids.text(), finding };
   }
-  return { events, heads, ...(refused !== undefined && { refused }) };
+  return { events, heads, ids: ids.text(), ...(refused !== undefined && { refused }) };
 }
 
 /** Stream and revision of an event that is there, but is another one. What a checkpoint covers has no one place. */

@@ -55,6 +55,8 @@ export type Writer = {
   readonly ends: Pick<Heads, 'end' | 'learn'>;
   /** Where an event of this id is stored. */
   find(id: string): StoredId | undefined;
+  /** As Stored. */
+  readonly doubtNew: Stored['doubtNew'];
   /** What is committed, as far as it is known here. */
   progress(): Progress;
   /** Right edge of the tree over all events up to there. */
@@ -92,8 +94,8 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     heads.clear();
     newest = storage.indexedUpTo();
     newestHash = newest === 0 ? '' : (storage.hashes(newest - 1, 1)[0] ?? '');
-    ids.forget(storage.highestId());
     takeIn(() => {});
+    ids.forget(storage.highestId());
     edge.restore(loadEdge(storage, newest).mark());
   };
   storage.changedElsewhere();
@@ -132,6 +134,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
   const stored: Stored = {
     revisionOf: stream => heads.of(stream).revision,
     find: id => (ids.mayBeStored(id) ? storage.find(id) : undefined),
+    doubtNew: (stream, id) => (ids.mayBeStored(id) ? storage.doubtNew(id, heads.of(stream).position) : undefined),
   };
 
   const write = (group: readonly CommitRequest[]): readonly Outcome[] | undefined => {
@@ -210,6 +213,7 @@ export function createWriter(storage: Storage, sealing?: Sealing): Writer {
     headOf: heads.of,
     ends: heads,
     find: stored.find,
+    doubtNew: stored.doubtNew,
     progress: () => ({ position: newest, hash: newestHash, version }),
     edge,
     catchUp,

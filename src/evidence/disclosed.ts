@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { fromHex } from '../bytes.ts';
 import { subjectKinds } from '../domain/subjects.ts';
 import { NusecError } from '../errors.ts';
+import { base64Bytes } from './base64.ts';
 import { idIn, isSealed, openText, placeOf, subjectId } from './personalSeal.ts';
 
 /** People in the events of an evidence file. The events have pseudonyms and sealed texts; beside them is what shows whom and what they stand for, as
@@ -15,7 +16,7 @@ export const disclosedSchema = z.strictObject({
   /** By the id in a pseudonym. */
   people: z.record(id, z.union([z.literal('erased'), known])).refine(each => Object.keys(each).length <= maxSubjects),
   /** By event id, "/" and field: the key of the text there, base64. */
-  textKeys: z.record(z.string().max(256), z.base64()),
+  textKeys: z.record(z.string().max(256), base64Bytes),
 });
 export type Disclosed = z.infer<typeof disclosedSchema>;
 

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NusecError } from '../errors.ts';
+import { base64Bytes } from './base64.ts';
 import { disclosedSchema } from './disclosed.ts';
 import { witnessedSchema } from './witnessed.ts';
 
@@ -13,7 +14,7 @@ const maxPathHashes = 64;
 export const maxWitnesses = 8;
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
-const bytes = z.base64();
+const bytes = base64Bytes;
 const path = z.array(hash).max(maxPathHashes);
 /** Text of an event as it is hashed: canonical JSON of [stream, revision, id, type, v, at, by, cause, corr, data]. */
 const eventText = z.string().max(512 * 1024);

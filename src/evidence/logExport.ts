@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { NusecError } from '../errors.ts';
+import { base64Bytes } from './base64.ts';
 
 /** The export of a log: JSON lines that anybody can read, and that prove themselves.
  *
@@ -69,7 +70,7 @@ const endSchema = z.strictObject({
   events: count,
   checkpoint: z.string(),
   /** DER, base64. */
-  logCertificates: z.array(z.base64()).max(16),
+  logCertificates: z.array(base64Bytes).max(16),
 });
 export type ExportEnd = z.infer<typeof endSchema>;
 

@@ -94,7 +94,7 @@ const earProfile = 'tag:ietf.org,2026:rats/ear#03';
 const ueidRandom = 1;
 /** Trustworthiness tiers and claims (draft-ietf-rats-ar4si §2.3); the status is the worst of them (draft-ietf-rats-ear §3.2). */
 const vectorKey = { instanceIdentity: 0, configuration: 1, executables: 2 } as const;
-const trust = { affirming: 2, approvedBoot: 3, warning: 32, unrecognized: 33, contraindicated: 96 } as const;
+const trust = { none: 0, affirming: 2, approvedBoot: 3, warning: 32, unrecognized: 33, contraindicated: 96 } as const;
 /** A claim is in the tier that it is in or above (draft-ietf-rats-ar4si §2.3.2). */
 const tiers = [trust.contraindicated, trust.warning, trust.affirming];
 const tierOf = (value: number): number => tiers.find(tier => value >= tier) ?? 0;
@@ -103,15 +103,20 @@ const tierOf = (value: number): number => tiers.find(tier => value >= tier) ?? 0
 export function encodeAttestationResult(proven: ProvenAttestation, nowSeconds: Seconds): Uint8Array {
   const { uid, nonceHex, result, measurements } = proven;
   const executables = measurements.filter(({ index }) => index === measurementIndex.bl2 || index === measurementIndex.application);
-  const areKnown = executables.length > 0 && executables.every(({ judgement }) => judgement === 'equal');
+  const isJudged = executables.length > 0 && executables.every(({ judgement }) => judgement !== 'not judged');
+  const differ = executables.some(({ judgement }) => judgement === 'differs');
+  // No claim where an image has nothing to be compared with, and no status then: nobody has appraised it.
+  const executable = differ ? trust.unrecognized : isJudged ? trust.approvedBoot : trust.none;
   const isOpen = proven.flaws.some(flaw => /^(hardware state|life cycle)/.test(flaw));
   const claims = new Map<number, number>([
     [vectorKey.instanceIdentity, trust.affirming],
     [vectorKey.configuration, isOpen ? trust.warning : trust.affirming],
-    [vectorKey.executables, areKnown ? trust.approvedBoot : trust.unrecognized],
+    [vectorKey.executables, executable],
   ]);
+  const worst = Math.max(...[...claims.values()].map(tierOf));
+  const status = result !== 'passed' ? Math.max(trust.warning, worst) : isJudged ? worst : trust.none;
   const submodule = new Map<number, CborValue>([
-    [appraisal.status, result === 'passed' ? trust.affirming : Math.max(trust.warning, ...[...claims.values()].map(tierOf))],
+    [appraisal.status, status],
     [appraisal.vector, claims],
   ]);
   return encodeCbor(

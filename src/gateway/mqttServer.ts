@@ -57,6 +57,7 @@ export async function startGateway(
     staple: parts.staple,
     isElsewhere: clientId => peers.holding(clientId) !== undefined,
     isAttached: field.attachments.isAttached,
+    hasServed: field.attachments.hasServed,
     handlers: handlersFor(parts),
     onPresence(event) {
       const clientId = event.identity && clientIdOf(event.identity);

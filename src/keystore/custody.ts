@@ -1,13 +1,17 @@
 import { closeSync, openSync } from 'node:fs';
+import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
+import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { isDamage, openLog, transaction } from '../sqliteFile.ts';
+import { isDamage, naming, openLog, transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 
 /** Custody of per-device boot keys (R89): the public key of every (UID, OBJ_ID, slot) permanently, and the private key wrapped under
  *  a key of the keystore until it is destroyed. Nothing here opens without the keystore.
+ *
+ *  Each row has a checksum over all of it, so nothing of a key that a disk has changed is served, and a key whose id was changed is not made again.
  *
  *  Here in one SQLite file, durable before anything is answered; puts and destroys that come while the disk works share a transaction. Several
  *  processes may hold it open. For servers on several machines: objectCustody.ts. */
@@ -25,6 +29,7 @@ export type CustodyKey = {
 
 type NewCustodyKey = Required<Omit<CustodyKey, 'destroyedAt'>>;
 
+/** Every function but `close`: @throws STORE_DAMAGED, naming the key or the file, when it is not what was stored. */
 export type Custody = {
   /** The first put of a key id wins, permanently, destroyed or not (I5). @returns what is stored under the id, once durable */
   put(key: NewCustodyKey): Promise<CustodyKey>;
@@ -51,35 +56,50 @@ export type Custody = {
 const schema = `
   CREATE TABLE IF NOT EXISTS custody_key (
     key_id TEXT PRIMARY KEY, kek_id TEXT NOT NULL, public_key BLOB NOT NULL,
-    created_at TEXT NOT NULL, wrapped BLOB, destroyed_at TEXT
+    created_at TEXT NOT NULL, wrapped BLOB, destroyed_at TEXT, crc INTEGER
   ) STRICT, WITHOUT ROWID`;
 
 /** Another process may be committing. */
 const busyTimeoutMs = 5000;
 
-const columns = 'key_id, kek_id, public_key, created_at, wrapped, destroyed_at';
-type Row = readonly [string, string, Uint8Array, string, Uint8Array | null, string | null];
+/** Rows that get their checksum in one read while an older file is opened. */
+const checkedAtOnce = 10_000;
+const remedy = 'stop the server and put the boot keys back from a backup (nusec restore)';
+
+const columns = 'key_id, kek_id, public_key, created_at, wrapped, destroyed_at, crc';
+type Row = readonly [string, string, Uint8Array, string, Uint8Array | null, string | null, number | null];
 
 /** Makes the file (mode 600) when it is missing. @throws KEYSTORE_DAMAGED when it is no database, KEYSTORE_PERMISSIONS */
 export function openCustody(file: string): Custody {
   const database = openDatabase(file);
-  const insert = database.prepare(
-    'INSERT INTO custody_key (key_id, kek_id, public_key, created_at, wrapped) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
-  );
+  const insert = database.prepare(`INSERT INTO custody_key (${columns}) VALUES (?, ?, ?, ?, ?, NULL, ?) ON CONFLICT DO NOTHING`);
   const select = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id = ?`).raw();
   const selectAfter = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ?`).raw();
+  const neighbours = database
+    .prepare<Row>(
+      `SELECT * FROM (SELECT ${columns} FROM custody_key WHERE key_id < ? ORDER BY key_id DESC LIMIT 1)
+       UNION ALL SELECT * FROM (SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT 1)`,
+    )
+    .raw();
   const count = database.prepare<number>('SELECT count(*) FROM custody_key').pluck();
-  const erase = database.prepare('UPDATE custody_key SET wrapped = NULL, destroyed_at = ? WHERE key_id = ? AND destroyed_at IS NULL');
+  const erase = database.prepare('UPDATE custody_key SET wrapped = NULL, destroyed_at = ?, crc = ? WHERE key_id = ?');
+  const rewrap = database.prepare('UPDATE custody_key SET kek_id = ?, wrapped = ?, crc = ? WHERE key_id = ?');
+  const takeOver = database.prepare('INSERT INTO custody_key VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
+  const named = <Result>(work: () => Result): Result => naming(file, remedy, work);
+  const fromRow = keysIn(file);
 
-  const get = (keyId: string): CustodyKey | undefined => {
-    const row = select.get(keyId);
-    return row && fromRow(row);
+  const get = (keyId: string): CustodyKey | undefined =>
+    named(() => {
+      const row = select.get(keyId);
+      return row && fromRow(row);
+    });
+  const stored = (keyId: string): CustodyKey => {
+    const key = get(keyId);
+    if (key === undefined) throw new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
+    return key;
   };
-  const stored = (keyId: string): CustodyKey | NusecError => get(keyId) ?? new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
-  const rewrap = database.prepare(
-    'UPDATE custody_key SET kek_id = ?, wrapped = ? WHERE key_id = ? AND kek_id = ? AND destroyed_at IS NULL',
-  );
-  const takeOver = database.prepare('INSERT INTO custody_key VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
+  /** A key whose id was changed stands where its id was: it is a neighbour of what seems to be new there. */
+  const requireNeighbours = (keyId: string): void => neighbours.all(keyId, keyId).forEach(row => void fromRow(row));
   const perKek = database.prepare<{ kek_id: string; keys: number }>(
     'SELECT kek_id, count(*) AS keys FROM custody_key WHERE wrapped IS NOT NULL GROUP BY kek_id',
   );
@@ -93,16 +113,23 @@ export function openCustody(file: string): Custody {
       batcher.add({
         erases: false,
         run() {
-          insert.run(key.keyId, key.kekId, key.publicKey, key.createdAt, key.wrapped);
-          return stored(key.keyId);
+          const known = get(key.keyId);
+          if (known !== undefined) return known;
+          requireNeighbours(key.keyId);
+          insert.run(key.keyId, key.kekId, key.publicKey, key.createdAt, key.wrapped, checkOf(key));
+          return key;
         },
       }),
     async destroy(keyId, at) {
       await batcher.add({
         erases: true,
         run() {
-          erase.run(at, keyId);
-          return stored(keyId);
+          const key = stored(keyId);
+          if (key.destroyedAt !== undefined) return key;
+          const { wrapped, ...publicPart } = key;
+          const erased = { ...publicPart, destroyedAt: at };
+          erase.run(at, checkOf(erased), keyId);
+          return erased;
         },
       });
     },
@@ -110,23 +137,27 @@ export function openCustody(file: string): Custody {
       await batcher.add({
         erases: true,
         run() {
-          rewrap.run(kekId, wrapped, keyId, oldKekId);
-          return stored(keyId);
+          const key = stored(keyId);
+          if (key.destroyedAt !== undefined || key.kekId !== oldKekId) return key;
+          const rewrapped = { ...key, kekId, wrapped };
+          rewrap.run(kekId, wrapped, checkOf(rewrapped), keyId);
+          return rewrapped;
         },
       });
     },
     async takeOver(keys) {
       transaction(database, () => {
-        for (const { keyId, kekId, publicKey, createdAt, wrapped, destroyedAt } of keys) {
-          const { changes } = takeOver.run(keyId, kekId, publicKey, createdAt, wrapped ?? null, destroyedAt ?? null);
+        for (const key of keys) {
+          const { keyId, kekId, publicKey, createdAt, wrapped, destroyedAt } = key;
+          const { changes } = takeOver.run(keyId, kekId, publicKey, createdAt, wrapped ?? null, destroyedAt ?? null, checkOf(key));
           if (changes === 0) throw keyExists(keyId);
         }
       });
       await log.sync();
     },
-    wrappedBy: async () => new Map(perKek.all().map(row => [row.kek_id, row.keys])),
-    list: async (after, limit) => selectAfter.all(after, limit).map(fromRow),
-    count: async () => count.get() ?? 0,
+    wrappedBy: async () => new Map(named(() => perKek.all()).map(row => [row.kek_id, row.keys])),
+    list: async (after, limit) => named(() => selectAfter.all(after, limit).map(fromRow)),
+    count: async () => named(() => count.get() ?? 0),
     async close() {
       await batcher.idle();
       await log.close();
@@ -135,7 +166,11 @@ export function openCustody(file: string): Custody {
   };
 }
 
-type Change = { readonly erases: boolean; run(): CustodyKey | NusecError };
+type Change = {
+  readonly erases: boolean;
+  /** @throws NusecError what refuses this change alone */
+  run(): CustodyKey;
+};
 
 /** The log of the custody. After one failure nothing is confirmed any more. */
 function openOwnLog(file: string) {
@@ -161,7 +196,7 @@ function createCommit(
 ): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
   let erasureDue = false;
   return async changes => {
-    const outcomes = transaction(database, () => changes.map(change => change.run()));
+    const outcomes = naming(database.name, remedy, () => transaction(database, () => changes.map(outcomeOf)));
     await sync();
     erasureDue ||= changes.some(change => change.erases);
     // secure_delete zeroes the row, but older pages remain in the log; while another process reads, the next commit tries again.
@@ -186,14 +221,46 @@ function openDatabase(file: string): Database {
     database.pragma('synchronous = NORMAL');
     database.pragma('secure_delete = ON');
     database.exec(schema);
+    addChecks(database);
+    database.prepare(`SELECT ${columns} FROM custody_key`);
     return database;
   } catch (cause) {
     database.close();
-    throw isDamage(cause) ? new NusecError('KEYSTORE_DAMAGED', `${file} is not a custody database`, { cause }) : cause;
+    // A table without our columns is one whose definition was changed.
+    const isOurs = !isDamage(cause) && (cause as { code?: unknown } | null)?.code !== 'SQLITE_ERROR';
+    throw isOurs ? cause : new NusecError('KEYSTORE_DAMAGED', `${file} is not a custody database`, { cause });
   }
 }
 
-function fromRow([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): CustodyKey {
+function outcomeOf(change: Change): CustodyKey | NusecError {
+  try {
+    return change.run();
+  } catch (error) {
+    if (error instanceof NusecError) return error;
+    throw error;
+  }
+}
+
+/** CRC-32 (as zlib) over everything of a key. */
+const checkOf = ({ keyId, kekId, publicKey, createdAt, wrapped, destroyedAt }: CustodyKey): number =>
+  crc32(JSON.stringify([keyId, kekId, toHex(publicKey), createdAt, wrapped === undefined ? null : toHex(wrapped), destroyedAt ?? null]));
+
+/** @returns takes the key out of a row, @throws NusecError STORE_DAMAGED unless it is as it was stored */
+function keysIn(file: string): (row: Row) => CustodyKey {
+  return row => {
+    const key = isRow(row) ? fromColumns(row) : undefined;
+    if (key === undefined || checkOf(key) !== row[6])
+      throw new NusecError('STORE_DAMAGED', `${file}: the key ${row[0]} is not what was stored; ${remedy}`);
+    return key;
+  };
+}
+
+/** In a page that was overwritten, values are of other types. */
+const isRow = ([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): boolean =>
+  [keyId, kekId, createdAt, destroyedAt ?? ''].every(text => typeof text === 'string') &&
+  [publicKey, wrapped ?? publicKey].every(bytes => bytes instanceof Uint8Array);
+
+function fromColumns([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): CustodyKey {
   return {
     keyId,
     kekId,
@@ -202,6 +269,20 @@ function fromRow([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row
     ...(wrapped && { wrapped: plain(wrapped) }),
     ...(destroyedAt !== null && { destroyedAt }),
   };
+}
+
+/** Gives the rows of a file of an earlier version their checksums. */
+function addChecks(database: Database): void {
+  const has = database.prepare("SELECT 1 FROM pragma_table_info('custody_key') WHERE name = 'crc'");
+  if (has.get() !== undefined) return;
+  transaction(database, () => {
+    if (has.get() !== undefined) return;
+    database.exec('ALTER TABLE custody_key ADD COLUMN crc INTEGER');
+    const rows = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ${checkedAtOnce}`).raw();
+    const update = database.prepare('UPDATE custody_key SET crc = ? WHERE key_id = ?');
+    for (let page = rows.all(''); page.length > 0; page = rows.all((page.at(-1) as Row)[0]))
+      for (const row of page) update.run(checkOf(fromColumns(row)), row[0]);
+  });
 }
 
 /** The bytes of the row, without a copy: each row has its own. */

@@ -22,16 +22,24 @@ const maxUnwrappedKeys = 4096;
 /** By key-encryption key and context, which has no control characters. */
 type UnwrappedKeys = Lru<{ readonly wrapped: Uint8Array; readonly scalar: KeyObject }>;
 export const createUnwrappedKeys = (): UnwrappedKeys => lru(maxUnwrappedKeys);
+const nameOf = (kekId: string, context: string): string => `${kekId}\n${context}`;
 
 /** @throws KEY_REFUSED when a caller asks for AES-GCM under what would be a wrapping key: those serve key wrapping only (T17) */
 export function refuseCustodySalt(kdf: Kdf): void {
   if (Buffer.from(custodySalt).equals(kdf.salt)) throw new NusecError('KEY_REFUSED', 'this salt is kept for key wrapping');
 }
 
-export async function generateUnder(kek: KeyObject, context: string): Promise<WrappedKey> {
+/** The new key is kept ready: mostly it signs an image in the same moment. */
+export async function generateUnder(
+  kek: KeyObject,
+  { kekId, context }: Omit<Custodial, 'wrapped'>,
+  unwrapped: UnwrappedKeys,
+): Promise<WrappedKey> {
   const { publicKey, privateKey } = await generateEc('P-256');
   const wrapped = wrapKey(wrappingKey(kek, context), privateKey);
+  const scalar = scalarIn(privateKey);
   privateKey.fill(0);
+  if (scalar !== undefined) unwrapped.set(nameOf(kekId, context), { wrapped: Uint8Array.from(wrapped), scalar });
   return { publicKey: new Uint8Array(publicKey), wrapped };
 }
 
@@ -55,7 +63,7 @@ type Custodial = { readonly kekId: string; readonly context: string; readonly wr
 /** @throws KEY_REFUSED when the wrapped key does not open under this KEK and context */
 export function signUnder(kek: KeyObject, custodial: Custodial, digest: Uint8Array, unwrapped: UnwrappedKeys): Uint8Array {
   const { kekId, context, wrapped } = custodial;
-  const name = `${kekId}\n${context}`;
+  const name = nameOf(kekId, context);
   const known = unwrapped.get(name);
   if (known !== undefined && equalBytes(known.wrapped, wrapped)) return signDigest(known.scalar, digest);
   const scalar = scalarOfWrapped(kek, context, wrapped);

@@ -1,4 +1,5 @@
-import { createPrivateKey, diffieHellman, generateKeyPair, hkdfSync, type KeyObject, sign } from 'node:crypto';
+import { createPrivateKey, createSign, diffieHellman, generateKeyPair, hkdfSync, type KeyObject, sign } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Curve, digestOf, importKey, spkiOfPoint } from '../ecKey.ts';
 import { generateP256 } from './p256.ts';
 import type { Kdf } from './port.ts';
@@ -30,15 +31,24 @@ export function importPrivateKey(der: Uint8Array): KeyObject {
   }
 }
 
-/** Of a message that is hashed on the calling thread: a large revocation list takes a hundred times as long as the signature. */
+/** Of a message that is hashed in one turn: a large revocation list takes a hundred times as long as the signature, and as long again to be handed
+ *  to a thread. */
 const maxBytesHere = 64 * 1024;
 
 /** @returns DER {r, s} */
 export async function signEc(algorithm: Curve, key: KeyObject, message: Uint8Array): Promise<Uint8Array> {
   if (algorithm === 'P-256' && message.length <= maxBytesHere) return new Uint8Array(sign(digestOf[algorithm], message, key));
+  if (algorithm === 'P-256') return signLong(digestOf[algorithm], key, message);
   return new Promise((resolve, reject) => {
     sign(digestOf[algorithm], message, key, (error, signature) => (error ? reject(error) : resolve(new Uint8Array(signature))));
   });
+}
+
+async function signLong(digest: string, key: KeyObject, message: Uint8Array): Promise<Uint8Array> {
+  const signing = createSign(digest);
+  for (let from = 0; from < message.length; from += maxBytesHere, await nextTurn())
+    signing.update(message.subarray(from, from + maxBytesHere));
+  return new Uint8Array(signing.sign(key));
 }
 
 /** ECDH on P-256, then HKDF-SHA-256. @param peerPoint 65 bytes  @returns 32 bytes; the caller wipes them  @throws KEY_REFUSED for a point off the curve */

@@ -51,17 +51,29 @@ function leading(number: Float64Array, length: number, longest: Float64Array): n
 
 /** The steps whose quotients the leading bits settle, none when they settle none. */
 function stepsOf(leadingX: number, leadingY: number, isExact: boolean): Steps {
-  let [high, low] = [leadingX, leadingY];
-  let [a, b, c, d] = [1, 0, 0, 1];
+  let high = leadingX;
+  let low = leadingY;
+  let a = 1;
+  let b = 0;
+  let c = 0;
+  let d = 1;
+  // Without destructuring, which leaves an array for each step until this is compiled.
   for (let count = 0; ; count += 1) {
-    const [belowC, belowD] = isExact ? [low, low] : [low + c, low + d];
+    const belowC = isExact ? low : low + c;
+    const belowD = isExact ? low : low + d;
     if (belowC === 0 || belowD === 0) return { a, b, c, d, count };
     const quotient = Math.floor((isExact ? high : high + a) / belowC);
-    const [nextC, nextD] = [a - quotient * c, b - quotient * d];
+    const nextC = a - quotient * c;
+    const nextD = b - quotient * d;
     const isSettled = isExact || quotient === Math.floor((high + b) / belowD);
     if (!isSettled || Math.abs(nextC) > limb || Math.abs(nextD) > limb) return { a, b, c, d, count };
-    [a, b, c, d] = [c, d, nextC, nextD];
-    [high, low] = [low, high - quotient * low];
+    const nextLow = high - quotient * low;
+    high = low;
+    low = nextLow;
+    a = c;
+    b = d;
+    c = nextC;
+    d = nextD;
   }
 }
 

@@ -151,7 +151,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
 
     async generateWrapped(kekId, context) {
       requireKek(opened().entry(kekId));
-      return generateUnder(ring.key(kekId), context);
+      return generateUnder(ring.key(kekId), { kekId, context }, unwrapped);
     },
 
     async signWrapped(kekId, context, wrapped, digest) {

@@ -1,5 +1,5 @@
 import { createPublicKey, hash, verify } from 'node:crypto';
-import { concat, utf8 } from '../bytes.ts';
+import { concat, isBase64, utf8 } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import type { NoteKey } from './note.ts';
 
@@ -23,7 +23,8 @@ const spkiStart = Buffer.from('302a300506032b6570032100', 'hex');
 export function readWitnessKey(text: string): NoteKey {
   const [, name = '', keyIdHex = '', base64 = ''] = /^([^\s+]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? [];
   const bytes = new Uint8Array(Buffer.from(base64, 'base64'));
-  if (bytes[0] !== cosignatureType || bytes.length !== 1 + keyBytes) throw malformed('not the key of a witness of type 4 (Ed25519)');
+  if (bytes[0] !== cosignatureType || bytes.length !== 1 + keyBytes || !isBase64(base64))
+    throw malformed('not the key of a witness of type 4 (Ed25519)');
   if (witnessKeyId(name, bytes.subarray(1)) !== keyIdHex) throw malformed(`the key id of the witness ${name} is not that of its key`);
   const key = createPublicKey({ key: Buffer.concat([spkiStart, bytes.subarray(1)]), format: 'der', type: 'spki' });
   return {

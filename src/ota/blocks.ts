@@ -14,6 +14,9 @@ import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJo
 const info = utf8('NuSEC OTA blocks v1');
 const aadPrefix = utf8('NuSEC-OTA-1');
 export const blockTagBytes = 16;
+const indexBytes = 4;
+/** Of SHA-256(otaJobId), in the nonce. */
+const nonceJobBytes = 8;
 const minSecretBytes = 32;
 /** How the session secret comes out of SPDM: `deriveExporterKey(exporter, blockSecretLabel, otaJobId, blockSecretBytes)`. */
 export const blockSecretLabel = 'NuSEC OTA';
@@ -26,14 +29,20 @@ export type BlockChannel = {
   readonly job: OtaJob;
   /** With the bytes of a key, node:crypto takes longer for each block than for its encryption. */
   readonly key: KeyObject;
-  readonly noncePrefix: Uint8Array;
+  /** Nonce and associated data of the block at hand: `aim` writes its index into them, as fresh memory for each block is work for the collector. */
+  readonly nonce: Uint8Array;
+  readonly aad: Uint8Array;
 };
 
 /** @param sessionSecret  at least 32 bytes exported from the session with the device @throws NusecError KEY_REFUSED when it is shorter */
 export function openBlockChannel(sessionSecret: Uint8Array, { job, jobDigest }: SignedJob): BlockChannel {
   if (sessionSecret.length < minSecretBytes) throw new NusecError('KEY_REFUSED', 'the session secret has at least 32 bytes');
   const key = createSecretKey(new Uint8Array(hkdfSync('sha256', sessionSecret, jobDigest, info, 32)));
-  return { job, key, noncePrefix: sha256(job.otaJobId).subarray(0, 8) };
+  const noIndex = new Uint8Array(indexBytes);
+  const nonce = concat(sha256(job.otaJobId).subarray(0, nonceJobBytes), noIndex);
+  const aad = concat(aadPrefix, job.otaJobId, noIndex, noIndex);
+  writeUint32(aad, aad.length - indexBytes, blockCount(job));
+  return { job, key, nonce, aad };
 }
 
 /** Ciphertext and tag[16]: in parts, as whoever sends them puts them together with more. */
@@ -47,8 +56,9 @@ export function sealBlock(channel: BlockChannel, delivery: Delivery, index: numb
   const isShared = bodyHashes !== undefined && (index + 1) * blockHashBytes <= bodyHashes.length;
   const hash = isShared ? blockHashAt(bodyHashes, index) : sha256(plaintext);
   if (!isNamed(channel.job, index, hash)) throw new NusecError('IMAGE_REFUSED', 'the block is not the one the job names');
-  const cipher = createCipheriv('aes-256-gcm', channel.key, nonce(channel, index));
-  cipher.setAAD(aad(channel.job, index));
+  aim(channel, index);
+  const cipher = createCipheriv('aes-256-gcm', channel.key, channel.nonce);
+  cipher.setAAD(channel.aad);
   const ciphertext = cipher.update(plaintext);
   // GCM keeps nothing back.
   cipher.final();
@@ -65,8 +75,9 @@ export function freeBlock([{ buffer, byteLength }]: SealedBlock): void {
 export function openBlock(channel: BlockChannel, index: number, sealed: Uint8Array): Uint8Array | undefined {
   const split = sealed.length - blockTagBytes;
   if (!isIndex(channel.job, index) || split <= 0) return undefined;
-  const decipher = createDecipheriv('aes-256-gcm', channel.key, nonce(channel, index), { authTagLength: blockTagBytes });
-  decipher.setAAD(aad(channel.job, index)).setAuthTag(sealed.subarray(split));
+  aim(channel, index);
+  const decipher = createDecipheriv('aes-256-gcm', channel.key, channel.nonce, { authTagLength: blockTagBytes });
+  decipher.setAAD(channel.aad).setAuthTag(sealed.subarray(split));
   try {
     const plaintext = concat(decipher.update(sealed.subarray(0, split)), decipher.final());
     return isBlock(channel.job, index, plaintext) ? plaintext : undefined;
@@ -129,9 +140,13 @@ function hashRange(delivery: Delivery, from: number, to: number, blockBytes: num
 
 const isIndex = (job: OtaJob, index: number): boolean => Number.isInteger(index) && index >= 0 && index < blockCount(job);
 
-const nonce = (channel: BlockChannel, index: number): Uint8Array => concat(channel.noncePrefix, u32(index));
-
-const aad = (job: OtaJob, index: number): Uint8Array => concat(aadPrefix, job.otaJobId, u32(index), u32(blockCount(job)));
+/** Writes the index of a block into nonce and associated data of its channel. node:crypto copies both. */
+function aim({ nonce, aad }: BlockChannel, index: number): void {
+  writeUint32(nonce, nonce.length - indexBytes, index);
+  writeUint32(aad, aad.length - 2 * indexBytes, index);
+}
 
 /** Big endian. */
-const u32 = (value: number): Uint8Array => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+function writeUint32(bytes: Uint8Array, offset: number, value: number): void {
+  for (let i = indexBytes, rest = value; i > 0; i -= 1, rest >>>= 8) bytes[offset + i - 1] = rest;
+}

@@ -30,6 +30,10 @@ export const tlvType = {
   uidBinding: 0xa4,
 } as const;
 
+const tlvNames = new Map<number, string>(Object.entries(tlvType).map(([name, type]) => [type, name]));
+/** A type that is not known here is its number. */
+export const tlvName = (type: number): string => tlvNames.get(type) ?? `0x${type.toString(16).padStart(4, '0')}`;
+
 /** Vendor range a caller may use for TLVs of its own (image.h: 0xxxA0–0xxxFF; here the first page). */
 export const vendorTlvRange = { first: 0xa0, last: 0xff } as const;
 

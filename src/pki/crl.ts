@@ -1,14 +1,14 @@
-import { fromHex } from '../bytes.ts';
+import { concat, fromHex, totalBytes, unwritten } from '../bytes.ts';
 import type { Signer } from './certificate.ts';
 import { tags } from './der.ts';
-import { bitString, context, integer, integerOf, sequence, time, tlv } from './derWriter.ts';
+import { bitString, context, headOf, integer, integerOf, sequence, time } from './derWriter.ts';
 import { authorityKeyIdentifier, extension, freshestCrl, issuingDistributionPoint } from './extensions.ts';
 import { signatureAlgorithms } from './keys.ts';
 import type { Issuer } from './profiles.ts';
 import { type RevocationReason, revocationReasons } from './revocationReasons.ts';
 
 /** Certificate revocation lists (RFC 5280 §5), full and delta. Entries are encoded once and kept so by the caller:
- *  a list of 100 000 is then joined and signed in milliseconds. */
+ *  a list of 100 000 is then joined and signed in milliseconds, with turns of others in between. */
 
 const version2 = integerOf(1);
 
@@ -38,14 +38,51 @@ export type CrlFields = {
   readonly urls?: readonly string[] | undefined;
 };
 
-/** @returns a signed version 2 CRL with number and authority key identifier (R86, RULE-16) */
-export async function buildCrl(fields: CrlFields, signer: Signer): Promise<Uint8Array> {
+/** @param nextTurn lets others have theirs while a long list is put together
+ *  @returns a signed version 2 CRL with number and authority key identifier (R86, RULE-16) */
+export async function buildCrl(fields: CrlFields, signer: Signer, nextTurn: NextTurn = () => undefined): Promise<Uint8Array> {
   const algorithm = signatureAlgorithms[signer.algorithm];
   const times = [time(fields.thisUpdate), time(fields.nextUpdate)];
-  const isEmpty = fields.entries.every(entry => entry.length === 0);
-  const revoked = isEmpty ? [] : [tlv(tags.sequence, fields.entries)];
-  const tbs = sequence(version2, algorithm, fields.issuer.subjectDer, ...times, ...revoked, context(0, sequence(...crlExtensions(fields))));
-  return sequence(tbs, algorithm, bitString(await signer.sign(tbs)));
+  const bytes = totalBytes(fields.entries);
+  const before = concat(version2, algorithm, fields.issuer.subjectDer, ...times, ...(bytes === 0 ? [] : [headOf(tags.sequence, bytes)]));
+  const after = context(0, sequence(...crlExtensions(fields)));
+  // Once in memory: megabytes that are copied from one element into the next hold up others.
+  const room = unwritten(maxHeadBytes + maxHeadBytes + before.length + bytes + after.length + algorithm.length + maxSignatureBytes);
+  const tbsHead = headOf(tags.sequence, before.length + bytes + after.length);
+  let at = maxHeadBytes;
+  for (const part of [tbsHead, before]) at = put(room, part, at);
+  at = await putAll(room, fields.entries, at, nextTurn);
+  at = put(room, after, at);
+  const signature = await signer.sign(room.subarray(maxHeadBytes, at));
+  for (const part of [algorithm, bitString(signature)]) at = put(room, part, at);
+  const head = headOf(tags.sequence, at - maxHeadBytes);
+  room.set(head, maxHeadBytes - head.length);
+  return room.subarray(maxHeadBytes - head.length, at);
+}
+
+/** Tag and length of up to 4 GiB. */
+const maxHeadBytes = 6;
+/** As BIT STRING: P-384 has 104 bytes in DER. */
+const maxSignatureBytes = 128;
+/** Copied in one turn. */
+const bytesInTurn = 256 * 1024;
+
+function put(room: Uint8Array, part: Uint8Array, at: number): number {
+  room.set(part, at);
+  return at + part.length;
+}
+
+type NextTurn = () => unknown;
+
+async function putAll(room: Uint8Array, parts: readonly Uint8Array[], from: number, nextTurn: NextTurn): Promise<number> {
+  let [at, turnAt] = [from, from];
+  for (const part of parts) {
+    at = put(room, part, at);
+    if (at - turnAt < bytesInTurn) continue;
+    turnAt = at;
+    await nextTurn();
+  }
+  return at;
 }
 
 function crlExtensions({ issuer, number, baseNumber, deltaUrl, urls }: CrlFields): readonly Uint8Array[] {

@@ -9,15 +9,26 @@ const maxKnownTimes = 256;
 /** Up to here a loop copies faster than a call. */
 const loopBytes = 32;
 
-export function tlv(tag: number, parts: readonly Uint8Array[]): Uint8Array {
-  let length = 0;
-  for (const part of parts) length += part.length;
+/** Tag and length of an element with so many bytes. */
+export function headOf(tag: number, length: number): Uint8Array {
+  const out = new Uint8Array(headBytes(length));
+  writeHead(out, tag, length);
+  return out;
+}
+
+function writeHead(out: Uint8Array, tag: number, length: number): number {
   const head = headBytes(length);
-  const out = unwritten(head + length);
   out[0] = tag;
   if (head === 2) out[1] = length;
   else writeLongLength(out, length, head - 2);
-  let at = head;
+  return head;
+}
+
+export function tlv(tag: number, parts: readonly Uint8Array[]): Uint8Array {
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const out = unwritten(headBytes(length) + length);
+  let at = writeHead(out, tag, length);
   for (const part of parts) {
     if (part.length > loopBytes) out.set(part, at);
     else for (let i = 0; i < part.length; i += 1) out[at + i] = part[i] as number;

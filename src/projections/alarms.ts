@@ -1,5 +1,6 @@
 import { type Kysely, sql } from 'kysely';
 import { utf8 } from '../bytes.ts';
+import { counted } from '../counted.ts';
 import { sha256Hex } from '../digest.ts';
 import type { EventMap, EventType } from '../domain/events.ts';
 import type { Recorded } from '../eventstore/recorded.ts';
@@ -35,13 +36,13 @@ const alarmCaseId = (code: string, subject: string): string => sha256Hex(utf8(`$
 /** Events of other streams that belong on the list, and what each says to an operator. */
 const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string } = {
   CloneSuspected: ({ evidence }) => evidence,
-  RollbackRefused: ({ hop }) => hop,
+  RollbackRefused: ({ version, securityCounter, hop }) => `${version}, counter ${securityCounter}, is a step back: refused by the ${hop}`,
   RolloutHalted: ({ reason }) => reason,
   LedgerGapDetected: ({ acceptedNumber, quotedNumber }) => `the ledger was accepted up to ${acceptedNumber}, ${quotedNumber} was quoted`,
   JobDiscrepancyFound: ({ kind, detail }) => `${kind}: ${detail}`,
   ProgrammerReportedStolen: ({ note }) => note ?? '',
   EventParkingProposed: ({ follower, position, reason, by }) => `${by}: ${follower} is to go on without event ${position}: ${reason}`,
-  VulnerabilityReachedDevices: ({ devices }) => `${devices} devices run an affected release`,
+  VulnerabilityReachedDevices: ({ devices }) => `an affected release runs on ${counted(devices, 'device')}`,
   VulnerabilityReportDue: ({ step, dueAt }) => `${step} is due at ${dueAt}`,
   VulnerabilityReportMissed: ({ step, dueAt }) => `${step} was due at ${dueAt}`,
   EventParked: ({ follower, position, reason, by }) => `${by}: ${follower} skips event ${position}: ${reason}`,
@@ -54,7 +55,7 @@ function detailOf({ type, data }: Recorded): string | undefined {
 
 export const alarms: Projection = {
   name: 'alarms',
-  version: 5,
+  version: 7,
   namesPeople: true,
   tables: ['alarms', 'alarm_cases'],
   schema: table => `

@@ -3,7 +3,7 @@ import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from
 import { lru } from '../lru.ts';
 import { naming } from '../sqliteFile.ts';
 
-/** The file of the read models: one writer (the runner), any number of readers. All of it can be rebuilt from the events. */
+/** The file of the read models: one writer (the runner), which queries read too. All of it can be rebuilt from the events. */
 
 const cacheKib = 65_536;
 /** Of new files. Rows are a few hundred bytes and change at random places: of each change, a page is written twice. */
@@ -38,32 +38,32 @@ export const namingReadModels = <Result>(file: string, work: () => Result): Resu
 /** From here on a write waits for nobody. */
 export const limitWriteWaits = (db: Database): void => void db.pragma(`busy_timeout = ${writeBusyTimeoutMs}`);
 
-/** Queries over the read models, on a connection of their own that cannot write, opened with the first query.
+/** Queries over the read models, on the connection that writes them: its memory has the pages that were written last, where that of another connection is
+ *  empty after every write. A write is one turn of the loop, so a query meets none that is half done. Nothing else than reading is let through.
  *  @typeParam Tables row types by table name, as the projections declare them */
-export function openReadModel<Tables>(file: string): Kysely<Tables> {
-  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: async () => openReader(file) }) });
+export function openReadModel<Tables>(writer: Database): Kysely<Tables> {
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database: async () => readerOf(writer) }) });
 }
 
-type KyselyStatement = SqliteStatement & { iterate(values: unknown): IterableIterator<unknown> };
-
 /** Kysely prepares the text of every query again; here the same text is prepared once. */
-function openReader(file: string): SqliteDatabase {
-  const db = new Database(file, { readonly: true, fileMustExist: true, timeout: busyTimeoutMs });
-  db.pragma(`cache_size = -${cacheKib}`);
+function readerOf(writer: Database): SqliteDatabase {
   const prepared = lru<SqliteStatement>(maxPreparedQueries);
   const prepareOnce = (sql: string): SqliteStatement => {
-    const fresh = () => db.prepare(sql) as unknown as KyselyStatement;
-    const statement = fresh();
-    // A stream keeps its statement busy, so it gets one of its own.
+    const known = writer.prepare(sql);
+    if (!known.readonly) throw new Error('the read models are written by the events alone');
+    const statement = known as unknown as SqliteStatement;
     return {
       reader: statement.reader,
-      all: values => namingReadModels(file, () => statement.all(values)),
+      all: values => namingReadModels(writer.name, () => statement.all(values)),
       run: values => statement.run(values),
-      iterate: values => fresh().iterate(values),
+      iterate: () => {
+        throw new Error('a query that goes on over several turns would hold up the writer');
+      },
     };
   };
   return {
-    close: () => void db.close(),
+    // Who writes closes it.
+    close: () => undefined,
     prepare(sql) {
       const known = prepared.get(sql) ?? prepareOnce(sql);
       prepared.set(sql, known);

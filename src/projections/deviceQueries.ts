@@ -17,6 +17,8 @@ export type DevicePage = {
   readonly imageHash?: string;
   readonly version?: string;
   readonly tag?: string;
+  /** Those that are attached to this gateway. */
+  readonly gatewayId?: string;
   /** Those in use whose trust bundle is older than this one, or unknown. */
   readonly trustBelow?: number;
   /** Those in use that no encrypted image can be made for. */
@@ -81,12 +83,15 @@ export function devicesInScope(db: Kysely<DeviceTables & JobTables>, { sites, ..
   return query;
 }
 
+const devicesBehind = (db: Kysely<GatewayTables>, gatewayIds: readonly string[]) =>
+  db.selectFrom('gateway_devices').select('uid').where('gateway_id', 'in', gatewayIds);
+
 /** From so many on, rows that fit are looked for in the order of the page. */
 const manyRows = 2000;
 
 /** Devices that fit a filter. @param byOrder without an index of the filter: a column with a plus sign before it has none */
 function fitting(db: Kysely<DeviceTables & JobTables & GatewayTables>, wish: DevicePage, byOrder: boolean) {
-  const { attestation, uidPrefix, tag, trustBelow, withoutEncryptionKey, scope } = wish;
+  const { attestation, uidPrefix, tag, gatewayId, trustBelow, withoutEncryptionKey, scope } = wish;
   const equal = {
     line: wish.line,
     status: wish.status,
@@ -102,6 +107,7 @@ function fitting(db: Kysely<DeviceTables & JobTables & GatewayTables>, wish: Dev
   else if (attestation !== undefined) query = query.where(column('attestation'), '=', attestation);
   if (uidPrefix !== undefined) query = query.where('uid', '>=', uidPrefix).where('uid', '<=', uidPrefix.padEnd(32, 'f'));
   if (tag !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', '=', tag));
+  if (gatewayId !== undefined) query = query.where('uid', 'in', devicesBehind(db, [gatewayId]));
   if (trustBelow !== undefined) query = query.where(isBehind(trustBelow));
   if (withoutEncryptionKey) query = query.where('has_encryption_key', '=', 0).where('status', 'in', inUse);
   return scope === undefined ? query : query.where('uid', 'in', devicesInScope(db, scope));
@@ -140,8 +146,7 @@ export const deviceQueries = (db: Kysely<DeviceTables & JobTables & GatewayTable
       if (versions !== undefined) query = query.where('version', 'in', versions);
       if (tags !== undefined) query = query.where('uid', 'in', db.selectFrom('device_tags').select('uid').where('tag', 'in', tags));
       if (sites !== undefined) query = query.where('job_id', 'in', jobsInScope(db, { sites }));
-      if (gateways !== undefined)
-        query = query.where('uid', 'in', db.selectFrom('gateway_devices').select('uid').where('gateway_id', 'in', gateways));
+      if (gateways !== undefined) query = query.where('uid', 'in', devicesBehind(db, gateways));
       if (statuses !== undefined) query = query.where('status', 'in', statuses);
     }
     return query.execute();

@@ -61,7 +61,7 @@ export async function openReadModels(
   const useless = await dropUselessReadModels(store, file);
   if (useless !== undefined) onTrouble({ position: 0, message: `the read models were ${useless} and are built again` });
   const runner = startProjections({ store, file, projections, onTrouble, ...(followers && { followers }) });
-  const db = openReadModel<Tables>(file);
+  const db = openReadModel<Tables>(runner.writer);
   return {
     ...runner,
     db,

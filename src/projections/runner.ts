@@ -24,7 +24,7 @@ export const readModelFollower = (projection: string): string => `read model ${p
 
 export type RunnerOptions = {
   readonly store: EventStore;
-  /** The read-model file; created when missing, locked to nobody: readers open it with openReadModel. */
+  /** The read-model file; created when missing. */
   readonly file: string;
   readonly projections: readonly Projection[];
   /** By default its own. */
@@ -56,6 +56,8 @@ export type WaitOptions = {
 };
 
 export type ProjectionRunner = {
+  /** What `openReadModel` queries. */
+  readonly writer: Database;
   /** Resolves when the read models show everything up to `position`. It waits as long as they advance.
    *  @throws NusecError PROJECTION_BEHIND when they do not advance for `stallMs`, when a named projection is faulted, or is being built and has a
    *  long way to go */
@@ -208,6 +210,7 @@ function projectAll(db: Database, { store, projections, followers, onTrouble = (
     throw new NusecError('PROJECTION_BEHIND', `the read model ${build.projection.name} is being built (${percent} %)`);
   };
   return {
+    writer: db,
     async waitFor(position, { projections: names, patient = false, stallMs = patient ? patientStallMs : undefined } = {}) {
       const reached = (name: string) => {
         const build = shown(name);

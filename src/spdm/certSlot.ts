@@ -10,9 +10,9 @@ import type { Algorithms, HashAlgorithm } from './suite.ts';
 export type CertSlot = {
   /** DER, root first, leaf last. */
   readonly certificates: readonly Uint8Array[];
-  /** Signature over `input` with the leaf's key: ECDSA over the connection's hash (raw r ‖ s, 64 or 96 bytes), or ML-DSA-65 with the context
-   *  string `signingContextOf(input)` (3309 bytes). */
-  readonly sign: (input: Uint8Array) => Promise<Uint8Array>;
+  /** Signature over `input` with the leaf's key: ECDSA over `hash`, that of the connection (raw r ‖ s, 64 or 96 bytes), or ML-DSA-65 with the
+   *  context string `signingContextOf(input)` (3309 bytes). */
+  readonly sign: (input: Uint8Array, hash: HashAlgorithm['name']) => Promise<Uint8Array>;
   /** Sent in DIGESTS on multi-key connections (1.3+); its certificate model also in CERTIFICATE. */
   readonly keyPair?: KeyPairInfo;
 };

@@ -36,7 +36,7 @@ function fromHandshakeSecret(context: ScheduleContext, handshake: Uint8Array, th
 /** @param th2 hash of the transcript up to FINISH_RSP */
 export function dataSecrets(context: ScheduleContext, handshake: Uint8Array, th2: Uint8Array): DataSecrets {
   const { hash } = context;
-  const salt = derive(context, handshake, 'derived', new Uint8Array());
+  const salt = derive(context, handshake, 'derived', none);
   const master = hmac(hash, salt, new Uint8Array(hash.hashBytes));
   return {
     master,
@@ -52,20 +52,19 @@ export function verifyData(context: ScheduleContext, sideSecret: Uint8Array, tra
 }
 
 export function finishedKey(context: ScheduleContext, sideSecret: Uint8Array): Uint8Array {
-  return derive(context, sideSecret, 'finished', new Uint8Array());
+  return derive(context, sideSecret, 'finished', none);
 }
 
 export function trafficKey(context: ScheduleContext, aead: Aead, sideSecret: Uint8Array): TrafficKey {
-  const none = new Uint8Array();
   return {
-    key: expand(context.hash, sideSecret, binConcat(context.version, aead.keyBytes, 'key', none), aead.keyBytes),
-    iv: expand(context.hash, sideSecret, binConcat(context.version, aead.ivBytes, 'iv', none), aead.ivBytes),
+    key: derive(context, sideSecret, 'key', none, aead.keyBytes),
+    iv: derive(context, sideSecret, 'iv', none, aead.ivBytes),
   };
 }
 
 /** The next secret of one direction after KEY_UPDATE. */
 export function updatedSecret(context: ScheduleContext, sideSecret: Uint8Array): Uint8Array {
-  return derive(context, sideSecret, 'traffic upd', new Uint8Array());
+  return derive(context, sideSecret, 'traffic upd', none);
 }
 
 /** ExportMasterSecret of a live session with what is needed to derive from it. Secret: never stored, logged or sent. */
@@ -76,16 +75,27 @@ export type ExporterSecret = ScheduleContext & { readonly secret: Uint8Array };
  *  @param usage any bytes that bind the key (device, release …); they enter as their hash, so that label and usage cannot run into each other
  *  @returns HKDF-Expand(ExportMasterSecret, BinConcat(length, label, H(usage)), length) */
 export function deriveExporterKey(exporter: ExporterSecret, label: string, usage: Uint8Array, lengthBytes: number): Uint8Array {
-  const info = binConcat(exporter.version, lengthBytes, label, hashOf(exporter.hash, usage));
-  return expand(exporter.hash, exporter.secret, info, lengthBytes);
+  return derive(exporter, exporter.secret, label, hashOf(exporter.hash, usage), lengthBytes);
 }
 
-/** BinConcat (DSP0274 §12.1): u16 length ‖ "spdm1.2 " with the negotiated minor digit ‖ label ‖ context. */
-export function binConcat(version: number, lengthBytes: number, label: string, context: Uint8Array): Uint8Array {
-  return concat(u16(lengthBytes), utf8(`spdm1.${version & 0xf} `), utf8(label), context);
+/** The start of BinConcat (DSP0274 §12.1), which the context follows: u16 length ‖ "spdm1.2 " with the negotiated minor digit ‖ label. Made once for each. */
+function labelled(version: number, lengthBytes: number, label: string): Uint8Array {
+  const id = `${version & 0xf} ${lengthBytes} ${label}`;
+  const known = labels.get(id) ?? concat(u16(lengthBytes), utf8(`spdm1.${version & 0xf} ${label}`));
+  if (labels.size < maxLabels) labels.set(id, known);
+  return known;
 }
 
-function derive(context: ScheduleContext, secret: Uint8Array, label: string, transcriptHash: Uint8Array): Uint8Array {
-  const { hash, version } = context;
-  return expand(hash, secret, binConcat(version, hash.hashBytes, label, transcriptHash), hash.hashBytes);
+const labels = new Map<string, Uint8Array>();
+const maxLabels = 256;
+const none = new Uint8Array();
+
+function derive(
+  { hash, version }: ScheduleContext,
+  secret: Uint8Array,
+  label: string,
+  transcriptHash: Uint8Array,
+  lengthBytes = hash.hashBytes,
+): Uint8Array {
+  return expand(hash, secret, lengthBytes, labelled(version, lengthBytes, label), transcriptHash);
 }

@@ -28,13 +28,27 @@ export function checkedOpaque(opaque: Uint8Array, what: string): Uint8Array {
   return opaque;
 }
 
-export function encodeSupportedVersions(general: boolean, versions: readonly number[]): Uint8Array {
-  const list = concat(u8(dataVersion), u8(supportedVersions), u8(versions.length), ...versions.map(u16));
-  return encodeElements(general, [list, ...limitFor(Math.max(...versions))]);
-}
+export const encodeSupportedVersions = (general: boolean, versions: readonly number[]): Uint8Array =>
+  made(`${general} ${versions.join()}`, () => {
+    const list = concat(u8(dataVersion), u8(supportedVersions), u8(versions.length), ...versions.map(u16));
+    return encodeElements(general, [list, ...limitFor(Math.max(...versions))]);
+  });
 
-export function encodeSelectedVersion(general: boolean, version: number): Uint8Array {
-  return encodeElements(general, [concat(u8(dataVersion), u8(versionSelection), u16(version)), ...limitFor(version)]);
+export const encodeSelectedVersion = (general: boolean, version: number): Uint8Array =>
+  made(`${general} of ${version}`, () =>
+    encodeElements(general, [concat(u8(dataVersion), u8(versionSelection), u16(version)), ...limitFor(version)]),
+  );
+
+/** The few that there are, made once; nobody writes into them. */
+const known = new Map<string, Uint8Array>();
+const maxKnown = 64;
+
+function made(id: string, make: () => Uint8Array): Uint8Array {
+  const before = known.get(id);
+  if (before !== undefined) return before;
+  const bytes = make();
+  if (known.size < maxKnown) known.set(id, bytes);
+  return bytes;
 }
 
 const limitFor = (version: number): readonly Uint8Array[] =>

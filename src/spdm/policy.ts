@@ -33,12 +33,29 @@ export function offerUnder(
   return { ...known(policy), slot: 'any' };
 }
 
-/** The same for a requester with `ownSlots`, for responders that ask who it is: its own key is P-256 and signs over SHA-256. */
-export function knownOffer(): ReturnType<typeof offerUnder> {
-  const offer = offerUnder();
+/** The same for a requester with `ownSlots`, for responders that ask who it is: its own key is P-256. */
+export function knownOffer(policy?: SpdmPolicy): ReturnType<typeof offerUnder> {
+  const offer = offerUnder(policy);
   const flags = offer.capabilities.flags | capability.mutualAuthentication | capability.encapsulated;
-  const algorithms = { ...offer.algorithms, requesterAsym: p256Algorithms.requesterAsym, baseHash: p256Algorithms.baseHash };
+  const algorithms = { ...offer.algorithms, requesterAsym: p256Algorithms.requesterAsym };
   return { ...offer, capabilities: { ...offer.capabilities, flags }, algorithms };
+}
+
+/** The policy of a line as machines tell it each other. */
+export type NamedPolicy = {
+  /** `1.2` */
+  readonly leastVersion?: string | undefined;
+  readonly signatures?: readonly string[] | undefined;
+};
+
+/** The policy that was named; the default for what was not, or is not known here. */
+export function policyNamed({ leastVersion, signatures }: NamedPolicy): SpdmPolicy {
+  const version = spdmVersions.find(one => spdmVersionName(one) === leastVersion);
+  return {
+    ...defaultSpdmPolicy,
+    ...(version && { leastVersion: version }),
+    ...(signatures && { signatures: signatureNames.filter(name => signatures.includes(name)) }),
+  };
 }
 
 const offers = new WeakMap<SpdmPolicy, Pick<IdentifyOptions, 'versions' | 'capabilities' | 'algorithms'>>();

@@ -6,13 +6,13 @@ import { hashBytes, levelSizes, levelsAbove, pathIn, uidBytes, writeLeafHash } f
 /** A sorted UID list with its tree in one file, so that a proof takes one read and no hash but the neighbour's.
  *
  *  | part | bytes |
- *  | tiles of 256 UIDs: the UIDs, then the levels above their leaf hashes up to the root of the tile | 12 256 each, the last one padded |
+ *  | tiles of 128 UIDs: the UIDs, then the levels above their leaf hashes up to the root of the tile | 6 112 each, the last one padded |
  *  | first UID of each tile | 16 each |
  *  | roots of the tiles, then the levels above them up to the root of the tree | 32 per hash |
  *
- *  The last two parts, 56 bytes for 256 UIDs, are in memory while the file is open. */
+ *  The last two parts, 56 bytes for 128 UIDs, are in memory while the file is open. */
 
-const tileUids = 256;
+const tileUids = 128;
 const sum = (sizes: readonly number[]): number => sizes.reduce((total, size) => total + size, 0);
 const tileBytes = tileUids * uidBytes + sum(levelSizes(tileUids)) * hashBytes;
 
@@ -62,6 +62,7 @@ function tileOf(uids: Uint8Array): { readonly bytes: Uint8Array; readonly root: 
 }
 
 const tileBuffer = new Uint8Array(tileBytes);
+const tileCompared = Buffer.from(tileBuffer.buffer);
 
 /** A UID of the list with its proof. */
 export type Place = { readonly uid: Uint8Array; readonly proof: UidProof };
@@ -81,7 +82,7 @@ export async function openTreeFile(path: string, count: number): Promise<TreeFil
   if (top === undefined) return undefined;
   const file = openSync(path, 'r');
   const levels = top.subarray(firstBytes);
-  const firstOf = (tile: number): Uint8Array => top.subarray(tile * uidBytes, (tile + 1) * uidBytes);
+  const firsts = Buffer.from(top.buffer, top.byteOffset, firstBytes);
 
   /** Until the next call: what is kept of it is copied. */
   const readTile = (tile: number): Uint8Array => {
@@ -107,10 +108,10 @@ export async function openTreeFile(path: string, count: number): Promise<TreeFil
   return {
     root: levels.slice(-hashBytes),
     find(uid) {
-      const tile = Math.max(0, searchAbove(tiles, at => Buffer.compare(firstOf(at), uid)) - 1);
+      const tile = Math.max(0, searchAbove(tiles, firsts, uid) - 1);
       const bytes = readTile(tile);
       const size = Math.min(tileUids, count - tile * tileUids);
-      const above = searchAbove(size, at => Buffer.compare(bytes.subarray(at * uidBytes, (at + 1) * uidBytes), uid));
+      const above = searchAbove(size, tileCompared, uid);
       const index = tile * tileUids + above - 1;
       const below = above > 0 ? placeAt(index, bytes) : undefined;
       if (below !== undefined && Buffer.compare(below.uid, uid) === 0) return { isListed: true, neighbours: [below] };
@@ -120,12 +121,12 @@ export async function openTreeFile(path: string, count: number): Promise<TreeFil
   };
 }
 
-/** How many of `count` sorted things are not above what is looked for. @param order of the thing at `at` against it */
-function searchAbove(count: number, order: (at: number) => number): number {
+/** How many of the first `count` UIDs, which are sorted, are not above `uid`. */
+function searchAbove(count: number, uids: Buffer, uid: Uint8Array): number {
   let [low, high] = [0, count];
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (order(middle) <= 0) low = middle + 1;
+    if (uids.compare(uid, 0, uidBytes, middle * uidBytes, (middle + 1) * uidBytes) <= 0) low = middle + 1;
     else high = middle;
   }
   return low;

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sha256Hex } from '../../src/digest.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { covers } from '../support/covers.ts';
-import { exchange } from '../support/http.ts';
+import { askAs, exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** Named tokens, service accounts, and what neither of them can do. */
@@ -18,13 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => server?.close());
 
-const call = (token: string, method: string, path: string, body?: object) =>
-  exchange(`${server.url}${path}`, {
-    ca: server.rootPem,
-    method,
-    headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
-    ...(body && { body: JSON.stringify(body) }),
-  });
+const call = (token: string, method: string, path: string, body?: object) => askAs(server, token, method, path, body);
 const addToken = async (token: string, body: object) => (await call(token, 'POST', '/v1/operators/me/tokens', body)).json;
 const listed = async (token: string, who = 'me') =>
   (await call(token, 'GET', `/v1/operators/${who}/credentials`)).json.credentials as { id: string; label: string; lastUsedAt?: string }[];

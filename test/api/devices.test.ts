@@ -91,12 +91,13 @@ it('rolls out to a share of the line and goes on when a person says so', async (
   const bob = people(server, server.bob);
   type View = { rolloutId: string; status: string; devices: number; counts: Record<string, number>; groups: number };
   const plan = await alice.json<View>('POST', '/v1/rollouts', { releaseId: fleet.next.releaseId, groups: [40, 60] });
-  expect(plan).toMatchObject({ status: 'PLANNED', groups: 2, devices: 5 });
+  expect(plan).toMatchObject({ status: 'PLANNED', groups: 2, devices: 5, groupCounts: [{ planned: 2 }, { planned: 3 }] });
   const path = `/v1/rollouts/${plan.rolloutId}`;
   await bob.json('POST', `${path}/approve`, {});
   await alice.json('POST', `${path}/start`, {});
   await eventually(async () => (await alice.json<View>('GET', path)).counts.offered === 2);
-  expect(await alice.json('POST', `${path}/pause`, { reason: 'wait' })).toMatchObject({ status: 'PAUSED', devices: 2 });
+  const held = await alice.json('POST', `${path}/pause`, { reason: 'wait' });
+  expect(held).toMatchObject({ status: 'PAUSED', devices: 2, groupCounts: [{ offered: 2 }, {}], progress: [{ group: 1 }, { group: 1 }] });
   expect(await alice.json('POST', `${path}/resume`, {})).toMatchObject({ status: 'RUNNING' });
   expect(await alice.json('POST', `${path}/abort`, { reason: 'enough' })).toMatchObject({ status: 'ABORTED' });
   expect(await codeOf(() => alice.json('POST', `${path}/start`, {}))).toBe('STATE');
@@ -110,6 +111,11 @@ it('keeps gateways and their devices', async () => {
   expect(await alice.json('POST', '/v1/gateways', { id: 'hall-1', name: 'Hall 1' })).toMatchObject({ status: 'REGISTERED', devices: [] });
   expect(await alice.json('POST', '/v1/gateways/hall-1/devices', { uid })).toMatchObject({ devices: [uid] });
   expect(await codeOf(() => alice.json('POST', '/v1/gateways/hall-1/devices', { uid: '00'.repeat(16) }))).toBe('NOT_FOUND');
+  expect(await alice.json('GET', `/v1/devices/${uid}`)).toMatchObject({ gateways: ['hall-1'] });
+  const behind = (id: string) => alice.json<{ devices: { uid: string; gateways: string[] }[] }>('GET', `/v1/devices?gateway=${id}`);
+  expect((await behind('hall-1')).devices).toEqual([expect.objectContaining({ uid, gateways: ['hall-1'] })]);
+  expect((await behind('hall-2')).devices).toEqual([]);
   expect(await alice.json('DELETE', `/v1/gateways/hall-1/devices/${uid}`)).toMatchObject({ devices: [] });
+  expect(await alice.json('GET', `/v1/devices/${uid}`)).toMatchObject({ gateways: [] });
   expect(await codeOf(() => alice.json('POST', '/v1/gateways/hall-2/suspend', { reason: 'x' }))).toBe('NOT_FOUND');
 });

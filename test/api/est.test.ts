@@ -202,6 +202,11 @@ describe('EST refuses', () => {
     expect(nobody.headers).toContain('WWW-Authenticate: Basic realm="EST"');
     expect(codeOf(await curl('/gateway/simplereenroll', ...alice(), ...request('gw-2')))).toBe('CLIENT_CERTIFICATE_REQUIRED');
     expect(codeOf(await curl('/gateway/simpleenroll', '-u', `bob:${server.alice}`, ...request('gw-2')))).toBe('UNAUTHENTICATED');
+    const basic = Buffer.from(`alice:${server.alice}`).toString('base64');
+    for (const other of [basic.replace(/=*$/, '==='), `${basic}-`])
+      expect(codeOf(await curl('/gateway/simpleenroll', '-H', `Authorization: Basic ${other}`, ...request('gw-2')))).toBe(
+        'UNAUTHENTICATED',
+      );
     const wrong = await curl('/gateway/simpleenroll', '-u', 'alice:wrong', ...request('gw-2'));
     expect(codeOf(wrong)).toBe('UNAUTHENTICATED');
     expect(wrong.headers).toContain('WWW-Authenticate: Basic realm="EST"');

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { concat, fromBase64url, fromHex, toHex } from '../../src/bytes.ts';
+import { concat, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import { sha256, sha256Hex } from '../../src/digest.ts';
 import { parseVersion } from '../../src/domain/version.ts';
 import { verifyImage } from '../../src/ota/verify.ts';
@@ -87,7 +87,7 @@ describe('one unit, from grant to commit', () => {
   it('refuses another key for a certified unit (I6)', async () => {
     covers('I6');
     const chip = new Chip();
-    await programmer.build(chip, 'certificate-installed');
+    await programmer.build(chip, 'bootloader');
     const csr = csrOf(newParty(chip.party.uid), chip.objId);
     expect(await programmer.code(`units/${chip.grantId}/csr`, { csr })).toBe('CONFLICT');
     const other = { csr: csrOf(chip.party, 'ab'.repeat(16)) };
@@ -108,16 +108,23 @@ describe('order of the steps', () => {
     covers('I7', 'RULE-3', 'RULE-5', 'RULE-14', 'R69');
     const chip = new Chip();
     await programmer.reserve(chip);
-    const token = { jobId: programmer.jobId, uid: chip.party.uid, objId: chip.objId };
-    for (const [name, step] of Object.entries(programmer.steps(chip))) {
-      if (name === 'application') break;
-      expect(await programmer.code(`units/${chip.grantId}/application`, token)).toBe('DEVICE_STATE');
+    const path = `units/${chip.grantId}/application`;
+    const uncertified = await programmer.applicationRequest(chip, { evidence: toBase64url(new Uint8Array(9)) });
+    expect(await programmer.code(path, uncertified)).toBe('DEVICE_STATE');
+    const { csr, bootloader, ...rest } = programmer.steps(chip);
+    for (const step of [csr, bootloader]) {
       await step();
+      expect(await programmer.code(path, await programmer.applicationRequest(chip))).toBe('DEVICE_STATE');
     }
+    await rest['application-key']();
+    const request = await programmer.applicationRequest(chip);
     for (const wrong of [{ jobId: '00'.repeat(16) }, { uid: '00'.repeat(16) }, { objId: '00'.repeat(16) }]) {
-      expect(await programmer.code(`units/${chip.grantId}/application`, { ...token, ...wrong })).toBe('GRANT_REFUSED');
+      expect(await programmer.code(path, { ...request, ...wrong })).toBe('GRANT_REFUSED');
     }
-    expect(await programmer.code(`units/${chip.grantId}/application`, token)).toBe(200);
+    for (const lacking of ['receipt', 'evidence'] as const)
+      expect(await programmer.code(path, { ...request, [lacking]: undefined })).toBe('BAD_REQUEST');
+    expect(await devicesEvents(chip.party.uid)).not.toContain('DebugLocked');
+    expect(await programmer.code(path, request)).toBe(200);
   });
 
   it('gives no application of a withdrawn release, nor to a suspended job (I8)', async () => {
@@ -127,21 +134,25 @@ describe('order of the steps', () => {
     await builder.begin(await releasedJob(plant, 'valve'), 3);
     const chip = new Chip();
     await builder.build(chip, 'application');
-    const ask = () => builder.code(`units/${chip.grantId}/application`, { jobId: builder.jobId, uid: chip.party.uid, objId: chip.objId });
+    const request = await builder.applicationRequest(chip);
+    const ask = () => builder.code(`units/${chip.grantId}/application`, request);
     await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/suspend`, { reason: 'audit' });
     expect(await ask()).toBe('JOB_NOT_RUNNING');
     await plant.ask('pia', 'POST', `/v1/jobs/${builder.jobId}/resume`);
     const { app } = await plant.ask('pia', 'GET', `/v1/jobs/${builder.jobId}`);
     await plant.ask('rita', 'POST', `/v1/releases/${app.releaseId}/withdraw`, { reason: 'bug' });
+    expect(await devicesEvents(chip.party.uid)).not.toContain('DebugLocked');
     expect(await ask()).toBe('RELEASE_STATE');
+    // What was proven with the request is recorded all the same.
+    expect(await devicesEvents(chip.party.uid)).toEqual(expect.arrayContaining(['DebugLocked', 'ProgrammingSessionAuthenticated']));
   });
 
   it('takes no boot key or bootloader but the assigned ones (R40, R42)', async () => {
     covers('R40', 'R42');
     const chip = new Chip();
-    await programmer.build(chip, 'bootloader-installed');
+    await programmer.build(chip, 'application-key');
     const proof = chip.bootProof();
-    const path = `units/${chip.grantId}/bootloader-installed`;
+    const path = `units/${chip.grantId}/application-key`;
     expect(await programmer.code(path, { ...proof, imageHash: '00'.repeat(32) })).toBe('CONFLICT');
     expect(await programmer.code(path, { ...proof, otp: [{ slot: 0, sha256: '00'.repeat(32) }] })).toBe('CONFLICT');
     expect(await programmer.code(path, { ...proof, otp: proof.otp.slice(0, 1) })).toBe('BAD_REQUEST');
@@ -151,10 +162,11 @@ describe('order of the steps', () => {
   it('does not believe a receipt without the lock, of another key, nonce or stage (T29)', async () => {
     covers('T29');
     const chip = new Chip();
-    await programmer.build(chip, 'locked');
-    const path = `units/${chip.grantId}/locked`;
+    await programmer.build(chip, 'application');
+    const path = `units/${chip.grantId}/application`;
+    const shown = async (receipt: string) => programmer.code(path, await programmer.applicationRequest(chip, { receipt }));
     const lock = async (facts: Parameters<Chip['receipt']>[1], label: Parameters<Chip['receipt']>[0] = 'NuSEC lock receipt') =>
-      programmer.code(path, { receipt: await chip.receipt(label, facts) });
+      shown(await chip.receipt(label, facts));
     expect(await lock({ debugState: 'open' })).toBe('RECEIPT_REFUSED');
     expect(await lock({ debugState: 'unlocked' })).toBe('RECEIPT_REFUSED');
     expect(await lock({ otpMask: 0b11100 })).toBe('RECEIPT_REFUSED');
@@ -164,20 +176,21 @@ describe('order of the steps', () => {
     expect(await lock({}, 'NuSEC commit receipt')).toBe('RECEIPT_REFUSED');
     const forger = new Chip(newParty(chip.party.uid));
     Object.assign(forger, { grantId: chip.grantId, objId: chip.objId });
-    expect(await programmer.code(path, { receipt: await forger.receipt('NuSEC lock receipt') })).toBe('COSE_SIGNATURE');
+    expect(await shown(await forger.receipt('NuSEC lock receipt'))).toBe('COSE_SIGNATURE');
     expect(await devicesEvents(chip.party.uid)).not.toContain('DebugLocked');
   });
 
   it('refuses a session that is not with the certified key, or not of this grant (R69, T9)', async () => {
     covers('R69', 'T9');
     const chip = new Chip();
-    await programmer.build(chip, 'session');
-    const path = `units/${chip.grantId}/session`;
-    expect(await programmer.code(path, { evidence: await chip.session(new Uint8Array(32)) })).toBe('SPDM_UNEXPECTED');
+    await programmer.build(chip, 'application');
+    const shown = async (evidence: string) =>
+      programmer.code(`units/${chip.grantId}/application`, await programmer.applicationRequest(chip, { evidence }));
+    expect(await shown(await chip.session(new Uint8Array(32)))).toBe('SPDM_UNEXPECTED');
     const interposer = new Chip();
-    await programmer.build(interposer, 'session');
+    await programmer.build(interposer, 'application');
     Object.assign(interposer, { grant: chip.grant });
-    expect(await programmer.code(path, { evidence: await interposer.session() })).toBe('CHAIN_REFUSED');
+    expect(await shown(await interposer.session())).toBe('CHAIN_REFUSED');
     expect(await devicesEvents(chip.party.uid)).not.toContain('ProgrammingSessionAuthenticated');
     expect(await programmer.voidUnit(chip, true)).toMatchObject({ remaining: expect.any(Number) });
     expect(await devicesEvents(chip.party.uid)).toEqual(expect.arrayContaining(['DeviceScrapped', 'CertificateRevoked']));
@@ -242,15 +255,14 @@ describe('after a root rollover', () => {
     await approveCeremony(ctx, services.alarms, id, 'operator:bob');
     const chip = new Chip();
     await programmer.reserve(chip);
-    const step = (name: string) => programmer.steps(chip)[name]!();
-    const { root, bundle } = await step('csr');
+    const steps = programmer.steps(chip);
+    const { root, bundle } = await steps.csr();
     const { spki } = parseCertificate(fromBase64url(root));
     expect((await verifyTrustBundle(fromBase64url(bundle), spki)).roots).toHaveLength(2);
-    await step('certificate-installed');
-    await step('bootloader');
+    await steps.bootloader();
     const proof = chip.bootProof();
     const anchored = (der: string) => ({ ...proof, otp: [...proof.otp, { slot: 3, sha256: toHex(sha256(sha256(fromBase64url(der)))) }] });
-    const installed = (body: unknown) => programmer.code(`units/${chip.grantId}/bootloader-installed`, body);
+    const installed = (body: unknown) => programmer.code(`units/${chip.grantId}/application-key`, body);
     const newest = (await authorityOf(ctx)).root.certificate;
     expect(await installed(anchored(newest))).toBe('CONFLICT');
     expect(await installed(anchored(root))).toBe(200);

@@ -47,6 +47,21 @@ describe('product lines', () => {
 });
 
 describe('releases', () => {
+  it('say what is in their image, from the bytes that devices get', async () => {
+    const program = new Uint8Array(400);
+    new DataView(program.buffer).setUint32(0, 0x2000_8000, true);
+    new DataView(program.buffer).setUint32(4, 0x0800_0401, true);
+    const { body } = await upload('line=meter&image=app&version=1.1.0&counter=4', program);
+    const analysis = await plant.ask('aldo', 'GET', `/v1/releases/${body.releaseId}/analysis`);
+    expect(analysis).toMatchObject({ payloadBytes: 400, loadAddress: 0, dependencies: [] });
+    expect(analysis.vectors).toEqual({ stackPointer: 0x2000_8000, resetHandler: 0x0800_0401 });
+    expect(analysis.protectedTlvs).toContainEqual({ type: 'securityCounter', value: '04000000' });
+    // A stack that is in no memory of the chip, whatever else it is.
+    const other = await upload('line=meter&image=app&version=1.1.1&counter=4', new Uint8Array(400).fill(0x71));
+    expect(await plant.ask('aldo', 'GET', `/v1/releases/${other.body.releaseId}/analysis`)).not.toHaveProperty('vectors');
+    expect(await plant.code('aldo', 'GET', `/v1/releases/${'00'.repeat(16)}/analysis`)).toBe('NOT_FOUND');
+  });
+
   it('are uploaded by one, approved by another, published (R59, R90, I16)', async () => {
     covers('R59', 'R90', 'I16');
     const { body, status } = await upload('line=meter&image=app&version=1.2.3&counter=5', randomBytes(3000));

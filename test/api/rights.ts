@@ -23,7 +23,7 @@ const several = (method: string, paths: readonly string[], who: Who, reach: Reac
 const steps = (path: string, ...names: readonly string[]): readonly string[] => names.map(name => `${path}/${name}`);
 
 const unit = '/v1/production/units/{grantId}';
-const unitSteps = ['csr', 'certificate-installed', 'bootloader', 'bootloader-installed', 'application-key', 'locked', 'session'];
+const unitSteps = ['csr', 'bootloader', 'application-key', 'application'];
 
 function bridge(kind: 'programmer' | 'gateway') {
   const path = `/v1/${kind}-bridge/{uid}`;
@@ -46,12 +46,12 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('GET', ['/v1/subjects', '/v1/subjects/{id}/data'], auditor, 'all'),
   ...several('POST', ['/v1/subjects/{id}/erase'], administrator, 'all'),
 
-  ...several('GET', ['/v1/operators/me', '/v1/operators/me/credentials'], anyone, 'own'),
+  ...several('GET', ['/v1/operators/me', '/v1/operators/me/credentials', '/v1/operators/me/sessions'], anyone, 'own'),
   ...several('POST', ['/v1/operators/me/token', '/v1/operators/me/tokens'], anyone, 'own'),
   ...several('POST', steps('/v1/operators/me', 'authenticators', 'authenticators/begin', 'confirmations'), anyone, 'own'),
-  ...several('DELETE', ['/v1/operators/me/credentials/{id}'], anyone, 'own'),
-  ...several('GET', ['/v1/operators/{name}/credentials'], auditor, 'all'),
-  ...several('DELETE', ['/v1/operators/{name}/credentials/{id}'], administrator, 'all'),
+  ...several('DELETE', ['/v1/operators/me/credentials/{id}', '/v1/operators/me/sessions/{id}'], anyone, 'own'),
+  ...several('GET', ['/v1/operators/{name}/credentials', '/v1/operators/{name}/sessions'], auditor, 'all'),
+  ...several('DELETE', ['/v1/operators/{name}/credentials/{id}', '/v1/operators/{name}/sessions/{id}'], administrator, 'all'),
   ...several('GET', ['/v1/operators', '/v1/operator-changes'], auditor, 'all'),
   ...several('POST', ['/v1/operators', '/v1/operators/{name}/token'], administrator, 'all'),
   ...several('PUT', ['/v1/operators/{name}/roles'], administrator, 'all'),
@@ -65,11 +65,16 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', ['/v1/lines'], manager, 'all'),
   ...several('GET', ['/v1/lines'], readers, 'lists'),
   ...several('GET', ['/v1/lines/{line}', '/v1/lines/{line}/attestation', '/v1/lines/{line}/counters'], readers, 'line'),
-  ...several('POST', ['/v1/lines/{line}/encryption', '/v1/lines/{line}/floor', '/v1/lines/{line}/support'], manager, 'line'),
+  ...several(
+    'POST',
+    ['/v1/lines/{line}/approve', '/v1/lines/{line}/encryption', '/v1/lines/{line}/floor', '/v1/lines/{line}/support'],
+    manager,
+    'line',
+  ),
   ...several('POST', ['/v1/lines/{line}/attest', '/v1/lines/{line}/attestation'], officer, 'line'),
   ...several('POST', ['/v1/releases'], manager, 'place'),
   ...several('GET', ['/v1/releases'], readers, 'lists'),
-  ...several('GET', ['/v1/releases/{id}', '/v1/releases/{id}/sbom'], readers, 'release'),
+  ...several('GET', ['/v1/releases/{id}', '/v1/releases/{id}/analysis', '/v1/releases/{id}/sbom'], readers, 'release'),
   ...several('PUT', ['/v1/releases/{id}/sbom'], manager, 'release'),
   ...several('GET', ['/v1/fleet/where'], readers, 'lists'),
   ...several('GET', ['/v1/vulnerabilities', '/v1/vulnerabilities/{id}'], ['securityOfficer', 'releaseManager', 'auditor'], 'all'),
@@ -112,7 +117,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/thaw-proposals/{proposal}/approve'], [...planner, ...officer], 'job'),
 
   ...several('POST', ['/v1/production/imports', '/v1/production/units', '/v1/production/jobs/{jobId}/zeroise'], 'machine', 'all'),
-  ...several('POST', steps(unit, ...unitSteps, 'application', 'commit', 'renew', 'void'), 'machine', 'all'),
+  ...several('POST', steps(unit, ...unitSteps, 'commit', 'renew', 'void'), 'machine', 'all'),
   ...several('GET', [unit, '/v1/production/images/{sha256}', '/v1/production/jobs/{jobId}/packages/{packageId}'], 'machine', 'all'),
 
   ...several('GET', steps('/v1/log', 'checkpoint', 'key', 'export', 'entries', 'consistency'), auditor, 'all'),

@@ -96,7 +96,7 @@ describe('one key in two requests', () => {
   it('freezes the share of the one programmer that can have made it, not the job of others, until a person has looked (T26, I4)', async () => {
     const [honest, bent] = await colleagues();
     const [first, second] = [new Chip(), new Chip()];
-    await bent.build(first, 'certificate-installed');
+    await bent.build(first, 'bootloader');
     Object.assign(second, { party: { ...first.party, uid: newUid() } });
     await bent.reserve(second);
     expect(await bent.code(`units/${second.grantId}/csr`, { csr: csrOf(second.party, second.objId) })).toBe('WEAK_OR_CLONED_KEY');
@@ -156,7 +156,7 @@ describe('one key in two requests', () => {
     covers('T2', 'T26');
     const [, bent] = await colleagues();
     const [first, second] = [new Chip(), new Chip()];
-    await bent.build(first, 'certificate-installed');
+    await bent.build(first, 'bootloader');
     Object.assign(second, { party: { ...first.party, uid: newUid() } });
     await bent.reserve(second);
     expect(await bent.code(`units/${second.grantId}/csr`, { csr: csrOf(second.party, second.objId) })).toBe('WEAK_OR_CLONED_KEY');
@@ -174,7 +174,7 @@ describe('what a programmer claims', () => {
     covers('T1');
     const bent = await started('meter', 1);
     const chip = new Chip();
-    await bent.build(chip, 'bootloader-installed');
+    await bent.build(chip, 'application-key');
     expect(await bent.voidUnit(chip, false)).toMatchObject({ remaining: 0 });
     expect(await shareOf(bent)).toMatchObject({ voided: 1, scrapped: 1 });
     expect((await streamOf(chip.party.uid)).slice(-2)).toContain('DeviceScrapped');
@@ -216,10 +216,10 @@ describe('what is burned', () => {
   it('has to be what the server gave, as the unit signs it: no foreign root, no blank OTP (T9, T11, T29)', async () => {
     covers('T9', 'T11', 'T29');
     const [bent, chip] = [await started('meter'), new Chip()];
-    await bent.build(chip, 'application-key');
-    const { publicKey, unlockSha256 } = await bent.ask(`units/${chip.grantId}/application-key`);
+    await bent.build(chip, 'application');
+    const { publicKey, unlockSha256 } = await bent.ask(`units/${chip.grantId}/application-key`, chip.bootProof());
     const lock = async (facts: Parameters<Chip['receipt']>[1]) =>
-      bent.code(`units/${chip.grantId}/locked`, { receipt: await lockNonce(chip)(facts) });
+      bent.code(`units/${chip.grantId}/application`, await bent.applicationRequest(chip, { receipt: await lockNonce(chip)(facts) }));
     for (const slot of [otpMap.rootCaHash, otpMap.icaHash, otpMap.bootKeyX, otpMap.applicationKeyHash])
       expect(await lock({ otpSha256: await otpOf(chip, publicKey, slot.slot) }), `slot ${slot.slot}`).toBe('RECEIPT_REFUSED');
     expect(await lock({ secretOtpSha256: sha256(sha256(new Uint8Array(1))) }), 'the password of somebody else').toBe('RECEIPT_REFUSED');
@@ -234,7 +234,7 @@ describe('what is burned', () => {
     covers('T29');
     const [bent, chip] = [await started('meter'), new Chip()];
     await bent.build(chip, 'commit');
-    const spki = (await bent.ask(`units/${chip.grantId}/application-key`)).publicKey;
+    const spki = (await bent.ask(`units/${chip.grantId}/application-key`, chip.bootProof())).publicKey;
     const commit = async (facts: Parameters<Chip['receipt']>[1]) => {
       const receipt = await chip.receipt('NuSEC commit receipt', facts);
       const ids = { uid: fromHex(chip.party.uid), grantId: fromHex(chip.grantId), receiptSha256: sha256(fromBase64url(receipt)) };

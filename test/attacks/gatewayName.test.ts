@@ -42,6 +42,22 @@ describe('one officer alone', () => {
     expect((await stateOf(ctx, gateway, gatewayStream('hall-1'))).status).toBe('ACTIVE');
   });
 
+  it('and the gateway: it does not keep its name from two people by asking for as many certificates as it may have (T20, T24)', async () => {
+    covers('T20', 'T24');
+    const { ctx } = project;
+    await registerGateway(ctx, 'hall-3', 'hall-3', 'operator:alice');
+    const certify = (party: Party, by: `operator:${string}` | 'gateway:hall-3') =>
+      certifyGateway(ctx, 'hall-3', requestOf(party, { commonName: 'hall-3' }), by);
+    await certify(newParty(), 'operator:alice');
+    for (let asked = 1; asked < 6; asked += 1) await certify(newParty(), 'gateway:hall-3');
+    await expect(certify(newParty(), 'gateway:hall-3')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    const hers = newParty();
+    await expect(certify(hers, 'operator:alice')).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
+    const { certificate } = await certify(hers, 'operator:bob');
+    expect(parseCertificate(certificate).spki).toEqual(hers.spki);
+    await expect(certify(newParty(), 'gateway:hall-3')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+  });
+
   it('does not get the name of a gateway that another officer enrols at the same moment (T20, I16)', async () => {
     covers('T20', 'I16');
     const { ctx } = project;

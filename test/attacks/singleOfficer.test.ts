@@ -64,6 +64,24 @@ it('does not take devices for repair, nor gateways from the net, beyond the same
   expect(await post(olga, '/v1/gateways/g1/suspend', { reason: 'x' })).toBe('FOUR_EYES_REQUIRED');
 });
 
+it('does not leave devices without their gateway beyond the same limit (T17, T20, I16)', async () => {
+  covers('T17', 'T20', 'I16');
+  await post(server.alice, '/v1/gateways', { id: 'g3' });
+  for (const uid of uids) await post(server.alice, '/v1/gateways/g3/devices', { uid });
+  const headers = { Authorization: `Bearer ${server.alice}` };
+  const detach = async (uid: string) => {
+    const { status, json } = await exchange(`${server.url}/v1/gateways/g3/devices/${uid}`, {
+      ca: server.rootPem,
+      headers,
+      method: 'DELETE',
+    });
+    return status < 300 ? 'done' : json.code;
+  };
+  const answers = [];
+  for (const uid of [uids[0] as string, ...uids]) answers.push(await detach(uid));
+  expect(answers).toEqual([...Array(11).fill('done'), 'FOUR_EYES_REQUIRED', 'FOUR_EYES_REQUIRED']);
+});
+
 it('does not take the programmers of the factories out of use beyond that limit either, in whatever way (I16, T15)', async () => {
   covers('I16', 'T15');
   const [uid = ''] = uids;

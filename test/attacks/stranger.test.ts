@@ -66,7 +66,7 @@ describe('a console session (T17)', () => {
 
   it('that one process has opened counts in every other, and nobody makes one without the keystore', async () => {
     const { token } = await person();
-    const cookie = await openSession(other.ctx, await authenticateOperator(other.ctx, token));
+    const cookie = await openSession(other.ctx, await authenticateOperator(other.ctx, token), {});
     expect((await get('/console/fleet', cookie)).status).toBe(200);
     const [claim = '', seal = ''] = cookie.split('.');
     const forged = Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(claim, 'base64url').toString()), name: 'alice' })).toString(

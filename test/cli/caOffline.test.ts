@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createHttpClient } from '../../gateway-device/link/httpClient.ts';
+import { sha256Hex } from '../../src/digest.ts';
 import { type RunningServer, startServer } from '../../src/main.ts';
 import { toPem } from '../../src/pki/pem.ts';
 import { initialiseProject } from '../../src/services/administration/initialise.ts';
-import { addOperator } from '../../src/services/administration/operators.ts';
+import { makeRecoveryCodes } from '../../src/services/administration/recoveryCodes.ts';
 import { authorityOf, rootDer } from '../../src/services/authority/authority.ts';
+import { createAlarms } from '../../src/services/base/alarms.ts';
 import { openContext } from '../../src/services/dataFolder/open.ts';
 import { testSettings } from '../support/server.ts';
 
@@ -20,12 +22,14 @@ const tokens: Record<string, string> = {};
 let rootPem = '';
 let server: RunningServer;
 
+let codes: readonly string[] = [];
+
 beforeAll(async () => {
   const opened = await openContext(testSettings(dataDir), { https: 0, crl: 0 }, true);
   const elevenYearsAgo = { ...opened.ctx, clock: () => new Date(Date.now() - 4100 * 86_400_000) };
-  await initialiseProject(elevenYearsAgo, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
-  for (const name of ['carol', 'dave']) tokens[name] = await addOperator(opened.ctx, name, ['administrator'], 'operator:alice');
-  for (const [name, token] of Object.entries(tokens)) writeFileSync(join(dataDir, `${name}.token`), token, { mode: 0o600 });
+  const project = await initialiseProject(elevenYearsAgo, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+  codes = await makeRecoveryCodes({ ctx: elevenYearsAgo, alarms: createAlarms(elevenYearsAgo) }, false);
+  for (const { name, token } of project.tokens) keep(name, token);
   rootPem = toPem('CERTIFICATE', rootDer(await authorityOf(opened.ctx)));
   await opened.close();
   server = await startServer(testSettings(dataDir));
@@ -35,14 +39,21 @@ afterAll(async () => {
   rmSync(dataDir, { recursive: true, force: true });
 });
 
+const keep = (name: string, token: string): void => {
+  tokens[name] = token;
+  writeFileSync(join(dataDir, `${name}.token`), token, { mode: 0o600 });
+};
 const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
+const nusec = (...args: readonly string[]) =>
+  promisify(execFile)(process.execPath, [main, ...args, '--data', dataDir, '--json'], {
+    env: { ...process.env, NUSEC_LOG_LEVEL: 'silent' },
+  });
 const roll = (first: string, second: string) => {
   const files = ['--token-file', join(dataDir, `${first}.token`), '--second-token-file', join(dataDir, `${second}.token`)];
-  const args = [main, 'ca', 'roll', 'server', '--offline', '--data', dataDir, ...files, '--json'];
-  return promisify(execFile)(process.execPath, args, { env: { ...process.env, NUSEC_LOG_LEVEL: 'silent' } });
+  return nusec('ca', 'roll', 'server', '--offline', ...files);
 };
 const overview = async () => {
-  const http = createHttpClient({ baseUrl: `https://localhost:${server.httpsPort}`, ca: rootPem, token: tokens.carol ?? '' });
+  const http = createHttpClient({ baseUrl: `https://localhost:${server.httpsPort}`, ca: rootPem, token: tokens.alice ?? '' });
   try {
     return await http.json<{ issuingCas: readonly { icaId: string; status: string }[] }>('GET', '/v1/authority');
   } finally {
@@ -57,16 +68,29 @@ describe('a server whose issuing CA has ended', () => {
     await expect(overview()).rejects.toMatchObject({ code: 'SERVER_UNREACHABLE' });
   });
 
+  it('is not rolled by tokens that have expired; two recovery codes bring those of two administrators back (I16)', async () => {
+    const expired = { stderr: expect.stringContaining('TOKEN_EXPIRED') };
+    await expect(roll('alice', 'bob')).rejects.toMatchObject(expired);
+    const file = join(dataDir, 'codes');
+    writeFileSync(file, `${codes.slice(1).join('\n')}\n`, { mode: 0o600 });
+    const hash = (name: string) => sha256Hex(`${name}-next`);
+    const use = ['operator', 'recover', 'use', 'alice', '--codes', file, '--token-sha256', hash('alice'), '--second', 'bob'];
+    await expect(nusec(...use)).rejects.toMatchObject({ stderr: expect.stringContaining('BAD_REQUEST') });
+    const { stdout } = await nusec(...use, '--second-token-sha256', hash('bob'));
+    expect(JSON.parse(stdout)).toEqual({ name: 'alice', second: 'bob' });
+    for (const name of ['alice', 'bob']) keep(name, `${name}-next`);
+  });
+
   it('is rolled offline by two administrators, not by one, and then serves at once', async () => {
-    await expect(roll('carol', 'carol')).rejects.toMatchObject({ stderr: expect.stringContaining('FOUR_EYES_REQUIRED') });
-    const { stdout } = await roll('carol', 'dave');
+    await expect(roll('alice', 'alice')).rejects.toMatchObject({ stderr: expect.stringContaining('FOUR_EYES_REQUIRED') });
+    const { stdout } = await roll('alice', 'bob');
     expect(JSON.parse(stdout)).toMatchObject([
       { status: 'DONE', action: { type: 'establishIssuingCa', icaId: 'server-2' } },
       {
         status: 'DONE',
         action: { type: 'activateIssuingCa', icaId: 'server-2' },
-        proposedBy: 'operator:carol',
-        approvedBy: 'operator:dave',
+        proposedBy: 'operator:alice',
+        approvedBy: 'operator:bob',
       },
     ]);
     await expect.poll(() => overview().catch(error => error.code)).toMatchObject({ project: 'nusec' });

@@ -42,7 +42,7 @@ async function recording(first: string): Promise<{ readonly program: Command; re
   return { program, called };
 }
 
-const examples = examplesOf(await programFor('completion'));
+const examples = examplesOf(await programFor('*'));
 
 /** Commands in the code blocks of a documentation page. */
 const commandsIn = (page: string): readonly string[] =>
@@ -64,7 +64,7 @@ describe('examples of the help pages', () => {
     const leaves = (command: Command, path: string): readonly string[] =>
       command.commands.length === 0 ? [path] : command.commands.flatMap(sub => leaves(sub, `${path} ${sub.name()}`));
     const pages = new Set(examples.map(({ page }) => page));
-    expect(leaves(await programFor('completion'), 'nusec').filter(page => !pages.has(page))).toEqual([]);
+    expect(leaves(await programFor('*'), 'nusec').filter(page => !pages.has(page))).toEqual([]);
   });
 
   it.each(examples.map(({ page, words }) => [`nusec ${words.join(' ')}`, page, words] as const))('%s', async (_, page, words) => {

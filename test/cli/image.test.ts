@@ -77,5 +77,8 @@ describe('nusec image', () => {
     const { status, output } = await nusec('diff', five, signed);
     expect(status).toBe(1);
     expect(output).toMatchObject({ differences: expect.arrayContaining([{ what: 'securityCounter', first: '5', second: '7' }]) });
+    // Of what is encrypted for somebody else the hash cannot be seen: no value, in the sign of tables.
+    const { differences } = (await nusec('diff', signed, sealed)).output as { differences: readonly { what: string; second: string }[] };
+    expect(differences.find(({ what }) => what === 'imageHash')).toMatchObject({ second: '–' });
   });
 });

@@ -11,6 +11,7 @@ import { addOperator } from '../../src/services/administration/operators.ts';
 import { type Fleet, people, seedFleet } from '../gateway/fieldKit.ts';
 import { startCommand } from '../support/command.ts';
 import { covers } from '../support/covers.ts';
+import { pythonWith } from '../support/python.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** What an auditor does with the log of a real server: follow, export, verify what was exported without the server. */
@@ -138,7 +139,9 @@ describe('the evidence of a device', () => {
     const proven = JSON.parse(await nusec('verify', file, '--trust', join(folder, 'root.pem'), '--json'));
     expect(proven).toMatchObject({ uid, events: expect.arrayContaining([expect.objectContaining({ type: 'DeviceMinted' })]) });
     const script = new URL('../../examples/verify_evidence.py', import.meta.url).pathname;
-    const { stdout, stderr } = spawnSync('python3', [script, file, join(folder, 'root.pem')], { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(pythonWith('cryptography') ?? 'python3', [script, file, join(folder, 'root.pem')], {
+      encoding: 'utf8',
+    });
     expect(stdout + stderr).toContain(`proven: ${proven.events.length} events of device ${uid}`);
   });
 });

@@ -64,7 +64,8 @@ describe('a wrong call', () => {
 });
 
 it.each(['bash', 'zsh', 'fish'])('nusec completion knows the commands there are, for %s', shell => {
-  const { stdout, status } = nusec('completion', '--shell', shell);
+  const { stdout, status } = nusec('completion', shell);
+  expect(nusec('completion', '--shell', shell).stdout).toBe(stdout);
   expect(status).toBe(0);
   for (const word of ['device', 'acknowledge', 'reconciliation']) expect(stdout).toContain(word);
 });

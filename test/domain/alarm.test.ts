@@ -1,11 +1,12 @@
 import { describe, it } from 'vitest';
 import { type AlarmCommand, type AlarmEvent, alarm, maxSilentDays } from '../../src/domain/alarm.ts';
+import { covers } from '../support/covers.ts';
 import { scenario } from './scenario.ts';
 
 const now = '2026-01-01T00:00:00.000Z';
 const about = { code: 'CLONE', subject: 'device-1', by: 'operator:alice' } as const;
 const raised: AlarmEvent = { type: 'AlarmRaised', data: { code: 'CLONE', subject: 'device-1', detail: 'again' } };
-const acknowledge = (upTo: number): AlarmCommand => ({ type: 'AcknowledgeAlarm', ...about, now, upTo, note: 'looked at' });
+const acknowledge = (upTo: number): AlarmCommand => ({ type: 'AcknowledgeAlarm', ...about, now, upTo, note: 'looked at', lastAt: now });
 const silence = (until: string): AlarmCommand => ({ type: 'SilenceAlarm', ...about, now, until, reason: 'known' });
 const { given } = scenario(alarm);
 
@@ -38,5 +39,18 @@ describe('an alarm', () => {
       new Date(Date.parse(now) + (maxSilentDays * 86_400 + 1) * 1000).toISOString(),
     ])
       given(raised).when(silence(wrong)).refused('BAD_REQUEST');
+  });
+
+  it('about people stays open for as long as a recovery waits: who did it does not close it before the others look (T17, I16)', () => {
+    covers('T17', 'I16');
+    const people = { ...about, code: 'PEOPLE_CHANGED' };
+    const close = (at: string): AlarmCommand => ({ type: 'AcknowledgeAlarm', ...people, now: at, upTo: 7, note: 'all well', lastAt: now });
+    given(raised).when(close('2026-01-03T23:59:59.000Z')).refused('STATE');
+    given(raised)
+      .when(close('2026-01-04T00:00:00.000Z'))
+      .gives({ type: 'AlarmAcknowledged', data: { ...people, at: '2026-01-04T00:00:00.000Z', upTo: 7, note: 'all well' } });
+    given(raised)
+      .when({ ...silence('2026-01-02T00:00:00.000Z'), code: 'PEOPLE_CHANGED' })
+      .refused('STATE');
   });
 });

@@ -34,6 +34,22 @@ describe('the intent to sign a certificate', () => {
     expect(play(certification, [...six, another(6, 61)]).state.status).toBe('PENDING');
   });
 
+  it('is not refused for a key that two people have agreed on, however much the machine has asked for (T20)', () => {
+    covers('T20', 'T24');
+    const another = (serial: number): CertificationCommand => ({ ...intend, serial: String(serial), publicKeySha256: String(serial) });
+    const facts = { ...intent, serial: '9', publicKeySha256: '9', agreed: true } as const;
+    const agreed: CertificationCommand = { type: 'IntendCertificate', ...facts };
+    const five = [0, 1, 2, 3, 4].map(another);
+    on(...five, another(5))
+      .when(agreed)
+      .gives({ type: 'CertificateIntended', data: facts });
+    // Nor does it take from what the machine has.
+    expect(play(certification, [...five, agreed, another(5)]).state.status).toBe('PENDING');
+    on(...five, agreed, another(5))
+      .when(another(6))
+      .refused('RATE_LIMITED');
+  });
+
   it('stays what it is for the same key, and gives way to another key or when it is done', () => {
     on().when(intend).givesOnce({ type: 'CertificateIntended', data: intent });
     on(intend)

@@ -171,6 +171,23 @@ describe('an upgrade', () => {
       .refused('DEVICE_STATE');
   });
 
+  it('is announced by who has the device on a wire, and stands as before until the device moves (C1)', () => {
+    const announce = { type: 'AnnounceUpgrade', offerId: 'o1' } as const;
+    on(...offered)
+      .when(announce)
+      .givesOnce({ type: 'UpgradeAnnounced', data: { offerId: 'o1' } });
+    expect(state(...offered, announce)).toMatchObject({ status: state(...offered).status, offer: { offerId: 'o1' } });
+    on(...offered, announce)
+      .when(w.startUpgrade)
+      .gives({ type: 'UpgradeStarted', data: { offerId: 'o1' } });
+    on(...started)
+      .when(announce)
+      .gives();
+    on(...inService)
+      .when(announce)
+      .refused('DEVICE_STATE');
+  });
+
   it('goes forward phase by phase, and a late report changes nothing', () => {
     const advance = (phase: 'downloading' | 'written' | 'testing') => ({ type: 'AdvanceUpgrade', offerId: 'o1', phase }) as const;
     on(...offered)

@@ -3,7 +3,7 @@ import { fold } from '../../src/domain/decider.ts';
 import { device } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import { requireRepairBy } from '../../src/domain/deviceRepair.ts';
-import type { DeviceState, LivingDevice } from '../../src/domain/deviceState.ts';
+import { attestationKeyOf, type DeviceState, type LivingDevice } from '../../src/domain/deviceState.ts';
 import { covers } from '../support/covers.ts';
 import * as w from './deviceWalk.ts';
 import { codeOf, play, scenario } from './scenario.ts';
@@ -60,6 +60,34 @@ describe('a device in repair', () => {
     on(...inService, w.repair, w.orderReturn, w.requestNext, w.certifyNext, w.revoke)
       .when(w.back)
       .refused('DEVICE_STATE');
+  });
+});
+
+describe('a key that was enrolled for a device', () => {
+  const enrol = (name: string): DeviceCommand => ({
+    type: 'EnrolAttestationKey',
+    publicKey: name,
+    publicKeySha256: name,
+    by: 'operator:sam',
+  });
+  const back = [w.repair, w.orderReturn, w.requestNext, w.certifyNext, w.back] as const;
+  const keyAfter = (...commands: readonly DeviceCommand[]) => attestationKeyOf(state(...inService, ...commands))?.publicKey;
+
+  it('counts for the generation that it was enrolled for, and not for the next one (I3)', () => {
+    covers('I3');
+    expect(keyAfter(enrol('old'))).toBe('old');
+    expect(keyAfter(enrol('old'), w.repair, w.orderReturn)).toBe('old');
+    expect(keyAfter(enrol('old'), ...back)).toBeUndefined();
+    expect(keyAfter(enrol('old'), ...back, enrol('old'))).toBe('old');
+  });
+
+  it('is for the next generation when its return is ordered, and leaves the present one as it is', () => {
+    const [taken, ordered, ...rest] = back;
+    expect(keyAfter(enrol('old'), taken, ordered, enrol('new'))).toBe('old');
+    expect(keyAfter(enrol('old'), taken, ordered, enrol('new'), ...rest)).toBe('new');
+    on(...inService, enrol('old'), taken, ordered, enrol('new'))
+      .when(enrol('new'))
+      .givesOnce();
   });
 });
 

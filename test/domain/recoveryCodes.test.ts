@@ -5,7 +5,7 @@ import { play, scenario } from './scenario.ts';
 const now = '2026-07-01T00:00:00.000Z';
 const codes = ['a', 'b', 'c'].map(salt => ({ salt, hash: `h${salt}` }));
 const make = (validFrom = now): RecoveryCodesCommand => ({ type: 'MakeRecoveryCodes', codes, validFrom });
-const use = (right: number): RecoveryCodesCommand => ({ type: 'UseRecoveryCodes', name: 'ann', right, now });
+const use = (right: number) => ({ type: 'UseRecoveryCodes', name: 'ann', right, now }) as const;
 const on = (...commands: readonly RecoveryCodesCommand[]) => scenario(recoveryCodes).given(...play(recoveryCodes, commands).events);
 
 describe('recovery codes', () => {
@@ -13,6 +13,12 @@ describe('recovery codes', () => {
     on(make())
       .when(use(2))
       .gives({ type: 'RecoveryCodesUsed', data: { name: 'ann' } });
+    on(make())
+      .when({ ...use(2), second: 'ben' })
+      .gives({ type: 'RecoveryCodesUsed', data: { name: 'ann', second: 'ben' } });
+    on(make())
+      .when({ ...use(2), second: 'ann' })
+      .refused('FOUR_EYES_REQUIRED');
     on(make()).when(use(1)).refused('FORBIDDEN');
     on(make(), use(2)).when(use(3)).refused('STATE');
     on().when(use(3)).refused('STATE');

@@ -216,6 +216,83 @@ describe('a main file', () => {
   );
 });
 
+describe('a damaged index over ids', () => {
+  const first = Array.from({ length: 400 }, (_, n) => event('E', { n }));
+  const streamOf = (n: number): string => `s-${n % 7}`;
+  /** Only the newest events are remembered when it is opened. */
+  const options = (file: string) => ({ file, indexEvents: 40 });
+  const indexedUpTo = (file: string): number => {
+    const db = new Database(file, { readonly: true });
+    const upTo = db.prepare<number>('SELECT coalesce(max(upTo), 0) FROM head_runs').pluck().get() ?? 0;
+    db.close();
+    return upTo;
+  };
+  const filled = async () => {
+    const file = join(temporaryFolder(), 'events.db');
+    const store = await openSqliteStore(options(file));
+    for (const [n, each] of first.entries()) await store.append(streamOf(n), 'any', [each]);
+    await expect.poll(() => indexedUpTo(file)).toBeGreaterThan(300);
+    await store.close();
+    return file;
+  };
+  /** Page and place of an id in the leaves of the index (https://sqlite.org/fileformat2.html#b_tree_pages). */
+  const inIndex = (bytes: Buffer, { id }: { readonly id: string }): { readonly page: number; readonly at: number } => {
+    for (let page = 0; page < bytes.length; page += 8192) {
+      if (bytes[page] !== 0x0a) continue;
+      for (let cell = 0; cell < bytes.readUInt16BE(page + 3); cell++) {
+        const begin = page + bytes.readUInt16BE(page + 8 + 2 * cell);
+        const at = bytes.indexOf(id, begin);
+        if (at !== -1 && at < begin + 8) return { page, at };
+      }
+    }
+    throw new Error('not found');
+  };
+  const [one, newest] = [first[123], first[399]] as [(typeof first)[number], (typeof first)[number]];
+  const keepEntries = (bytes: Buffer, of: typeof one, count: number): void => {
+    bytes.writeUInt16BE(count, inIndex(bytes, of).page + 3);
+  };
+  const flip = (bytes: Buffer, chars: number, mask: number): void => {
+    const at = inIndex(bytes, one).at + chars;
+    bytes.writeUInt8(bytes.readUInt8(at) ^ mask, at);
+  };
+  const harms: Readonly<Record<string, (bytes: Buffer) => void>> = {
+    'an id that sorts before': bytes => flip(bytes, 3, 1),
+    'an id that sorts far behind': bytes => flip(bytes, 0, 64),
+    'an entry of another row': bytes => flip(bytes, one.id.length, 1),
+    'a page with fewer entries': bytes => keepEntries(bytes, one, 2),
+  };
+
+  it.each(Object.entries(harms))('stores no event a second time: %s', async (_, harm) => {
+    const file = await filled();
+    const bytes = readFileSync(file);
+    harm(bytes);
+    writeFileSync(file, bytes);
+    const store = await openSqliteStore(options(file));
+    await expect(store.append(streamOf(123), 'any', [one])).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    expect((await store.append(streamOf(123), 'any', [event('E')])).position).toBe(401);
+    await store.close();
+    expect(verifyStore(file)).toMatchObject({ ok: false, reason: 'index over ids' });
+    const db = new Database(file);
+    db.exec('REINDEX events_id');
+    db.close();
+    expect(verifyStore(file)).toMatchObject({ ok: true, events: 401 });
+    const mended = await openSqliteStore(options(file));
+    expect(await mended.append(streamOf(123), 'any', [one])).toEqual({ revision: 17, position: 124 });
+    await mended.close();
+  });
+
+  it('is found at the start when it does not have the newest ids', async () => {
+    const file = await filled();
+    const bytes = readFileSync(file);
+    keepEntries(bytes, newest, 1);
+    writeFileSync(file, bytes);
+    await expect(openSqliteStore(options(file))).rejects.toMatchObject({
+      code: 'STORE_DAMAGED',
+      message: expect.stringContaining('REINDEX events_id'),
+    });
+  });
+});
+
 describe('verification of a main file', () => {
   it('names the position also where a page was overwritten', async () => {
     const folder = temporaryFolder();

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { openHeadIndex } from '../../src/eventstore/headIndex.ts';
@@ -148,5 +149,44 @@ describe('runs', () => {
     expect(Array.from({ length: 1200 }, (_, i) => before.find(`s-${i}`))).toEqual(Array.from({ length: 1200 }, (_, i) => 1201 + i));
     expect(before.find('t')).toBeUndefined();
     db.close();
+  });
+});
+
+describe('verification of the index of streams', () => {
+  const harms: Readonly<Record<string, string>> = {
+    'a page that is not what was written':
+      "UPDATE head_pages SET entries = CAST(x'00' || substr(entries, 2) AS BLOB) WHERE page = (SELECT min(page) FROM head_pages)",
+    'a page that is missing': 'DELETE FROM head_pages WHERE page = (SELECT max(page) FROM head_pages)',
+    'a run that is not what was written': 'UPDATE head_runs SET entries = entries + 1',
+  };
+  it.each(Object.entries(harms))('names %s; it is made again from the events', async (_, sql) => {
+    const file = newFile();
+    const { store } = await filledStore(file, 90);
+    await store.close();
+    const { upTo } = indexed(file);
+    expect(verifyStore(file)).toMatchObject({ ok: true });
+    const db = new Database(file);
+    db.exec(sql);
+    const verdict = verifyStore(file);
+    expect(verdict).toMatchObject({ ok: false, reason: 'index of streams' });
+    expect(verdict.ok || verdict.position).toBeLessThanOrEqual(upTo);
+    db.pragma('user_version = 4');
+    db.close();
+    await (await openSqliteStore({ file, indexEvents })).close();
+    expect(verifyStore(file)).toMatchObject({ ok: true });
+  });
+
+  it('names a stream that ends elsewhere in it, though every checksum fits', async () => {
+    const file = newFile();
+    const { store } = await filledStore(file, 90);
+    await store.close();
+    const db = new Database(file);
+    // The newest run counts.
+    const row = db.prepare<{ page: number; entries: Uint8Array }>('SELECT page, entries FROM head_pages ORDER BY page DESC LIMIT 1').get();
+    const entries = Buffer.from(row?.entries ?? []);
+    entries.writeUIntBE(1, 16, 6);
+    db.prepare('UPDATE head_pages SET entries = ?, crc = ? WHERE page = ?').run(entries, crc32(entries), row?.page ?? 0);
+    db.close();
+    expect(verifyStore(file)).toMatchObject({ ok: false, reason: 'index of streams', stream: expect.stringMatching(/^device-/) });
   });
 });

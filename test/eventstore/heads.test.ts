@@ -69,3 +69,14 @@ describe('where a stream ends', () => {
     expect([heads.of('device-1'), heads.end('device-1')]).toEqual([newer, 9]);
   });
 });
+
+it('is known of every stream while the index takes them over some at a time', () => {
+  const heads = openHeads();
+  const count = 1300;
+  for (let i = 1; i <= count; i += 1) heads.set(`gateway-${i}`, { revision: 0, position: i, hash: `h${i}` });
+  for (const indexedUpTo of [1200, 1200, 1250, 1250, 1250]) {
+    heads.trim(indexedUpTo);
+    for (let i = 1; i <= count; i += 1) expect(heads.of(`gateway-${i}`).position).toBe(i);
+  }
+  expect([heads.looks(), heads.searches()]).toEqual([0, 0]);
+});

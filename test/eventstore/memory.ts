@@ -60,6 +60,7 @@ export function memoryStorage(shared: SharedRows = { rows: [], tiles: new Map() 
       return events;
     },
     find: id => rows.find(row => row.id === id),
+    doubtNew: () => undefined,
     highestId: () => '',
     after: (position, limit) => rows.slice(position, position + limit).map(decode),
     putBlob: ({ sha256, bytes }) => void blobs.set(sha256, bytes),

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
-import { expect, it, onTestFinished } from 'vitest';
+import { expect, it, onTestFinished, vi } from 'vitest';
 import { limitOfProcesses } from '../support/limits.ts';
 import { type ServerProcess, startServerProcesses } from '../support/server.ts';
 import { connectDevice, eventually, type FieldDevice, type Fleet, people, seedFleet, typesOf, type Unit } from './fieldKit.ts';
@@ -16,11 +16,8 @@ it(
   'kill -9 in a storm: every hello that was acknowledged is in the log, and every device comes back',
   async () => {
     const compiled = join(process.env.XDG_STATE_HOME as string, 'storm');
-    const cache = process.env.NODE_COMPILE_CACHE;
-    process.env.NODE_COMPILE_CACHE = compiled;
-    onTestFinished(() => {
-      process.env.NODE_COMPILE_CACHE = cache;
-    });
+    vi.stubEnv('NODE_COMPILE_CACHE', compiled);
+    onTestFinished(() => void vi.unstubAllEnvs());
     let fleet: Fleet | undefined;
     const group = await startServerProcesses(1, async ctx => {
       fleet = await seedFleet(ctx, devices);

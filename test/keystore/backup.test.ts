@@ -1,7 +1,6 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
@@ -12,6 +11,7 @@ import { drillBackup, proveKeystore } from '../../src/keystore/drill.ts';
 import { openSoftwareKeystore } from '../../src/keystore/software.ts';
 import { covers } from '../support/covers.ts';
 import { verifies } from './contract.ts';
+import { forgeRows } from './forgedRows.ts';
 import { cheapCost, passphrase } from './secrets.ts';
 import { openKeystore, temporaryFolder } from './temporary.ts';
 
@@ -164,11 +164,8 @@ describe('backup with Shamir shares (T17)', () => {
 
   it('fails the drill when a boot key in the backup is not that of its public key', async () => {
     await backUp();
-    const database = new Database(at('custody.db'));
-    database.exec(
-      `UPDATE custody_key SET public_key = (SELECT public_key FROM custody_key WHERE key_id = 'boot/1') WHERE key_id = 'boot/2'`,
-    );
-    database.close();
+    const swap = `UPDATE custody_key SET public_key = (SELECT public_key FROM custody_key WHERE key_id = 'boot/1') WHERE key_id = 'boot/2'`;
+    forgeRows(at('custody.db'), swap);
     const backup = await writeBackup({
       keyset: at('keyset'),
       unlock: { passphrase },

@@ -1,12 +1,12 @@
 import { createPublicKey, verify } from 'node:crypto';
 import { join } from 'node:path';
-import Database from 'better-sqlite3';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { toHex, utf8 } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { bootKeyId, createBootKeys } from '../../src/keystore/bootKeys.ts';
 import { type Custody, openCustody } from '../../src/keystore/custody.ts';
 import { covers } from '../support/covers.ts';
+import { forgeRows } from './forgedRows.ts';
 import { newKeystore, temporaryFolder } from './temporary.ts';
 
 const uid = new Uint8Array(16).fill(0xa1);
@@ -91,9 +91,7 @@ describe('a custody database in the hands of an attacker', () => {
   async function tampered(sql: string) {
     const { bootKeys, file } = await setUp();
     await Promise.all([bootKeys.ensure(keyId), bootKeys.ensure('boot/other')]);
-    const database = new Database(file);
-    database.prepare(sql).run(keyId);
-    database.close();
+    forgeRows(file, sql, keyId);
     return bootKeys;
   }
 

@@ -34,7 +34,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
     ] as const)('signs with %s over %s, in DER', async (algorithm, hash) => {
       const keystore = await open();
       const { publicKey } = await keystore.generate('k', algorithm);
-      // The larger one, as a revocation list is, in the thread pool.
+      // The larger one, as a revocation list is, in several turns.
       for (const each of [message, new Uint8Array(200_000).fill(1)])
         expect(verifies(hash, publicKey as Uint8Array, await keystore.sign('k', each), each)).toBe(true);
     });

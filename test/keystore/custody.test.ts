@@ -1,5 +1,6 @@
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Custody, openCustody } from '../../src/keystore/custody.ts';
 import { covers } from '../support/covers.ts';
@@ -87,5 +88,103 @@ describe('custody of wrapped boot keys (R89)', () => {
     const other = join(folder, 'other.db');
     writeFileSync(other, 'not a database '.repeat(100), { mode: 0o600 });
     expect(() => openCustody(other)).toThrow(expect.objectContaining({ code: 'KEYSTORE_DAMAGED' }));
+  });
+});
+
+describe('a custody database that a disk has changed', () => {
+  const change = (file: string, sql: string): void => {
+    const database = new Database(file);
+    database.exec(sql);
+    database.close();
+  };
+  const filled = async () => {
+    const file = join(temporaryFolder(), 'custody.db');
+    const custody = open(file);
+    for (const id of ['boot/a', 'boot/b', 'boot/c']) await custody.put(key(id));
+    return { file, custody };
+  };
+  const damaged = (what: string) => ({
+    code: 'STORE_DAMAGED',
+    message: expect.stringMatching(`${what}.*put the boot keys back from a backup`),
+  });
+
+  it.each([
+    ["public_key = CAST(x'00' || substr(public_key, 2) AS BLOB)"],
+    ["wrapped = CAST(x'00' || substr(wrapped, 2) AS BLOB)"],
+    ['wrapped = NULL'],
+    ["kek_id = 'kek/0'"],
+    ["created_at = '1'"],
+    ["destroyed_at = '1'"],
+    ['crc = NULL'],
+  ])('serves nothing of a key whose row has another value (%s), and the others as before (I5)', async what => {
+    covers('I5');
+    const { file, custody } = await filled();
+    change(file, `UPDATE custody_key SET ${what} WHERE key_id = 'boot/b'`);
+    const refusal = damaged('custody.db: the key boot/b is not what was stored');
+    await expect(custody.get('boot/b')).rejects.toMatchObject(refusal);
+    await expect(custody.list('', 10)).rejects.toMatchObject(refusal);
+    const changes = await Promise.allSettled([
+      custody.put(key('boot/b', 2)),
+      custody.destroy('boot/b', at),
+      custody.replaceWrapping({ keyId: 'boot/b', kekId: 'kek/2', wrapped: new Uint8Array(152) }, 'kek/1'),
+      custody.put(key('boot/aa')),
+    ]);
+    expect(changes.map(({ status }) => status)).toEqual(['rejected', 'rejected', 'rejected', 'rejected']);
+    await custody.put(key('boot/0'));
+    expect(await custody.get('boot/a')).toEqual(key('boot/a'));
+  });
+
+  it('never makes a second key for an id whose row has another id now (I5)', async () => {
+    covers('I5');
+    for (const other of ['boot/`', 'boot/d', 'aoot/b', 'zoot/b']) {
+      const { file, custody } = await filled();
+      await custody.close();
+      const bytes = readFileSync(file);
+      // Where the row is stays as it was.
+      bytes.set(Buffer.from(other), bytes.lastIndexOf('boot/b'));
+      writeFileSync(file, bytes);
+      const again = open(file);
+      await expect(again.put(key('boot/b', 2)), other).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+      expect(await again.count()).toBe(3);
+    }
+  });
+
+  it('is named wherever a bit flips: each key is what was stored, or the damage is named', async () => {
+    const folder = temporaryFolder();
+    const file = join(folder, 'custody.db');
+    const ids = Array.from({ length: 40 }, (_, n) => `boot/${String(n).padStart(4, '0')}`);
+    const custody = open(file);
+    await Promise.all(ids.map((id, n) => custody.put(key(id, n))));
+    await custody.close();
+    const bytes = readFileSync(file);
+    const outcomes = { same: 0, damaged: 0 };
+    for (let place = 37; place < bytes.length; place += 101) {
+      const harmed = join(folder, 'harmed.db');
+      const copy = Buffer.from(bytes);
+      copy[place]! ^= 1 << (place % 8);
+      writeFileSync(harmed, copy, { mode: 0o600 });
+      let opened: Custody | undefined;
+      try {
+        opened = openCustody(harmed);
+        for (const [n, id] of ids.entries()) expect(await opened.put(key(id, 255)), `${place}`).toEqual(key(id, n));
+        outcomes.same += 1;
+      } catch (error) {
+        expect(error, `byte ${place}`).toMatchObject({ code: expect.stringMatching(/^(STORE|KEYSTORE)_DAMAGED$/) });
+        outcomes.damaged += 1;
+      }
+      await opened?.close();
+      for (const suffix of ['', '-wal', '-shm']) rmSync(harmed + suffix, { force: true });
+    }
+    expect(outcomes.damaged).toBeGreaterThan(outcomes.same / 2);
+  });
+
+  it('of an earlier version gets its checksums when it is opened', async () => {
+    const { file, custody } = await filled();
+    await custody.close();
+    change(file, 'ALTER TABLE custody_key DROP COLUMN crc');
+    const again = open(file);
+    expect(await again.get('boot/b')).toEqual(key('boot/b'));
+    change(file, "UPDATE custody_key SET kek_id = 'kek/0' WHERE key_id = 'boot/b'");
+    await expect(again.get('boot/b')).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
   });
 });

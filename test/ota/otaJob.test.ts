@@ -1,9 +1,10 @@
-import { createHash, createPrivateKey, sign } from 'node:crypto';
+import { createDecipheriv, createHash, createPrivateKey, hkdfSync, sign } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { concat, equalBytes } from '../../src/bytes.ts';
+import { concat, equalBytes, utf8 } from '../../src/bytes.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import { rawSigner, sign1 } from '../../src/cose/sign1.ts';
+import { sha256 } from '../../src/digest.ts';
 import {
   blockTagBytes,
   bodyBlockHashes,
@@ -154,6 +155,18 @@ describe('blocks', () => {
       expect(openBlock(channel, index + 1, sealed)).toBeUndefined();
       expect(openBlock(openBlockChannel(new Uint8Array(32), signedJob), index, sealed)).toBeUndefined();
       expect(openBlock(openBlockChannel(secret, { job, jobDigest: new Uint8Array(32) }), index, sealed)).toBeUndefined();
+    }
+  });
+
+  it('have the nonce and the associated data that the device contract names, in whatever order they are asked for (R94, RULE-13)', () => {
+    const key = hkdfSync('sha256', secret, signedJob.jobDigest, 'NuSEC OTA blocks v1', 32);
+    const u32 = (value: number) => Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
+    for (const index of [2, 0, 1, 2]) {
+      const [ciphertext, tag] = sealBlock(channel, delivery, index);
+      const nonce = concat(sha256(job.otaJobId).subarray(0, 8), u32(index));
+      const decipher = createDecipheriv('aes-256-gcm', new Uint8Array(key), nonce, { authTagLength: blockTagBytes });
+      decipher.setAAD(concat(utf8('NuSEC-OTA-1'), job.otaJobId, u32(index), u32(blockCount(job)))).setAuthTag(tag);
+      expect(concat(decipher.update(ciphertext), decipher.final())).toEqual(block(index));
     }
   });
 

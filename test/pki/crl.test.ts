@@ -1,4 +1,5 @@
 import { sign } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { concat, toHex } from '../../src/bytes.ts';
@@ -33,6 +34,7 @@ const build = (list: readonly Revocation[], changes: Partial<CrlFields> = {}, by
   buildCrl(
     { issuer: by.certificate, number: 7, thisUpdate: now, nextUpdate: afterDays(7), entries: list.map(encodeCrlEntry), ...changes },
     by.key.signer,
+    nextTurn,
   );
 
 const crlPem = (der: Uint8Array) => toPem('X509 CRL', der);
@@ -61,6 +63,24 @@ describe('a certificate revocation list (R86, RULE-16)', () => {
     }
     expect(output.match(/Serial Number:/g)).toHaveLength(10);
     expect(output.match(/X509v3 CRL Reason Code/g)).toHaveLength(9);
+  });
+
+  it('is put together with turns of others in between, whatever its length (RULE-16)', async () => {
+    covers('RULE-16');
+    const entry = encodeCrlEntry({ serialHex: '11'.repeat(16), revokedAt: now, reason: 'keyCompromise' });
+    const many = Buffer.concat(Array.from({ length: 100 }, () => entry));
+    const count = 300;
+    let [turns, isOpen] = [0, true];
+    const others = (): void => {
+      turns += 1;
+      if (isOpen) setImmediate(others);
+    };
+    setImmediate(others);
+    const der = await build([], { entries: Array.from({ length: count }, () => many) });
+    isOpen = false;
+    expect(turns).toBeGreaterThanOrEqual(Math.floor((count * many.length) / (256 * 1024)));
+    const files = { 'crl.pem': crlPem(der), 'ica.pem': certificatePem(ica.der) };
+    expect(run('openssl', ['crl', '-in', 'crl.pem', '-verify', '-CAfile', 'ica.pem', '-noout'], files)).toContain('verify OK');
   });
 
   it('makes openssl refuse the revoked device and accept the others', async () => {

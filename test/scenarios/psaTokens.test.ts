@@ -3,11 +3,12 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Running } from '../../scripts/demo/processes.ts';
-import { type Life, newLife, steps, type Unit } from '../../scripts/demo/steps.ts';
-import { createWorld, type World } from '../../scripts/demo/world.ts';
+import type { Life, Unit } from '../../scripts/demo/steps.ts';
+import type { World } from '../../scripts/demo/world.ts';
 import { eventually } from '../gateway/fieldKit.ts';
 import { covers } from '../support/covers.ts';
 import { limitOfProcesses } from '../support/limits.ts';
+import { openWorldOfTwoDevices } from './twoDevices.ts';
 
 /** Devices without SPDM, each a process of its own, prove themselves to a server process with PSA attestation tokens: one on its own connection, one on the
  *  wire of a gateway process. What the server kept is verified by the command, without the server. */
@@ -22,11 +23,7 @@ let world: World;
 let wired: Running;
 
 beforeAll(async () => {
-  world = await createWorld({ patienceMs: 120_000 });
-  life = newLife(world);
-  const last = steps.findIndex(({ name }) => name === 'the second MCU is produced');
-  for (const step of steps.slice(0, last + 1)) await step.run(life);
-  for (const { mcu } of life.units) await mcu.stop();
+  ({ world, life } = await openWorldOfTwoDevices());
   await must('line', 'attestation', life.line, '--evidence', 'psa-token');
 }, limitOfProcesses(6));
 afterAll(() => world?.close());

@@ -80,7 +80,7 @@ async function authenticate(connection: Connection, slot: CertSlot, messages: re
   });
   const shown = change.auth?.(unsigned) ?? unsigned;
   const signed = concat(...messages, shown);
-  return concat(shown, await slot.sign(change.signed?.(signed) ?? signed));
+  return concat(shown, await slot.sign(change.signed?.(signed) ?? signed, 'sha256'));
 }
 
 const certificatesOf = (responder: Responder) => responder.peerCertificates()?.map(toHex);

@@ -19,6 +19,16 @@ const callers = sources.flatMap(file => {
 
 it('says which chain is ours and waits for who is not ready, whoever asks a device', () => {
   expect(callers.length).toBeGreaterThan(7);
-  for (const given of ['isOurs', 'wait: patience(', 'Offer()|offerUnder('])
+  // Whoever asks over a wire takes both from one place: link/wiredIdentity.ts.
+  const wired = 'attestationOffer(|sessionOffer(';
+  for (const given of [`isOurs|${wired}`, 'wait: patience(', `Offer()|offerUnder(|${wired}`])
     expect(callers.filter(({ text }) => !given.split('|').some(one => text.includes(one))).map(({ file }) => [given, file])).toEqual([]);
+});
+
+it('says which chain is ours in each offer over a wire', () => {
+  const text = readFileSync(join(root, 'gateway-device/link/wiredIdentity.ts'), 'utf8');
+  for (const offer of ['attestationOffer', 'sessionOffer']) {
+    const begin = text.indexOf(`const ${offer} = `);
+    expect(text.slice(begin, text.indexOf('\n});', begin))).toContain('isOurs: endsIn(certificate)');
+  }
 });

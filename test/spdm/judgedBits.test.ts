@@ -28,7 +28,7 @@ async function resigned(evidence: Evidence, which: 'exchange' | 'measurements', 
     which === 'exchange'
       ? (['responder-challenge_auth signing', challengeTranscript({ vca, identity, measurements: [] }, messages[0]!, body)] as const)
       : (['responder-measurements signing', measurementTranscript(0x12, vca, [messages[0]!, body])] as const);
-  const signature = await realSlot().sign(signingInput(0x12, sha256, context, transcript));
+  const signature = await realSlot().sign(signingInput(0x12, sha256, context, transcript), 'sha256');
   return { ...evidence, [which]: [messages[0]!, new Uint8Array([...body, ...signature])] };
 }
 

@@ -89,6 +89,7 @@ describe('what kind of device a requester is (DSP0274 1.3)', () => {
             sign: async (input: Uint8Array) => {
               const signature = await requesterSlot().sign(
                 wrong === 'info' ? input.map((byte, i) => (i === 131 ? byte ^ 1 : byte)) : input,
+                'sha256',
               );
               return wrong === 'key'
                 ? new Uint8Array(64).fill(7)

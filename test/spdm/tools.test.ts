@@ -110,6 +110,35 @@ describe('the SPDM tools', () => {
     expect(results[3]).toMatchObject({ events: [{ kind: 'certificateChanged', slots: [1] }] });
   });
 
+  it('1.3: both tell of events in one session, whichever step is first', async () => {
+    const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
+    const caps = capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,ENCAP,SET_CERT,EVENT');
+    const options = { ...common, ...algorithms, versions: [0x13] as const, caps };
+    const plain = { measurements: 2, mutAuth: 'none', basicMutAuth: false, heartbeatSeconds: 0, stay: true } as const;
+    const server = serveResponder({ ...options, ...plain }, await openIdentities(options, 'responder'), () => undefined);
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const own = capabilitiesOf('CERT,CHAL,ENCRYPT,MAC,KEY_EX,ENCAP,EVENT');
+    for (const asked of ['EVENTS,SET_CERT,EVENTS,NOTIFY', 'NOTIFY,EVENTS,SET_CERT,EVENTS', 'ENCAP,NOTIFY,EVENTS']) {
+      const { link, close } = await openLink({ ...options, port });
+      const results: object[] = [];
+      const requester = {
+        ...options,
+        caps: own,
+        port,
+        steps: ['SESSION', ...asked.split(','), 'END'],
+        slot: 0,
+        portionBytes: 1024,
+        hint: '',
+      };
+      await runSteps(requester, await openIdentities(options, 'requester'), link, result => void results.push(result));
+      await close();
+      expect(results.find(result => 'sent' in result)).toMatchObject({ isWanted: true, sent: 1 });
+      expect(results.filter(result => 'events' in result).length).toBe(asked.split('EVENTS').length - 1);
+    }
+    server.close();
+  });
+
   it('1.3: a requester that tells of events is asked for them, and the responder says what it has heard', async () => {
     const algorithms = { hash: hash.SHA_256, asym: asym.ECDSA_P256, reqAsym: asym.ECDSA_P256, dhe: dhe.SECP_256_R1 };
     const caps = capabilitiesOf('CERT,CHAL,MEAS_SIG,ENCRYPT,MAC,KEY_EX,ENCAP');

@@ -30,3 +30,18 @@ export function exchange(url: string, options: RequestOptions & { readonly body?
     outgoing.end(body);
   });
 }
+
+/** What a person, or a service, asks by token. @param body as JSON */
+export const askAs = (
+  server: { readonly url: string; readonly rootPem: string },
+  token: string,
+  method: string,
+  path: string,
+  body?: object,
+) =>
+  exchange(`${server.url}${path}`, {
+    ca: server.rootPem,
+    method,
+    headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
+    ...(body && { body: JSON.stringify(body) }),
+  });

@@ -82,7 +82,7 @@ ${content}
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="htmx-config" content='{"morphIgnore":["data-htmx-powered","open"]}'>
-<title>${title} · NuSEC</title>
+<title>${title} &middot; NuSEC</title>
 <link rel="icon" href="/console/assets/icon.svg">
 <link rel="stylesheet" href="/console/assets/console.css">
 <script src="/console/assets/htmx.js" defer></script>

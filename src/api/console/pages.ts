@@ -3,7 +3,6 @@ import type { Page } from './layout.ts';
 import { alarmActions, alarmsPage } from './pages/alarms.ts';
 import { auditExport, auditPage } from './pages/audit.ts';
 import { certificatesPage } from './pages/certificates.ts';
-import { personPage } from './pages/credentials.ts';
 import { deviceEvidenceFile, devicePage, signedEvidenceFile } from './pages/device.ts';
 import { deviceActions } from './pages/deviceActions.ts';
 import { fleetPage } from './pages/fleet.ts';
@@ -21,6 +20,7 @@ import { bulkDevicesFile, revocationActions, revocationsPage } from './pages/rev
 import { rolloutActions } from './pages/rolloutActions.ts';
 import { rolloutPage, rolloutsPage } from './pages/rollouts.ts';
 import { seriesActions, seriesPage } from './pages/series.ts';
+import { personPage } from './pages/sessions.ts';
 import { subjectActions, subjectDataFile, subjectsPage } from './pages/subjects.ts';
 import { ceremonyRecordPage, trustPage } from './pages/trust.ts';
 import { trustActions } from './pages/trustActions.ts';

@@ -36,7 +36,11 @@ export const consoleResource: Resource = (api, services) => {
 
   const visit = (c: HonoContext<ApiEnv>, who: Person) => visitOf(api, c, who, services.openId !== undefined);
   type Handler = (c: HonoContext<ApiEnv>, who: Person) => Promise<Response> | Response;
-  const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
+  const person = async (c: HonoContext<ApiEnv>) => {
+    const found = await findSession(ctx, getCookie(c, sessionCookie));
+    if (found !== undefined) services.tokenUse.used(found.session.id);
+    return found;
+  };
   /** For people who are signed in; everybody else is sent to the sign-in page. A refusal is a page in the frame. */
   const signedIn = (handle: Handler) => async (c: HonoContext<ApiEnv>) => {
     const who = await person(c);
@@ -54,7 +58,7 @@ export const consoleResource: Resource = (api, services) => {
   serveSignIn(api, services);
   api.get(
     '/console/live',
-    signedIn(c => followLog(ctx, c, () => person(c))),
+    signedIn((c, who) => followLog(ctx, c, who)),
   );
 
   for (const [path, render] of Object.entries(pages))

@@ -2,6 +2,7 @@ import type { Context as HonoContext } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
 import { isService } from '../../domain/roles.ts';
+import type { SessionOf } from '../../domain/sessions.ts';
 import { NusecError } from '../../errors.ts';
 import type { Flow } from '../../services/administration/openId.ts';
 import { authenticateOperator, hashOf } from '../../services/administration/operators.ts';
@@ -9,9 +10,10 @@ import { bindOwnIdentity, signInArrival } from '../../services/administration/si
 import type { Services } from '../../services/start/services.ts';
 import { minuteMs } from '../../times.ts';
 import type { ApiEnv } from '../auth.ts';
+import { originOf } from '../origin.ts';
 import type { Api } from '../resource.ts';
 import type { Person } from '../sessions.ts';
-import { endSession, findSession, openSession, type SessionOf, seal, sessionCookie, unseal } from '../sessions.ts';
+import { endSession, findSession, openSession, seal, sessionCookie, unseal } from '../sessions.ts';
 import { commandCode } from '../signIn.ts';
 import { wrongTokensOf } from '../wrongTokens.ts';
 import { framed, type Html } from './layout.ts';
@@ -32,8 +34,12 @@ export function serveSignIn(api: Api, services: Services): void {
   const page = (c: HonoContext<ApiEnv>, content: Html, status: 200 | 401 = 200, person?: Person) =>
     c.html(framed({ title: 'Sign in', content }, person, '/console/people/me'), status);
   const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
-  const begin = async (c: HonoContext<ApiEnv>, of: SessionOf): Promise<void> =>
-    setCookie(c, sessionCookie, await openSession(ctx, of), { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
+  /** The one that this browser had ends: nobody could sign out of it any more. */
+  const begin = async (c: HonoContext<ApiEnv>, of: SessionOf): Promise<void> => {
+    await endSession(ctx, getCookie(c, sessionCookie));
+    const text = await openSession(ctx, of, originOf(c));
+    setCookie(c, sessionCookie, text, { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
+  };
   const form = (c: HonoContext<ApiEnv>, problem?: string, next = c.req.query('next')) =>
     page(c, signInForm(openId !== undefined, nextForm.test(next ?? '') ? next : undefined, problem), problem === undefined ? 200 : 401);
   const refused = (c: HonoContext<ApiEnv>, error: unknown, way: string): NusecError => {
@@ -114,7 +120,7 @@ export function serveSignIn(api: Api, services: Services): void {
     const who = await person(c);
     if (who?.session === undefined) return c.redirect('/console/sign-in');
     const { port, challenge, state } = wishOf((await c.req.parseBody()) as Record<string, string>);
-    const code = await commandCode(ctx, who.session, challenge);
+    const code = await commandCode(ctx, { ...who.session, name: who.name }, challenge);
     return page(c, onward(`http://127.0.0.1:${port}/?code=${code}&state=${state}`, 'Go on to the command'), 200, who);
   });
 }

@@ -13,7 +13,7 @@ import type { Connection } from '../../spdm/requester/connection.ts';
 import type { Link } from '../../spdm/requester/delivery.ts';
 import { sessionAsk } from '../../spdm/requester/delivery.ts';
 import type { OwnEndpoint } from '../../spdm/requester/encapsulated.ts';
-import { createEventNotifier, getSupportedEventTypes, sendEvents, subscribeToEvents } from '../../spdm/requester/events.ts';
+import { createEventNotifier, type EventEnds, getSupportedEventTypes, sendEvents, subscribeToEvents } from '../../spdm/requester/events.ts';
 import { getDeviceClasses, getKeyPairInfo, getMeasurementLog, setKeyPairInfo } from '../../spdm/requester/inventory.ts';
 import { acceptKeyUpdate, keyUpdateRecord } from '../../spdm/requester/keyUpdate.ts';
 import { answerQuestions, getCsr, measureInSession, setCertificate, vendorRequest } from '../../spdm/requester/requests.ts';
@@ -80,7 +80,16 @@ export function disorderIn(steps: readonly string[]): string | undefined {
 const ianaRegistry = 4;
 const exampleEnterprise = Uint8Array.of(0xd9, 0x7e, 0, 0);
 
-type Session = { readonly session: SpdmSession; readonly connection: Connection; readonly evidence?: Evidence; readonly nonce: Uint8Array };
+type Session = {
+  readonly session: SpdmSession;
+  readonly connection: Connection;
+  readonly evidence?: Evidence;
+  readonly nonce: Uint8Array;
+  /** Both ways: a responder that has ours to ask for does so whatever step has it ask. */
+  readonly events: Required<EventEnds>;
+  /** What it has told. */
+  readonly seen: (DmtfEvent | undefined)[];
+};
 type Run = { readonly options: RequesterOptions; readonly identities: Identities; readonly link: Link; open?: Session };
 type Result = Readonly<Record<string, unknown>>;
 
@@ -129,15 +138,21 @@ async function attest(run: Run, measurements: number | 'none'): Promise<Result> 
 async function openSession(run: Run): Promise<Result> {
   const nonce = random(32);
   const established = await runSessionSetup({ ...identify(run), nonce, summaryType: 0 }, run.link);
-  run.open = { ...established, nonce };
+  run.open = { ...established, nonce, ...eventEnds() };
   const { mutual, heartbeatSeconds, connection } = established;
   return { version: spdmVersionName(connection.version), mutual, heartbeatSeconds };
 }
 
 async function openPsk(run: Run): Promise<Result> {
   const established = await runPskSetup({ ...identify(run), psk: fromHex(run.options.psk), hint: utf8(`${run.options.hint}\0`) }, run.link);
-  run.open = { ...established, nonce: new Uint8Array(32) };
+  run.open = { ...established, nonce: new Uint8Array(32), ...eventEnds() };
   return { version: spdmVersionName(established.connection.version) };
+}
+
+function eventEnds(): Pick<Session, 'events' | 'seen'> {
+  const seen: Session['seen'] = [];
+  const inbox = createEventInbox(event => seen.push(decodeDmtfEvent(event)));
+  return { events: { inbox, notifier: createEventNotifier(['certificateChanged']) }, seen };
 }
 
 function opened(run: Run): Session {
@@ -227,22 +242,26 @@ function ownEndpoint(run: Run): OwnEndpoint {
   return { info: deviceClasses(), slots: slotsFor(run.identities.slots, connection.algorithms!), randomBytes: random };
 }
 
+/** Whatever the responder wants to know. @returns how many questions that were */
+function answerAll(run: Run): Promise<number> {
+  const { session, events } = opened(run);
+  return answerQuestions(asking(run), session, events, ownEndpoint(run));
+}
+
 /** Subscribes to every event that there is, and takes in what has happened. */
 async function events(run: Run): Promise<Result> {
   const ask = asking(run);
   const groups = await getSupportedEventTypes(ask);
   await subscribeToEvents(ask, groups);
-  const seen: (DmtfEvent | undefined)[] = [];
-  const inbox = createEventInbox(event => seen.push(decodeDmtfEvent(event)));
-  await answerQuestions(ask, opened(run).session, { inbox }, ownEndpoint(run));
-  return { types: groups.flatMap(({ types }) => types), events: seen };
+  await answerAll(run);
+  return { types: groups.flatMap(({ types }) => types), events: opened(run).seen.splice(0) };
 }
 
 /** Lets the responder subscribe to our events, and tells it one. */
 async function notify(run: Run): Promise<Result> {
   const ask = asking(run);
-  const notifier = createEventNotifier(['certificateChanged']);
-  await answerQuestions(ask, opened(run).session, { notifier }, ownEndpoint(run));
+  const { notifier } = opened(run).events;
+  await answerAll(run);
   const isWanted = notifier.notify({ kind: 'certificateChanged', slots: [0] });
   return { isWanted, sent: await sendEvents(ask, notifier) };
 }
@@ -258,7 +277,7 @@ const steps: Readonly<Record<(typeof stepNames)[number], (run: Run) => Promise<R
   PSK: openPsk,
   HEARTBEAT: run => control(run, 'heartbeat'),
   KEY_UPDATE: updateKeys,
-  ENCAP: async run => ({ answered: await answerQuestions(asking(run), opened(run).session, undefined, ownEndpoint(run)) }),
+  ENCAP: async run => ({ answered: await answerAll(run) }),
   MEASURE: measure,
   KEY_PAIRS: keyPairs,
   ENDPOINT: endpoint,

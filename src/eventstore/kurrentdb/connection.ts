@@ -13,6 +13,10 @@ export type ConnectionOptions = {
   readonly credentials?: string | undefined;
 };
 
+/** For the first answer of all a cluster is asked who leads it, and TLS begins with each server that is tried: on a busy machine that alone takes seconds. A
+ *  server that is not there refuses at once. */
+const firstAnswerMs = 10_000;
+
 type Library = typeof import('@kurrent/kurrentdb-client');
 
 /** What the server itself has answered, however little it is liked. Everything else says nothing about what was done. */
@@ -63,6 +67,12 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     }
   };
   let client = open();
+  let hasAnswered = false;
+  const answeredIn = async <Result>(work: Promise<Result>, timeoutMs: number): Promise<Result> => {
+    const result = await answered(work, hasAnswered ? timeoutMs : Math.max(timeoutMs, firstAnswerMs));
+    hasAnswered = true;
+    return result;
+  };
   /** Of the present client. */
   const listeners = new Set<() => void>();
   const failed = (broken: KurrentDBClient): void => {
@@ -76,6 +86,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
   /** @returns the refusal that an error stands for; otherwise the client is given up */
   const refused = (used: KurrentDBClient, error: unknown): Refusal => {
     const refusal = refusalOf(library, error);
+    hasAnswered ||= refusal !== undefined;
     if (refusal !== undefined) return refusal;
     // The client goes to the leader by itself.
     if (!(error instanceof library.NotLeaderError)) failed(used);
@@ -95,7 +106,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     async use(timeoutMs, work) {
       const used = client;
       try {
-        return await answered(work(used), timeoutMs);
+        return await answeredIn(work(used), timeoutMs);
       } catch (error) {
         return refused(used, error);
       }
@@ -105,7 +116,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
       const items = begin(used)[Symbol.asyncIterator]();
       try {
         for (;;) {
-          const next = await answered(items.next(), timeoutMs).catch(error => refused(used, error));
+          const next = await answeredIn(items.next(), timeoutMs).catch(error => refused(used, error));
           if (typeof next === 'string') return next;
           if (next.done === true) return undefined;
           await take(next.value);

@@ -18,7 +18,7 @@ export type Plan = {
 };
 
 export function planCommit(
-  writer: Pick<Writer, 'headOf' | 'find' | 'progress' | 'edge'>,
+  writer: Pick<Writer, 'headOf' | 'find' | 'doubtNew' | 'progress' | 'edge'>,
   epochNow: number,
   sealer: Sealer | undefined,
   group: readonly CommitRequest[],
@@ -39,6 +39,7 @@ export function planCommit(
   const stored: Stored = {
     revisionOf: stream => headOf(stream).revision,
     find: id => planned.get(id) ?? writer.find(id),
+    doubtNew: writer.doubtNew,
   };
   const add = (request: AppendRequest): AppendResult => {
     const { stream } = request;

@@ -102,6 +102,13 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
     );
     await takeThem();
   };
+  const tryToWrite = async (): Promise<void> => {
+    const stream = `${name}-trial`;
+    const answer = await write(stream, 'nusec-trial', {});
+    if (answer === 'wrong revision' || answer === 'no stream')
+      throw new NusecError('STORE_UNAVAILABLE', 'KurrentDB does not take a trial event');
+    if (answer.nextExpectedRevision === 0n) await keepNewest(connection, stream, 1);
+  };
   /** The event that stands for a commit in the log. */
   const prepare = async (id: string, commit: Carrier) => {
     const whole = encodeCarrier(commit);
@@ -166,6 +173,8 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
         if (sign.count === 1) await keepNewest(connection, `${name}-lease`, keptSigns);
         await write(`${name}-lease`, 'nusec-sign', sign);
       },
+      // One after the other: what KurrentDB was given before is written before.
+      settle: tryToWrite,
     },
     servers: {
       async read() {
@@ -184,13 +193,7 @@ export function kurrentCommitLog(connection: Connection, name: string): CommitLo
         await write(`${name}-servers`, 'nusec-server', sign);
       },
     },
-    async tryToWrite() {
-      const stream = `${name}-trial`;
-      const answer = await write(stream, 'nusec-trial', {});
-      if (answer === 'wrong revision' || answer === 'no stream')
-        throw new NusecError('STORE_UNAVAILABLE', 'KurrentDB does not take a trial event');
-      if (answer.nextExpectedRevision === 0n) await keepNewest(connection, stream, 1);
-    },
+    tryToWrite,
     stopTrying() {
       isEnding = true;
     },

@@ -33,6 +33,8 @@ export type BrokerOptions = {
   readonly isElsewhere?: (clientId: string) => boolean;
   /** Whether an event attached the device to the gateway. */
   readonly isAttached: (gatewayId: string, uid: string) => boolean;
+  /** Whether it was until a moment ago. Default: it was not. */
+  readonly hasServed?: (gatewayId: string, uid: string) => boolean;
   readonly handlers: Handlers;
   readonly onPresence: (event: PresenceEvent) => void;
   readonly onAlarm: (alarm: GatewayAlarm) => void;

@@ -27,12 +27,18 @@ export function send(session: Session, topic: string, payload: Payload, qos: Qos
       session.outstandingBytes -= costBytes;
       resolve(!session.client.closed && session.ending === undefined);
     };
-    if (qos === 0) write(session, [publishHead(topic, payloadBytes), ...parts], taken);
-    else session.client.publish({ cmd: 'publish', topic, payload: Buffer.concat(parts), qos, retain: false, dup: false }, taken);
+    write(session, [publishHead(topic, payloadBytes, qos === 0 ? undefined : nextPacketId(session)), ...parts], taken);
   });
 }
 
-/** With QoS 0, straight to the socket, as the way through Aedes costs more than a block of firmware. What is sent in one turn of the event loop is put
+/** Identifiers of packets that have one (MQTT 3.1.1 §2.3.1): a PUBACK is only counted as a packet, so one may come again after the last one. */
+function nextPacketId(session: Session): number {
+  session.packetId = session.packetId === maxPacketId ? 1 : session.packetId + 1;
+  return session.packetId;
+}
+const maxPacketId = 0xffff;
+
+/** Straight to the socket, as the way through Aedes costs more than a block of firmware. What is sent in one turn of the event loop is put
  *  together and written as one: TLS copies several. Aedes waits for the socket, and cuts a client that takes nothing for too long. */
 function write(session: Session, parts: readonly Uint8Array[], taken: () => void): void {
   const { gathered } = session;
@@ -49,13 +55,19 @@ function writeGathered({ socket, client, gathered }: Session): void {
       socket,
       messages.flatMap(({ parts }) => parts),
     );
-  for (const { taken } of messages)
-    if (isFull) client.waitForDrain(taken);
-    else setImmediate(taken);
+  const allTaken = (): void => {
+    for (const { taken } of messages) taken();
+  };
+  if (isFull) client.waitForDrain(allTaken);
+  else setImmediate(allTaken);
 }
+
+/** Shorter messages get memory of their own: a frozen client would hold a kept piece for each. */
+const keptFromBytes = 8 * 1024;
 
 /** @returns false when the socket has more to send than it should have */
 function writeJoined(socket: Duplex, parts: readonly Uint8Array[]): boolean {
+  if (totalBytes(parts) < keptFromBytes) return socket.write(Buffer.concat(parts));
   const { bytes, release } = joinInKept(parts);
   return socket.write(bytes, release);
 }

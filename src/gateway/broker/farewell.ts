@@ -56,15 +56,22 @@ export function sayWhy({ socket, identity, isOnline }: Session, reason: Presence
   socket.write(Buffer.concat([publishHead(topic, payload.length), payload]));
 }
 
-/** What stands before the payload of a PUBLISH with QoS 0 (MQTT 3.1.1 §3.3): header, remaining length in groups of seven bits, topic. */
-export function publishHead(topic: string, payloadBytes: number): Buffer {
-  const name = Buffer.from(topic);
-  const length: number[] = [];
-  for (let rest = 2 + name.length + payloadBytes; ; rest >>= 7) {
-    length.push(rest < 128 ? rest : (rest & 127) | 128);
+/** What stands before the payload of a PUBLISH (MQTT 3.1.1 §3.3): header, remaining length in groups of seven bits, topic, and with QoS 1 the packet id.
+ *  @param packetId 1 to 65535; without it the message has QoS 0 */
+export function publishHead(topic: string, payloadBytes: number, packetId?: number): Buffer {
+  const nameBytes = Buffer.byteLength(topic);
+  const idBytes = packetId === undefined ? 0 : 2;
+  const head = Buffer.allocUnsafe(1 + maxLengthBytes + 2 + nameBytes + idBytes);
+  head[0] = packetId === undefined ? 0x30 : 0x32;
+  let end = 1;
+  for (let rest = 2 + nameBytes + idBytes + payloadBytes; ; rest >>= 7) {
+    head[end++] = rest < 128 ? rest : (rest & 127) | 128;
     if (rest < 128) break;
   }
-  return Buffer.concat([Buffer.from([0x30, ...length, name.length >> 8, name.length & 0xff]), name]);
+  end = head.writeUInt16BE(nameBytes, end);
+  end += head.write(topic, end);
+  if (packetId !== undefined) end = head.writeUInt16BE(packetId, end);
+  return head.subarray(0, end);
 }
 
 /** Ends a connection so that what was written still arrives: nothing more is read, and the socket closes when the client has closed or after

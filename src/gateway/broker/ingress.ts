@@ -17,6 +17,7 @@ export type Publish = { readonly topic: string; readonly payload: string | Buffe
 export type IngressOptions = {
   readonly handlers: Handlers;
   readonly isAttached: (gatewayId: string, uid: string) => boolean;
+  readonly hasServed?: ((gatewayId: string, uid: string) => boolean) | undefined;
   readonly send: (session: Session, uid: string, family: DownFamily, payload: Payload, qos: Qos) => Promise<boolean>;
   /** A device was heard through this gateway connection. */
   readonly onHeard: (session: Session, uid: string) => void;
@@ -82,20 +83,24 @@ async function process(options: IngressOptions, session: Session, packet: Publis
 async function handle(options: IngressOptions, session: Session, packet: Publish): Promise<void> {
   if (packet.retain) throw new NusecError('TOPIC_FORBIDDEN', 'no retained messages');
   const topic = parseUpTopic(session.identity, packet.topic);
-  assertAttached(options, session, topic.uid);
+  assertAttached(options, session, topic);
   const handler = options.handlers[topic.family];
   if (handler === undefined) throw new NusecError('TOPIC_FORBIDDEN', `nothing is served on ${topic.family}`);
   await withTimeout(handler(messageFor(options, session, topic, packet)), options.limits.handlerTimeoutMs);
 }
 
-/** A gateway speaks only for devices that an event attached to it (T20). */
-function assertAttached(options: IngressOptions, session: Session, uid: string): void {
+/** A gateway speaks only for devices that an event attached to it (T20). What it was asked before a device was detached it may still answer: an
+ *  answer that nobody waits for is dropped. */
+function assertAttached({ isAttached, hasServed, onAlarm, onHeard }: IngressOptions, session: Session, { uid, family }: UpTopic): void {
   if (session.identity.kind !== 'gateway') return;
-  if (!options.isAttached(session.identity.gatewayId, uid)) {
-    options.onAlarm('FOREIGN_DEVICE', session, `gateway ${session.identity.gatewayId} spoke for ${uid}`);
+  const { gatewayId } = session.identity;
+  if (!isAttached(gatewayId, uid)) {
+    const wasAttached = hasServed?.(gatewayId, uid) === true;
+    if (wasAttached && family === 'evidence') return;
+    if (!wasAttached) onAlarm('FOREIGN_DEVICE', session, `gateway ${gatewayId} spoke for ${uid}`);
     throw new NusecError('FORBIDDEN', 'device is not attached to this gateway');
   }
-  options.onHeard(session, uid);
+  onHeard(session, uid);
 }
 
 function messageFor(options: IngressOptions, session: Session, topic: UpTopic, packet: Publish): UpMessage {

@@ -31,7 +31,9 @@ export type Session = {
   isOnline: boolean;
   ending: { readonly reason: PresenceReason; readonly detail: string } | undefined;
   outstandingBytes: number;
-  /** Messages of QoS 0 that are written at the end of this turn of the event loop. */
+  /** Of the last message with QoS 1 that was sent. */
+  packetId: number;
+  /** Messages that are written at the end of this turn of the event loop. */
   readonly gathered: { readonly parts: readonly Uint8Array[]; readonly taken: () => void }[];
 };
 
@@ -60,6 +62,7 @@ export function createSession(
     isOnline: false,
     ending: undefined,
     outstandingBytes: 0,
+    packetId: 0,
     gathered: [],
   };
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { equalBytes, fromHex } from '../../bytes.ts';
 import { decodeAs, encodeAs } from '../../cbor/schema.ts';
+import { counted } from '../../counted.ts';
 import { instanceIdOfKey } from '../../eat/psaClaims.ts';
 import { verifyToken } from '../../eat/psaToken.ts';
 import { importKey } from '../../ecKey.ts';
@@ -100,7 +101,7 @@ const attests: Run = async ({ bench, pki, times }) => {
     return point;
   };
   const { measurements, version } = await verifyEvidence(evidence, { nonce, uidHex: pki.uid, trust });
-  return `SPDM ${spdmVersionName(version)}, ${measurements.length} measurements, signature verified`;
+  return `SPDM ${spdmVersionName(version)}, ${counted(measurements.length, 'measurement')}, signature verified`;
 };
 
 const attestsByToken: Run = async ({ bench, pki, times }) => {

@@ -25,14 +25,11 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'turn' | 'giveBack' | 'fi
     const together = Math.max(1, Math.floor(sealedTogetherBytes / blockBytes));
     for (let next = first; next < end; next += together) {
       const indexes = Array.from({ length: Math.min(together, end - next) }, (_, i) => next + i);
+      const blocks = indexes.map(index => delivery.block(uid, offerId, index, blockBytes));
       const taken = await Promise.all(
-        indexes.map(async index => {
-          const sealed = delivery.block(uid, offerId, index, blockBytes);
-          const isTaken = await reply('ota', otaBlockParts({ cid, otaJobId, index }, sealed), 0);
-          freeBlock(sealed);
-          return isTaken;
-        }),
+        blocks.map((sealed, i) => reply('ota', otaBlockParts({ cid, otaJobId, index: next + i }, sealed), 0)),
       );
+      for (const sealed of blocks) freeBlock(sealed);
       if (taken.includes(false)) return delivery.giveBack(uid, left);
       left -= indexes.length * blockBytes;
     }

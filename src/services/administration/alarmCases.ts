@@ -26,7 +26,7 @@ export function acknowledgeAlarm(
 ): Promise<AlarmCaseRow> {
   const upTo = seen ?? row.last_position;
   if (upTo > row.last_position) throw new NusecError('BAD_REQUEST', `the newest alarm of this case is at position ${row.last_position}`);
-  return decided(ctx, row, { type: 'AcknowledgeAlarm', upTo, note, ...about(ctx, row, by) });
+  return decided(ctx, row, { type: 'AcknowledgeAlarm', upTo, note, lastAt: row.last_at, ...about(ctx, row, by) });
 }
 
 /** @param to name of a person @throws NusecError NOT_FOUND */

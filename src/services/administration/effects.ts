@@ -27,7 +27,11 @@ const neverAlone: ReadonlySet<EffectKind> = new Set(['decommissionWithoutReceipt
  *  (it was refused, or was so already) it does not count any more. What the person did is in the stream of the subject.
  *  @param subject UID of the device, `gateway-{id}` or `programmer-{uid}`
  *  @throws NusecError FOUR_EYES_REQUIRED beyond the limit, with an alarm; and what the deed throws */
-export async function counted<Result>(parts: Parts, { name, effect, subject }: Deed, deed: () => Promise<Result>): Promise<Result> {
+export async function counted<Result>(
+  parts: Parts,
+  { name, effect, subject, recordedIn }: Deed,
+  deed: () => Promise<Result>,
+): Promise<Result> {
   const { ctx } = parts;
   const limit = neverAlone.has(effect) ? 0 : (ctx.effectsPerDay ?? defaultEffectsPerDay);
   const [at, by] = [nowIso(ctx), `operator:${name}`];
@@ -37,7 +41,7 @@ export async function counted<Result>(parts: Parts, { name, effect, subject }: D
     return deed();
   }
   const change = (command: EffectCommand) => execute(ctx, effectsOfPerson, effectsStream(name), command, by);
-  const stream = subject.includes('-') ? subject : deviceStream(subject);
+  const stream = recordedIn ?? (subject.includes('-') ? subject : deviceStream(subject));
   const before = (await ctx.store.readStream(stream)).length;
   const { events } = await change(use).catch(async error => {
     if (error instanceof NusecError && error.code === 'FOUR_EYES_REQUIRED')
@@ -58,7 +62,13 @@ export async function counted<Result>(parts: Parts, { name, effect, subject }: D
   }
 }
 
-type Deed = { readonly name: string; readonly effect: EffectKind; readonly subject: string };
+type Deed = {
+  readonly name: string;
+  readonly effect: EffectKind;
+  readonly subject: string;
+  /** Where the deed is recorded; default: that of the subject. */
+  readonly recordedIn?: string;
+};
 
 export type AllowanceWish = { readonly effect: EffectKind; readonly count: number; readonly note: string };
 

@@ -35,18 +35,26 @@ export async function makeRecoveryCodes(parts: Parts, delay: boolean): Promise<r
   return codes;
 }
 
-/** Gives an administrator another token. The set of codes is used up first: a crash between the two steps costs the codes, and gives nothing away.
- *  @throws NusecError STATE (two administrators can help, no codes, too early), FORBIDDEN (wrong codes, no administrator), NOT_FOUND */
-export async function recoverByCodes(parts: Parts, name: string, given: readonly string[], tokenSha256: string): Promise<void> {
+/** Who gets another token, and its SHA-256. */
+export type NewToken = { readonly name: string; readonly tokenSha256: string };
+
+/** Gives one or two administrators another token: two codes are two pairs of eyes. The set of codes is used up with the first: a crash between the two steps
+ *  costs the codes, and gives nothing away.
+ *  @throws NusecError STATE (two administrators can help, no codes, too early), FORBIDDEN (wrong codes, no administrator), FOUR_EYES_REQUIRED (one person
+ *    twice), NOT_FOUND */
+export async function recoverByCodes(parts: Parts, given: readonly string[], first: NewToken, second?: NewToken): Promise<void> {
   const { ctx } = parts;
+  const wanted = second === undefined ? [first] : [first, second];
   const right = rightOnes((await stateOf(ctx, recoveryCodes, recoveryCodesStream)).codes, given);
-  const command = { type: 'UseRecoveryCodes', name, right, now: nowIso(ctx) } as const;
+  const people = { name: first.name, ...(second !== undefined && { second: second.name }) };
+  const command = { type: 'UseRecoveryCodes', ...people, right, now: nowIso(ctx) } as const;
   await executeIf(
     ctx,
     async read => {
-      const people = await read(operators, operatorsStream);
-      if (!operatorOf(people, name).roles.includes('administrator')) throw new NusecError('FORBIDDEN', `${name} is no administrator`);
-      const able = administratorsOf(people).filter(({ expiresAt }) => !isPast(expiresAt, nowIso(ctx)));
+      const known = await read(operators, operatorsStream);
+      for (const { name } of wanted)
+        if (!operatorOf(known, name).roles.includes('administrator')) throw new NusecError('FORBIDDEN', `${name} is no administrator`);
+      const able = administratorsOf(known).filter(({ expiresAt }) => !isPast(expiresAt, nowIso(ctx)));
       if (able.length >= 2) throw new NusecError('STATE', 'two administrators have tokens that count: they give others new ones');
     },
     recoveryCodes,
@@ -54,9 +62,11 @@ export async function recoverByCodes(parts: Parts, name: string, given: readonly
     command,
     by,
   );
-  const reset = { type: 'ResetOperatorToken', name, tokenSha256, expiresAt: tokenEnd(ctx) } as const;
-  await execute(ctx, operators, operatorsStream, reset, by);
-  await tellOfPeople(parts, name, `two recovery codes have given ${name} another token`);
+  for (const { name, tokenSha256 } of wanted) {
+    const reset = { type: 'ResetOperatorToken', name, tokenSha256, expiresAt: tokenEnd(ctx) } as const;
+    await execute(ctx, operators, operatorsStream, reset, by);
+    await tellOfPeople(parts, name, `two recovery codes have given ${name} another token`);
+  }
 }
 
 function newCode(ctx: Context): string {

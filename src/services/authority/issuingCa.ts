@@ -10,6 +10,7 @@ import { signer } from '../../keystore/signer.ts';
 import { type Signer as CertificateSigner, issueCertificate } from '../../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { backdatedIso, type Condition, type Context, execute, nowIso } from '../base/context.ts';
+import { retriedOn } from '../base/retry.ts';
 import { type Authorities, authorityOf, crlUrlOf, parsedAuthority } from './authority.ts';
 import { publishTrustBundle } from './trustBundle.ts';
 
@@ -97,19 +98,12 @@ export async function establishIssuingCa(ctx: Context, use: CaUse, line?: string
 /** Makes an issuing CA under the newest root; it is not active yet. Done again it gives the same. The new key comes first: a crash leaves an
  *  unused key, never a CA without one. @param wish `icaId` from nextIcaId, `curve` of its key; default: what the root says
  *  @throws NusecError CONFLICT when there is a key of this id on another curve */
-export async function makeIssuingCa(ctx: Context, wish: CaWish): Promise<IssuingCa> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await makeOnce(ctx, wish);
-    } catch (error) {
-      // A trust bundle was published meanwhile: the certificate must state that one.
-      if (attempt === maxAttempts || !(error instanceof NusecError && error.code === 'REVISION_CONFLICT')) throw error;
-    }
-  }
+export function makeIssuingCa(ctx: Context, wish: CaWish): Promise<IssuingCa> {
+  // A trust bundle may be published meanwhile: the certificate must state that one.
+  return retriedOn('REVISION_CONFLICT', () => makeOnce(ctx, wish));
 }
 
 type CaWish = Pick<IssuingCa, 'icaId' | 'use' | 'line' | 'curve'>;
-const maxAttempts = 5;
 
 async function makeOnce(ctx: Context, wish: CaWish): Promise<IssuingCa> {
   const { icaId, use, line } = wish;

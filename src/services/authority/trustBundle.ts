@@ -11,6 +11,7 @@ import { parseCertificate } from '../../pki/parse.ts';
 import { signTrustBundle } from '../../production/trustBundle.ts';
 import { secondsOf } from '../../times.ts';
 import { type Context, execute } from '../base/context.ts';
+import { retriedOn } from '../base/retry.ts';
 import { type Authorities, authorityOf, crossCertificates, parsedAuthority } from './authority.ts';
 
 /** The signed trust bundle: what machines trust, one version after the other. */
@@ -19,7 +20,12 @@ const system = 'system:authority';
 
 /** Builds and publishes the next version of the trust bundle, signed by every root that is trusted: who trusts one of them, follows it to the
  *  others. The bundles are blobs named in the event. */
-export async function publishTrustBundle(ctx: Context): Promise<void> {
+export function publishTrustBundle(ctx: Context): Promise<void> {
+  // Another one may be published meanwhile, as when two lines are defined at once: ours, with what that one names too, comes after it.
+  return retriedOn('CONFLICT', () => publishNext(ctx));
+}
+
+async function publishNext(ctx: Context): Promise<void> {
   const state = await authorityOf(ctx);
   const roots = state.roots.filter(({ retired }) => !retired);
   const trusted = state.issuingCas.filter(ca => isNamed(ca, state));

@@ -5,7 +5,16 @@ import type { DomainEvent } from '../../domain/events.ts';
 import { NusecError } from '../../errors.ts';
 import { type BlobStore, stagedBlobs } from '../../eventstore/blobs.ts';
 import type { Followers } from '../../eventstore/followers.ts';
-import { type CommandMeta, type Handled, handle, handleOn, loadState, type Read, type StorableEvent } from '../../eventstore/handle.ts';
+import {
+  type CommandMeta,
+  type Handled,
+  handle,
+  handleAllOn,
+  handleOn,
+  loadState,
+  type Read,
+  type StorableEvent,
+} from '../../eventstore/handle.ts';
 import { inOneCommit } from '../../eventstore/oneCommit.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import type { PassingStates } from '../../eventstore/stateCache.ts';
@@ -111,11 +120,23 @@ export function executeIf<Command, State, Event extends DomainEvent>(
   command: Command,
   by: Actor,
 ): Promise<Handled<State, Event>> {
-  const commandOf = async (read: Read): Promise<Command> => {
+  return executeAllIf(ctx, condition, decider, stream, [command], by);
+}
+
+/** Several commands as one decision while a condition holds; one that is refused refuses them all. @throws as executeIf */
+export function executeAllIf<Command, State, Event extends DomainEvent>(
+  ctx: Context,
+  condition: Condition,
+  decider: Decider<Command, State, Event>,
+  stream: string,
+  commands: readonly Command[],
+  by: Actor,
+): Promise<Handled<State, Event>> {
+  const commandsOf = async (read: Read): Promise<readonly Command[]> => {
     await condition(read);
-    return command;
+    return commands;
   };
-  return executeOn(ctx, decider, stream, commandOf, by);
+  return handleAllOn(ctx.store, decider, stream, commandsOf, metaOf(ctx, by));
 }
 
 /** The condition of what depends on nothing else. */

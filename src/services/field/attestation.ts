@@ -15,7 +15,7 @@ import { type Context, execute, oneCommit, reader, stateOf } from '../base/conte
 import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
 import { type AttestationCount, createAttestationCounts } from './attestationCounts.ts';
-import { type DevicePolicy, devicePolicy } from './attestationPolicy.ts';
+import { askedSpdm, type DevicePolicy, devicePolicy } from './attestationPolicy.ts';
 import { answeredThrough } from './deviceChannel.ts';
 import {
   type AskedWay,
@@ -31,7 +31,7 @@ import {
 import { type Judged, type Judgement, judgeEvidence } from './evidenceJudgement.ts';
 import { blameGateway } from './gatewayFaults.ts';
 import type { Measured } from './referenceValues.ts';
-import type { Refusal } from './refusal.ts';
+import { type Refusal, refusalOf } from './refusal.ts';
 import { judgeToken } from './tokenJudgement.ts';
 
 /** Attestation (R84, R85): the nonce is always the server's, the evidence is verified here from its raw bytes, whoever relayed it. */
@@ -99,12 +99,16 @@ export function createAttestation(parts: AttestationParts): Attestation {
   const brought: Attestation['brought'] = async (uid, way, nonce, bytes, imageHashes) => {
     const state = await livingDevice(ctx, uid);
     requireConnectable(state);
-    const gathered = { way, nonce, bytes, evidence: readEvidence(bytes) };
-    // Who brings it has asked the device by SPDM on its wires.
-    const { token: _, ...policy } = await devicePolicy(ctx, state);
-    const judged = await judge(parts, state, policy, nonce, gathered.evidence);
-    if ('refusal' in judged && !judged.isSigned)
-      throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${judged.refusal.code}: ${judged.refusal.detail}`);
+    const refused = async (refusal: Refusal): Promise<never> => {
+      if (way.via === 'gateway') await blameGateway(parts, way.gatewayId, 'evidence', { uid, ...refusal, evidence: bytes });
+      throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${refusal.code}: ${refusal.detail}`);
+    };
+    const evidence = await readable(bytes, refused);
+    const gathered = { way, nonce, bytes, evidence };
+    // Who brings it has asked the device by SPDM on its wires, and looks at what it gets before it brings that.
+    const policy = await askedSpdm(ctx, state);
+    const judged = await judge(parts, state, policy, nonce, evidence);
+    if ('refusal' in judged && !judged.isSigned) return refused(judged.refusal);
     if ('measured' in judged && !imageHashes.includes(judged.measured.imageHash ?? ''))
       throw new NusecError('ATTESTATION_FAILED', 'the evidence does not show the offered image');
     const proof: Proof =
@@ -117,9 +121,18 @@ export function createAttestation(parts: AttestationParts): Attestation {
   };
   return {
     attest: (uid, wish = {}) => queue.run(uid, answer => attest(uid, wish, answer)),
-    brought: (uid, ...shown) => queue.run(uid, () => brought(uid, ...shown)),
+    // Who brings evidence may hold the wire of the device, which a question to the gateway waits for: it does not wait behind that question.
+    brought,
     counts: counts.all,
   };
+}
+
+async function readable(bytes: Uint8Array, refused: (refusal: Refusal) => Promise<never>): Promise<DeviceEvidence> {
+  try {
+    return readEvidence(bytes);
+  } catch (error) {
+    return refused(refusalOf(error));
+  }
 }
 
 /** What one way brought and the device is to answer for. */

@@ -1,7 +1,7 @@
 import { toBase64url } from '../../bytes.ts';
 import { type Decider, fold } from '../../domain/decider.ts';
 import { device, deviceStream } from '../../domain/device.ts';
-import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { attestationKeyOf, currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { NusecError } from '../../errors.ts';
 import { type AttestationProof, attestationProofFormat } from '../../evidence/attestationProof.ts';
@@ -38,7 +38,7 @@ async function stateAt<C, S, E>({ store }: Context, decider: Decider<C, S, E>, s
 async function tokenPolicyAt(ctx: Context, state: LivingDevice, instanceId: string, at: string) {
   const known = await stateAt(ctx, line, lineStream(state.line), at);
   const { caller, implementationId } = policyOf(known.status === 'NONE' ? {} : known);
-  const certificate = state.attestationKey === undefined ? currentCertificate(state) : undefined;
+  const certificate = attestationKeyOf(state) === undefined ? currentCertificate(state) : undefined;
   return {
     caller,
     instanceId,

@@ -1,5 +1,8 @@
+import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
+import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
+import { isBeingBuilt } from '../../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { judgeReport } from '../../domain/offer.ts';
 import { NusecError } from '../../errors.ts';
@@ -36,33 +39,44 @@ export async function receiveHello(
 ): Promise<{ readonly state: LivingDevice; readonly needsProof: boolean }> {
   const before = await livingDevice(ctx, uid);
   await refuseOutOfUse(alarms, before);
-  const stream = deviceStream(uid);
-  const { version, securityCounter, imageHash } = hello;
   const gatewayId = gatewayOf(via);
   const contradicted = gatewayId === undefined ? [] : [...contradictions(before, hello)];
-  if (gatewayId === undefined) {
-    await execute(ctx, device, stream, { type: 'ReportFirmware', version, securityCounter, imageHash }, by);
-    if (hello.objId !== before.objId) {
-      const evidence = `reported registration ${hello.objId}`;
-      await execute(ctx, device, stream, { type: 'SuspectClone', reason: 'other-registration', evidence, by }, by);
-    }
-    await execute(ctx, device, stream, { type: 'ConnectDevice', via }, `device:${uid}`);
-  } else {
+  if (gatewayId !== undefined)
     for (const detail of contradicted) await blameGateway({ ctx, alarms }, gatewayId, 'hello', { uid, ...detail });
-  }
-  const state = await livingDevice(ctx, uid);
+  const state = gatewayId === undefined ? await recordHello(ctx, before, hello, via) : before;
   return {
     state,
     needsProof: needsProof(state, hello) || contradicted.length > 0 || (gatewayId !== undefined && state.status === 'STOCK'),
   };
 }
 
-/** Silence 18: a device that was taken out of use and reappears. */
+/** What a device says on a connection of its own, as far as it is new. */
+async function recordHello(ctx: Context, before: LivingDevice, hello: Hello, via: string): Promise<LivingDevice> {
+  const { version, securityCounter, imageHash, objId } = hello;
+  const evidence = `reported registration ${objId}`;
+  const reported = await recordNews(ctx, before, { type: 'ReportFirmware', version, securityCounter, imageHash }, by);
+  const known =
+    objId === before.objId
+      ? reported
+      : await recordNews(ctx, reported, { type: 'SuspectClone', reason: 'other-registration', evidence, by }, by);
+  return recordNews(ctx, known, { type: 'ConnectDevice', via }, `device:${before.uid}`);
+}
+
+/** Most hellos repeat what is known: a command that leads to nothing in the state that was just read needs no second look at the log. After a storm
+ *  that is half of what a hello costs. @returns the state after it */
+async function recordNews(ctx: Context, state: LivingDevice, command: DeviceCommand, as: Actor): Promise<LivingDevice> {
+  if (device.decide(command, state).length === 0) return state;
+  const { state: after } = await execute(ctx, device, deviceStream(state.uid), command, as);
+  return after.status === 'NONE' ? state : after;
+}
+
+/** Silence 18: a device that was taken out of use and reappears. A unit whose application starts before production commits it is only early: it
+ *  is refused, connects again, and nobody has to look. */
 async function refuseOutOfUse(alarms: Alarms, state: LivingDevice): Promise<void> {
   try {
     requireConnectable(state);
   } catch (error) {
-    if (error instanceof NusecError)
+    if (error instanceof NusecError && !isBeingBuilt(state))
       await alarms.raise({ code: 'OUT_OF_USE_SEEN', subject: state.uid, detail: `said hello as ${state.status}` });
     throw error;
   }

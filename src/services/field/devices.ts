@@ -22,7 +22,8 @@ import { reserveKey } from '../identity/issuance.ts';
 
 /** @param behind only those in use that do not have the newest trust bundle */
 export async function listDevices(ctx: Context, { behind, ...page }: Omit<DevicePage, 'trustBelow'> & { readonly behind?: boolean }) {
-  await ctx.reads.waitFor(await ctx.store.head(), { projections: page.scope === undefined ? ['devices'] : ['devices', 'jobs'] });
+  const projections = ['devices', ...(page.scope === undefined ? [] : ['jobs']), ...(page.gatewayId === undefined ? [] : ['gateways'])];
+  await ctx.reads.waitFor(await ctx.store.head(), { projections });
   const trustBelow = behind === true ? { trustBelow: (await authorityOf(ctx)).trustBundle.version } : {};
   return deviceQueries(ctx.reads.db).page({ ...page, ...trustBelow });
 }

@@ -59,6 +59,10 @@ const verdictNonceBytes = 16;
 /** A key that has come while the gateway was asked has signed nothing before. */
 const noSequence = -1;
 
+/** The machine that was asked has been replaced meanwhile: what came may be of either, and says nothing about the one that is there now. */
+const replaced = (gatewayId: string): NusecError =>
+  new NusecError('DEVICE_UNREACHABLE', `gateway ${gatewayId} got another key while it was asked`);
+
 /** The ways to ask a device, the first one first.
  *  @param wish `mqtt`: no gateway is asked. `gateway`: the own connection comes last */
 export function waysTo({ channel, attachments }: WayParts, uid: string, wish?: Via): readonly AskedWay[] {
@@ -137,16 +141,21 @@ async function gatherThroughGateway(
   // Answers to questions of several processes come in any order; each was signed after its question.
   const sequenceBefore = attestations.lastSequence(asked.kid);
   const answered = await channel.attestThroughGateway(gatewayId, uid, nonce, wireOf(policy)).catch(withoutEvidence);
-  if ('refusal' in answered) return { way, nonce, refusal: answered.refusal };
+  // Suspended while it was asked: it answers for nothing any more, and has not lied.
+  const { kid, spki } = await liveKey(ctx, gatewayId);
+  const isSame = equalBytes(kid, asked.kid);
+  if ('refusal' in answered) {
+    if (!isSame) throw replaced(gatewayId);
+    return { way, nonce, refusal: answered.refusal };
+  }
   const { evidence: bytes, verdict: signed } = answered;
   try {
-    const { kid, spki } = await gatewayKey(ctx, gatewayId);
     const expected = {
       gateway: gatewayId,
       uid: fromHex(uid),
       nonce: nonce.slice(0, verdictNonceBytes),
       transcriptSha256: sha256(bytes),
-      lastSequence: equalBytes(kid, asked.kid) ? sequenceBefore : noSequence,
+      lastSequence: isSame ? sequenceBefore : noSequence,
       bundleVersions: { least: Math.max(1, asked.trustBundleVersion), newest: (await authorityOf(ctx)).trustBundle.version },
       nowSeconds: secondsOf(ctx.clock().getTime()),
     };
@@ -154,7 +163,9 @@ async function gatherThroughGateway(
     attestations.noteSequence(kid, verdict.sequence);
     return { way, nonce, bytes, evidence: readEvidence(bytes), verdict: { signed, value: verdict } };
   } catch (error) {
-    return { way, nonce, bytes, refusal: refusalOf(error), verdict: { signed } };
+    const refusal = refusalOf(error);
+    if (!isSame) throw replaced(gatewayId);
+    return { way, nonce, bytes, refusal, verdict: { signed } };
   }
 }
 

@@ -1,7 +1,7 @@
 import { sha256Hex } from '../../digest.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { importKey } from '../../ecKey.ts';
-import { type ErrorCode, NusecError } from '../../errors.ts';
+import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
 import { spdmVersions } from '../../spdm/constants.ts';
 import { type Evidence, type VerifiedEvidence, type VerifyOptions, verifyEvidence } from '../../spdm/evidence.ts';
@@ -64,15 +64,14 @@ function lackOf({ spdm }: DevicePolicy, { negotiated }: VerifiedEvidence): Refus
 const flawOf = (detail: string | undefined): Refusal | undefined =>
   detail === undefined ? undefined : { code: 'ATTESTATION_FAILED', detail };
 
-const ended: readonly ErrorCode[] = ['CERTIFICATE_EXPIRED', 'CERTIFICATE_REVOKED'];
-
-/** The key by which a device is known; `ended`: that of a certificate that has ended, which is the fault of the device when it has signed.
- *  @throws NusecError CHAIN_REFUSED (another key) */
-export function keyOrEnded(chainJudge: ChainJudge, state: LivingDevice, spki: Uint8Array) {
+/** The key by which a device is known; `ended`: that of a certificate that does not count any more, which is the fault of the device when it has
+ *  signed. @throws NusecError CHAIN_REFUSED (another key) */
+export async function keyOrEnded(chainJudge: ChainJudge, state: LivingDevice, spki: Uint8Array) {
   try {
-    return { key: chainJudge.judgeKey(state, spki) };
+    return { key: await chainJudge.judgeKey(state, spki) };
   } catch (error) {
-    if (!(error instanceof NusecError) || !ended.includes(error.code)) throw error;
+    const hash = sha256Hex(spki);
+    if (!state.certificates.some(({ publicKeySha256 }) => publicKeySha256 === hash)) throw error;
     return { key: importKey(spki), ended: refusalOf(error) };
   }
 }
@@ -92,8 +91,8 @@ function trustOrEnded(chainJudge: ChainJudge, state: LivingDevice) {
       return importKey(parseCertificate(leaf).spki);
     }
   };
-  const judgeKey = (spki: Uint8Array) => {
-    const known = keyOrEnded(chainJudge, state, spki);
+  const judgeKey = async (spki: Uint8Array) => {
+    const known = await keyOrEnded(chainJudge, state, spki);
     refusal = known.ended;
     return known.key;
   };

@@ -27,7 +27,7 @@ export async function judgeToken(
     return { refusal: { code: 'ATTESTATION_FAILED', detail: 'a token, and the line asks for SPDM' }, isSigned: false };
   const references = await namedReferences(ctx, state);
   try {
-    const { key, ended } = keyOrEnded(chainJudge, state, policy.key);
+    const { key, ended } = await keyOrEnded(chainJudge, state, policy.key);
     const token = await verifyToken(bytes, { nonce, key });
     const spoken = { token: viewOf(token) };
     const appraisal = appraiseToken(token, references, policy);

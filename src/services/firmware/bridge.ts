@@ -6,13 +6,12 @@ import { currentCertificate, type LivingDevice } from '../../domain/deviceState.
 import { programmer, programmerStream, requireActiveProgrammer } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
 import { upgradeProofNonce } from '../../production/upgradeProof.ts';
-import { authorityOf } from '../authority/authority.ts';
-import { chainOf } from '../authority/issuingCa.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Attachments } from '../field/attachments.ts';
 import type { Attestation } from '../field/attestation.ts';
 import type { Decommissions } from '../field/decommission.ts';
+import { type WiredIdentity, wiredIdentity } from '../field/wiredIdentity.ts';
 import type { Machine } from '../identity/machines.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import type { PreparedJob } from './otaImage.ts';
@@ -26,8 +25,7 @@ export type Bridge = {
   look(machine: Machine, uid: string): Promise<Standing>;
   /** The image's body: the same for all devices of a release. */
   body(machine: Machine, uid: string, otaJobId: string): Promise<Uint8Array>;
-  /** How far the messenger is: its word shows that an upgrade has begun, and nothing that an end could follow from. A refusal is recorded where it
-   *  concerns the counter; the offer remains. */
+  /** How far the messenger is: its word is kept, and moves nothing. A refusal is recorded where it concerns the counter; the offer remains. */
   report(machine: Machine, uid: string, otaJobId: string, report: Report): Promise<void>;
   /** Evidence for `upgradeProofNonce(otaJobId)` that shows the image of this job; what has ended the upgrade counts once.
    *  @throws NusecError ATTESTATION_FAILED when it proves nothing, STATE when the device has no such job */
@@ -41,7 +39,7 @@ export type Bridge = {
 export type Report = { readonly status: UpgradePhase } | { readonly status: 'refused'; readonly code: string };
 
 type Standing = {
-  readonly identity: { readonly certificate: Uint8Array; readonly ica: Uint8Array; readonly root: Uint8Array };
+  readonly identity: WiredIdentity;
   readonly isOrdered: boolean;
   readonly job?: { readonly signed: Uint8Array; readonly bodySha256: string; readonly trailer: Uint8Array };
 };
@@ -89,7 +87,10 @@ export function createBridge({ ctx, attachments, attestation, decommissions, del
     async report(machine, uid, otaJobId, report) {
       const { offer } = await allowed(machine, uid);
       const by = `${machine.kind}:${machine.id}` as const;
-      if (report.status !== 'refused') return delivery.reportStatus(uid, otaJobId, 'downloading', undefined, by);
+      if (report.status !== 'refused') {
+        await execute(ctx, device, deviceStream(uid), { type: 'AnnounceUpgrade', offerId: otaJobId }, by);
+        return;
+      }
       ctx.log.info({ uid, machine: machine.id, code: report.code }, 'an upgrade over a wire was refused');
       if (offer?.offerId !== otaJobId || report.code !== 'ROLLBACK') return;
       const { releaseId, version, securityCounter } = offer;
@@ -119,8 +120,8 @@ export function createBridge({ ctx, attachments, attestation, decommissions, del
 
 const wayOf = ({ id }: Machine) => ({ via: 'programmer', programmer: id }) as const;
 
-async function identityOf(ctx: Context, state: LivingDevice): Promise<Standing['identity']> {
+async function identityOf(ctx: Context, state: LivingDevice): Promise<WiredIdentity> {
   const own = currentCertificate(state);
   if (own === undefined) throw new NusecError('DEVICE_STATE', 'the device has no certificate');
-  return { certificate: await ctx.blobs.get(own.certificateSha256), ...chainOf(await authorityOf(ctx), own.icaId) };
+  return wiredIdentity(ctx, state, own);
 }

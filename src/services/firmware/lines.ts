@@ -1,11 +1,9 @@
 import { createHash } from 'node:crypto';
-import { concat, fromBase64url, fromHex, toHex, utf8 } from '../../bytes.ts';
+import { concat, fromHex, toHex, utf8 } from '../../bytes.ts';
 import { definedOf } from '../../defined.ts';
 import type { Actor } from '../../domain/actor.ts';
 import type { AttestationPolicy } from '../../domain/attestationPolicy.ts';
-import type { LineEncryption } from '../../domain/encryption.ts';
 import { type DefinedLine, type LineLayout, line, lineStream, maxCounterBudget } from '../../domain/line.ts';
-import { importKey, spkiOfPoint } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -20,15 +18,13 @@ import { type Context, execute, nowIso, reader } from '../base/context.ts';
 export type LineWish = {
   readonly line: string;
   readonly counterMaximum?: number | undefined;
-  readonly rollbackFloor?: number | undefined;
-  readonly attestationDays?: number | undefined;
   readonly layout?: { readonly [Name in keyof LineLayout]?: number | undefined } | undefined;
 };
 
 /** Name space of domain names (RFC 9562 §6.6), in which a vendor's UUID is made (RFC 9124 §3.4 and MCUboot's imgtool do the same). */
 const dnsNamespace = fromHex('6ba7b8109dad11d180b400c04fd430c8');
 
-/** Defines a line and its device-issuing CA; doing it again finishes what was cut off.
+/** Defines a line and its device-issuing CA; doing it again finishes what was cut off. Floor and retention: `changeLine`.
  *  @throws NusecError CONFLICT (defined otherwise), BAD_REQUEST */
 export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promise<DefinedLine> {
   const oem = await organizationOf(ctx);
@@ -42,29 +38,11 @@ export async function defineLine(ctx: Context, wish: LineWish, by: Actor): Promi
     ...(wish.layout !== undefined && { layout: definedOf(wish.layout) }),
   };
   await execute(ctx, line, lineStream(wish.line), { type: 'DefineLine', ...definition }, by);
-  if (wish.rollbackFloor !== undefined) await raiseRollbackFloor(ctx, wish.line, wish.rollbackFloor, by);
-  if (wish.attestationDays !== undefined) {
-    const days = wish.attestationDays;
-    await execute(ctx, line, lineStream(wish.line), { type: 'SetAttestationRetention', days, by }, by);
-  }
   const { issuingCas } = await authorityOf(ctx);
   if (!issuingCas.some(ca => ca.use === 'device' && ca.line === wish.line && ca.status === 'ACTIVE')) {
     await establishIssuingCa(ctx, 'device', wish.line);
   }
   return lineOf(ctx, wish.line);
-}
-
-/** Only upwards. @throws NusecError ROLLBACK, COUNTER_EXHAUSTED */
-export async function raiseRollbackFloor(ctx: Context, name: string, floor: number, by: Actor): Promise<void> {
-  await execute(ctx, line, lineStream(name), { type: 'RaiseRollbackFloor', floor, by }, by);
-}
-
-/** Whether and how the images of the line are encrypted. @throws NusecError NOT_FOUND, BAD_REQUEST, KEY_REFUSED, CONFLICT (set otherwise) */
-export async function setEncryption(ctx: Context, name: string, encryption: LineEncryption, by: Actor): Promise<DefinedLine> {
-  await lineOf(ctx, name);
-  if (encryption.publicKey !== undefined) importKey(spkiOfPoint(fromBase64url(encryption.publicKey)));
-  await execute(ctx, line, lineStream(name), { type: 'SetLineEncryption', encryption, by }, by);
-  return lineOf(ctx, name);
 }
 
 /** How long the line gets security updates (RFC 3339 date). @throws NusecError NOT_FOUND, BAD_REQUEST */

@@ -1,5 +1,4 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
@@ -26,7 +25,7 @@ import { hourMs } from '../../times.ts';
 import { type Context, execute, nowIso, reader } from '../base/context.ts';
 import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
-import { devicePolicy } from '../field/attestationPolicy.ts';
+import { askedSpdm } from '../field/attestationPolicy.ts';
 import { answeredThrough, type DeviceChannel } from '../field/deviceChannel.ts';
 import { isOneOf } from '../field/evidenceGathering.ts';
 import type { ChainJudge } from '../identity/chainJudge.ts';
@@ -59,9 +58,9 @@ export type OtaDelivery = {
   file(uid: string, offerId: string): { readonly job: OtaJob; readonly jobDigest: Uint8Array };
   /** Looks into the log itself, which the set of open deliveries follows a moment later. @throws NusecError STATE */
   requireStanding(uid: string, offerId: string): Promise<void>;
-  /** What the device says of the job. Only evidence makes it an upgrade (RULE-18). @param by who says it; the device itself when not given
+  /** What the device says of the job. Only evidence makes it an upgrade (RULE-18).
    *  @throws NusecError DEVICE_STATE when the offer has ended */
-  reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined, by?: Actor): Promise<void>;
+  reportStatus(uid: string, offerId: string, status: JobStatus, reason: string | undefined): Promise<void>;
   /** The device runs its old image again after it had restarted into the new one. */
   noteHello(state: LivingDevice, imageHash: string): Promise<void>;
   close(): Promise<void>;
@@ -185,7 +184,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     async prepared(uid) {
       const read = reader(ctx);
       const state = await livingDeviceIn(read, uid);
-      const offer = await deliverableOffer(ctx, read, state);
+      const offer = await deliverableOffer(ctx, read, state, state.announcedOfferId);
       if (offer === undefined) return undefined;
       const [known, nowMs] = [wired.get(uid), performance.now()];
       if (known?.prepared.offerId === offer.offerId && nowMs < known.untilMs) return known.prepared;
@@ -197,7 +196,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     async requireStanding(uid, offerId) {
       if (!(await standsStill(uid, offerId))) throw new NusecError('STATE', 'this job does not stand any more: ask for the job again');
     },
-    async reportStatus(uid, offerId, status, reason, by = `device:${uid}`) {
+    async reportStatus(uid, offerId, status, reason) {
       if (status === 'failed' || status === 'refused') return giveUp(ctx, uid, offerId, reason ?? status);
       const { failedOffer } = await livingDevice(ctx, uid);
       if (failedOffer?.offerId === offerId) end(uid, offerId);
@@ -205,7 +204,7 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
         status === 'downloading'
           ? ({ type: 'StartUpgrade', offerId } as const)
           : ({ type: 'AdvanceUpgrade', offerId, phase: status } as const);
-      await execute(ctx, device, deviceStream(uid), command, by);
+      await execute(ctx, device, deviceStream(uid), command, `device:${uid}`);
     },
     async noteHello({ uid, offer, upgradePhase, firmware }, imageHash) {
       if (offer === undefined || upgradePhase !== 'testing' || imageHash !== firmware?.imageHash) return;
@@ -226,11 +225,14 @@ const endingTypes: ReadonlySet<EventType> = new Set([
 ]);
 const isEnding = (type: EventType): boolean => endingTypes.has(type);
 
-/** The current offer, when it may still be executed and is not held back by its rollout. */
-async function deliverableOffer(ctx: Context, read: Read, state: LivingDevice): Promise<Offer | undefined> {
+/** The current offer, when it may still be executed and is not held back by its rollout.
+ *  @param announced for a machine that has the device on a wire: what it said it has begun */
+async function deliverableOffer(ctx: Context, read: Read, state: LivingDevice, announced?: string): Promise<Offer | undefined> {
   const { offer } = state;
   const able = offer !== undefined && (isUpgradable(state) || state.status === 'UPGRADING') && state.decommissionOrderSha256 === undefined;
-  if (!able || !(await isRolledOut(read, offer, { hasBegun: state.status === 'UPGRADING', now: nowIso(ctx) }))) return undefined;
+  if (!able) return undefined;
+  const hasBegun = state.status === 'UPGRADING' || offer.offerId === announced;
+  if (!(await isRolledOut(read, offer, { hasBegun, now: nowIso(ctx) }))) return undefined;
   const refusal = await refusalNow(read, state, offer);
   if (refusal === undefined) return offer;
   if (refusal === 'RELEASE_STATE') await cancel(ctx, state.uid, offer.offerId);
@@ -283,7 +285,7 @@ async function giveUp(ctx: Context, uid: string, offerId: string, reason: string
 
 async function openSession({ ctx, channel, chainJudge }: OtaParts, state: LivingDevice, answer: Answer): Promise<SpdmSession> {
   const { uid } = state;
-  const { spdm, publicKey } = await devicePolicy(ctx, state);
+  const { spdm, publicKey } = await askedSpdm(ctx, state);
   const knownChain = chainJudge.knownChain(uid);
   const options = {
     ...offerUnder(spdm),

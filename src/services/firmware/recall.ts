@@ -1,4 +1,5 @@
 import { type Closable, repeatedly } from '../../closing.ts';
+import { counted } from '../../counted.ts';
 import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { hourMs } from '../../times.ts';
@@ -17,7 +18,7 @@ export function startRecallWatch({ ctx, alarms }: { readonly ctx: Context; reado
       if (only !== undefined && only !== release_id) continue;
       const count = await deviceQueries(ctx.reads.db).countOf(release_id);
       if (count === 0) continue;
-      const detail = `${count} devices of ${line} run the withdrawn release ${version}`;
+      const detail = `the withdrawn release ${version} runs on ${counted(count, 'device')} of ${line}`;
       await alarms.raise({ code: 'RELEASE_RECALLED', subject: `release-${release_id}`, detail }, 'daily');
     }
   };

@@ -6,9 +6,10 @@ import { imageHashesOf } from '../../domain/release.ts';
 import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
 import type { RolloutRamp, RolloutRetries, RolloutWindow } from '../../domain/rolloutPace.ts';
 import { type DeviceSelector, maxListedDevices, type RolloutGroup, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
+import { isPast } from '../../domain/rules.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/deviceQueries.ts';
-import { type Context, execute, newHexId, stateOf } from '../base/context.ts';
+import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { requireEncryptedEnough } from './encryptedFirmware.ts';
 import { lineOf } from './lines.ts';
@@ -63,6 +64,8 @@ export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): P
   if (wish.fromRelease !== undefined) await releaseOf(ctx, wish.fromRelease);
   await Promise.all((wish.devices ?? []).map(uid => livingDevice(ctx, uid)));
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
+  if (wish.deadline !== undefined && isPast(wish.deadline, nowIso(ctx)))
+    throw new NusecError('BAD_REQUEST', 'the deadline has passed already: the rollout would end before its first offer');
   requireEncryptedEnough((await lineOf(ctx, release.line)).encryption, release);
   const shares = wish.groups ?? [100];
   const groups = wish.devices === undefined ? shares.map(groupOf) : listedGroups(wish.devices, sharesOf(wish));
@@ -159,9 +162,11 @@ async function devicesBehind(ctx: Context, state: PlannedRollout, group: number,
 export const devicesOfGroup = async (ctx: Context, state: PlannedRollout, group: number): Promise<readonly string[]> =>
   devicesBehind(ctx, state, group, new Set(await startedDevices(ctx, state)));
 
-/** Devices of the groups that have started. */
-export const startedDevices = async (ctx: Context, { started }: PlannedRollout): Promise<readonly string[]> =>
-  (await Promise.all(started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)))).flat();
+/** Devices of each group that has started. */
+export const startedGroups = (ctx: Context, { started }: PlannedRollout): Promise<readonly (readonly string[])[]> =>
+  Promise.all(started.map(({ devicesSha256 }) => readDevices(ctx, devicesSha256)));
+
+const startedDevices = async (ctx: Context, state: PlannedRollout): Promise<readonly string[]> => (await startedGroups(ctx, state)).flat();
 
 /** Groups as they would be if all of them started now. */
 export async function plannedDevices(ctx: Context, state: PlannedRollout): Promise<readonly (readonly string[])[]> {

@@ -4,7 +4,7 @@ import type { RolloutPlan } from '../../domain/rolloutPlan.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { type RolloutDeviceRow, type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { areCurrent, type Context } from '../base/context.ts';
-import { plannedDevices, rolloutOf, startedDevices } from './rolloutPlan.ts';
+import { plannedDevices, rolloutOf, startedGroups } from './rolloutPlan.ts';
 import type { Rollouts } from './rollouts.ts';
 
 /** Rollouts as people see them. */
@@ -32,7 +32,7 @@ const shownDevices = 500;
 
 type DevicePage = { readonly from?: number | undefined; readonly limit?: number | undefined };
 
-/** The plan, and each device of the groups that have started: waiting, offered, started, upgraded (by evidence), retrying, failed or refused with the code. Before
+/** The plan, how many devices of each group are how far, and each device of the groups that have started: waiting, offered, started, upgraded (by evidence), retrying, failed or refused with the code. Before
  *  the start, each device that it would be for now: planned. Where the read models do not get on, the devices are those of before.
  *  @throws NusecError NOT_FOUND */
 export async function showRollout(
@@ -48,7 +48,8 @@ export async function showRollout(
   const isPlanned = state.status === 'PLANNED' || state.status === 'APPROVED';
   const progress = isPlanned ? await planned(ctx, state) : await underway(ctx, state, offered, rollouts.refusals(rolloutId));
   const counts: Record<string, number> = {};
-  for (const { status } of progress) counts[status] = (counts[status] ?? 0) + 1;
+  const groupCounts: Record<string, number>[] = state.groups.map(() => ({}));
+  for (const { status, group } of progress) for (const one of [counts, groupCounts[group - 1] ?? {}]) one[status] = (one[status] ?? 0) + 1;
   const devices = isPlanned ? { devices: progress.length } : {};
   const end = from + limit;
   const next = end < progress.length ? { next: String(end) } : {};
@@ -58,12 +59,13 @@ export async function showRollout(
     reason: row?.reason ?? null,
     plan: planOf(state),
     counts,
+    groupCounts,
     progress: progress.slice(from, end),
     ...next,
   };
 }
 
-type Shown = { readonly uid: string; readonly status: string; readonly reason: string | null; readonly group?: number };
+type Shown = { readonly uid: string; readonly status: string; readonly reason: string | null; readonly group: number };
 
 async function planned(ctx: Context, state: PlannedRollout): Promise<readonly Shown[]> {
   const groups = await plannedDevices(ctx, state);
@@ -78,13 +80,15 @@ async function underway(
 ): Promise<readonly Shown[]> {
   const attempts = Map.groupBy(offered, ({ uid }) => uid);
   const isOpen = state.status === 'RUNNING' || state.status === 'PAUSED';
-  return (await startedDevices(ctx, state)).map(uid => {
+  const groups = await startedGroups(ctx, state);
+  const members = groups.flatMap((uids, index) => uids.map(uid => ({ uid, group: index + 1 })));
+  return members.map(({ uid, group }) => {
     const rows = attempts.get(uid) ?? [];
     const known = rows.at(-1);
     const code = refused.get(uid);
-    if (known === undefined) return { uid, status: code === undefined ? 'waiting' : 'refused', reason: code ?? null };
+    if (known === undefined) return { uid, status: code === undefined ? 'waiting' : 'refused', reason: code ?? null, group };
     const isRetried = isOpen && known.status === 'failed' && rows.length <= (state.retries?.count ?? 0);
-    return { uid, status: isRetried ? 'retrying' : known.status, reason: known.reason };
+    return { uid, status: isRetried ? 'retrying' : known.status, reason: known.reason, group };
   });
 }
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { counted } from '../../counted.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { CancelReason } from '../../domain/deviceEvents.ts';
@@ -311,7 +312,7 @@ async function watchLag(
   const open = [...progress.underway()];
   const stale = open.filter(({ offeredMs }) => now - offeredMs >= times.staleMs);
   if (stale.length > mine.stale) {
-    const detail = `${stale.length} devices have not taken their upgrade, ${stale[0]?.uid} among them`;
+    const detail = `the upgrade is not taken by ${counted(stale.length, 'device')}, ${stale[0]?.uid} among them`;
     await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(state.rolloutId), detail }, 'daily');
   }
   mine.stale = stale.length;

@@ -96,6 +96,7 @@ export async function certifyGateway(
   return issueLeaf(ctx, authorities, {
     profile: 'gateway',
     holder: { kind: 'gateway', uid: gatewayId },
+    agreed: isPerson && isProposed(state, publicKeySha256) && isNewTo(state, publicKeySha256),
     use: 'gateway',
     csr,
     request,
@@ -117,6 +118,9 @@ export async function certifyGateway(
 const isProposed = (state: GatewayState, publicKeySha256: string): boolean =>
   state.status !== 'NONE' && state.proposedKey?.publicKeySha256 === publicKeySha256;
 
+const isNewTo = (state: GatewayState, publicKeySha256: string): boolean =>
+  certificatesOf(state).every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
+
 /** @param before as it was read: whether there is still nothing to agree on is compared again when the certificate is recorded */
 async function agreeOnKey(ctx: Context, before: RegisteredGateway, publicKeySha256: string, by: Actor, mayAsk: Condition): Promise<void> {
   const { gatewayId } = before;
@@ -128,8 +132,7 @@ async function agreeOnKey(ctx: Context, before: RegisteredGateway, publicKeySha2
     await createAlarms(ctx).raise({ code: 'GATEWAY_KEY_PROPOSED', subject: `gateway-${gatewayId}`, detail: `${by} proposes ${text}` });
     throw new NusecError('FOUR_EYES_REQUIRED', `${text} is proposed: another person must ask with the same request`);
   }
-  const isNew = certificatesOf(state).every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
-  if (isProposed(state, publicKeySha256) && isNew)
+  if (isProposed(state, publicKeySha256) && isNewTo(state, publicKeySha256))
     await createAlarms(ctx).raise({ code: 'GATEWAY_REPLACED', subject: `gateway-${gatewayId}`, detail: `${by} has agreed to ${text}` });
 }
 

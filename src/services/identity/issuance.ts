@@ -57,6 +57,8 @@ export type Wish<Profile extends LeafProfile> = {
   readonly by: Actor;
   /** To whom the key belongs permanently (I4). */
   readonly holder: KeyHolder;
+  /** As Intent. */
+  readonly agreed?: boolean;
   /** The certificate of this key that is recorded and not due for renewal, looked up again each time. */
   readonly current: (ctx: Context) => Promise<CertificateFacts | undefined>;
   readonly intents: Intents;
@@ -186,7 +188,7 @@ export function certificationIntents(
 async function newIntent(
   ctx: Context,
   authorities: Authorities,
-  { profile, use, line, csr }: Pick<Wish<LeafProfile>, 'profile' | 'use' | 'line' | 'csr'>,
+  { profile, use, line, csr, agreed }: Pick<Wish<LeafProfile>, 'profile' | 'use' | 'line' | 'csr' | 'agreed'>,
   publicKeySha256: string,
 ): Promise<Intent> {
   const active = requireActiveCa(authorities, use, line);
@@ -199,8 +201,8 @@ async function newIntent(
   serial[0] = ((serial[0] ?? 0) & 0x3f) | 0x40;
   const wanted = new Date(endOfLife(Date.parse(notBefore), leafLifetimes[profile])).toISOString();
   const notAfter = wanted < certificate.notAfter ? wanted : certificate.notAfter;
-  const partition = partitionFact(await openPartition(ctx, icaId));
-  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId, notBefore, notAfter, ...partition };
+  const more = { ...partitionFact(await openPartition(ctx, icaId)), ...(agreed === true && { agreed }) };
+  return { serial: toHex(serial), csrSha256: sha256Hex(csr), publicKeySha256, icaId, notBefore, notAfter, ...more };
 }
 
 function requireIssuing(ctx: Context, icaId: string, certificate: Certificate, profile: LeafProfile): void {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { repeatedly } from '../../closing.ts';
+import { counted } from '../../counted.ts';
 import { maxDeadLetters, type Webhook, webhookStream } from '../../domain/webhook.ts';
 import { NusecError } from '../../errors.ts';
 import { newEvent, type Recorded } from '../../eventstore/recorded.ts';
@@ -106,7 +107,7 @@ export function startWebhookDelivery(
     figure.standing(standing.add(at).size);
     // Alarms about two webhooks that refuse each other's would have no end.
     if (isWebhookAlarm(event)) return;
-    const detail = `${standing.size} events could not be delivered, the newest ${eventType} at ${at}: ${failure}`;
+    const detail = `not delivered: ${counted(standing.size, 'event')}, the newest ${eventType} at ${at}: ${failure}`;
     await alarms.raise({ code: 'WEBHOOK_DEAD_LETTERS', subject: alarmSubject(name), detail });
   };
   const deliver = async (event: Recorded): Promise<void> => {

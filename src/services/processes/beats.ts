@@ -13,6 +13,8 @@ export type Beats = {
   give(epoch: number, locked: boolean): Promise<void>;
   end(epoch: number): Promise<void>;
   read(): Promise<Beat | undefined>;
+  /** Resolves when every sign that was given before the call can be read. */
+  settle(): Promise<void>;
   close(): void;
 };
 
@@ -31,6 +33,7 @@ export function leaseBeats(lease: Lease): Beats {
       const sign = await lease.read();
       return sign && { epoch: sign.epoch, count: sign.count, locked: false };
     },
+    settle: lease.settle,
     close() {},
   };
 }
@@ -56,6 +59,7 @@ export function fileBeats(dataDir: string): Beats {
       const match = line.toString('latin1').match(/^(\d+) (\d+) ([01]) *\n$/);
       return match === null ? undefined : { epoch: Number(match[1]), count: Number(match[2]), locked: match[3] === '1' };
     },
+    async settle() {},
     close: () => closeSync(file),
   };
 }

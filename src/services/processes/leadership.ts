@@ -10,12 +10,11 @@ import { type Beat, fileBeats, leaseBeats } from './beats.ts';
  *  was killed is known by its lock, which the operating system frees; one that is stopped, by a beat that does not change. Processes on several
  *  machines have no lock in common: there the beat is a sign in the store, and one that was killed is known by it too. */
 
-/** How often a leader gives a sign, and how often the others look. */
-const beatMs = 500;
-/** Looks without a new sign after which another process leads. Only looks count, so that a machine that was paused as a whole changes nothing. */
-const maxMissedBeats = 10;
-/** The same between machines: leaves time to begin within five seconds. */
-const maxMissedSigns = 6;
+/** How often a leader gives a sign, and how often the others look; and the looks without a new sign after which another process leads. Only looks
+ *  count, so that a machine that was paused as a whole changes nothing. */
+const onOneMachine = { everyMs: 500, missed: 10 };
+/** No lock says that a leader was killed, and within five seconds the next one has to have begun (docs/decisions/160). */
+const betweenMachines = { everyMs: 250, missed: 6 };
 
 export type Leadership = { close(): Promise<void> };
 
@@ -31,8 +30,8 @@ export async function whileLeading(
 ): Promise<Leadership> {
   const { lease } = store;
   const beats = lease === undefined ? fileBeats(dataDir) : leaseBeats(lease);
-  const limit = lease === undefined ? maxMissedBeats : maxMissedSigns;
-  const watch = createWatch(limit);
+  const { everyMs, missed } = lease === undefined ? onOneMachine : betweenMachines;
+  const watch = createWatch(missed);
   let leading: { readonly epoch: number; readonly begun: Promise<() => Promise<void>> } | undefined;
   let lock: ReturnType<typeof holdAlone>;
 
@@ -41,7 +40,7 @@ export async function whileLeading(
     const seen = store.epoch();
     const beat = await beats.read();
     const nobodyElse = lease === undefined ? lock !== undefined : seen === 0;
-    if (!isFree(beat, seen, nobodyElse) && !watch.standsStill(beat, seen)) return release();
+    if (!isFree(beat, seen, nobodyElse) && !(await isSilent(beat, seen))) return release();
     const epoch = await store.takeEpoch(seen);
     if (epoch === undefined) return release();
     // It gives signs while it begins, which may take longer than the others wait.
@@ -53,6 +52,12 @@ export async function whileLeading(
       onTrouble(error);
     });
     await beats.give(epoch, lock !== undefined);
+  };
+  const isSilent = async (beat: Beat | undefined, seen: number): Promise<boolean> => {
+    if (!watch.standsStill(beat, seen)) return false;
+    // The store may be slow to write and hold a sign back: then it comes before what is written now.
+    await beats.settle();
+    return watch.standsStill(await beats.read(), store.epoch());
   };
   const goOn = async (): Promise<void> => {
     if (leading === undefined) return;
@@ -90,7 +95,7 @@ export async function whileLeading(
     }
   };
   // One at a time: looks that had waited for the store and then came all at once would find a leader that gives no sign.
-  const looking = repeatedly(beatMs, look, onTrouble);
+  const looking = repeatedly(everyMs, look, onTrouble);
   await looking.now();
   await beginning();
   return {

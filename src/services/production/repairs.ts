@@ -1,18 +1,17 @@
-import { equalBytes, toHex } from '../../bytes.ts';
+import { toHex } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import { requireNextGeneration, requireRepairBy, unlockContent } from '../../domain/deviceRepair.ts';
-import { currentCertificate, type DeviceCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
 import { programmerStream, programmer as programmers, requireActiveProgrammer } from '../../domain/programmer.ts';
-import { pointOf } from '../../ecKey.ts';
+import { importKey } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
-import { parseCertificate } from '../../pki/parse.ts';
 import { type Order, signOrder, verifyOrder } from '../../production/order.ts';
 import { verifyReceipt } from '../../production/receipt.ts';
 import { returnReceiptNonce, returnSessionNonce } from '../../production/returnProof.ts';
-import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
+import { requirePolicy } from '../../spdm/policy.ts';
 import { secondsOf } from '../../times.ts';
 import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
@@ -22,13 +21,15 @@ import { type Parts, watchKey } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
+import { askedSpdm, wirePolicy } from '../field/attestationPolicy.ts';
+import { type WiredIdentity, wiredIdentity } from '../field/wiredIdentity.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
-import type { Enrolment } from '../identity/issuance.ts';
 import { storedCertificate } from '../identity/storedCertificate.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
 import { encryptionKeyIn, requireLocked } from './unitSteps.ts';
 import { unlockPassword } from './unlockPassword.ts';
+import { provenSession } from './wiredSession.ts';
 
 /** Repair: a device is taken out of use, its debug port may be unlocked once, and it returns to service as a new generation with new key and new
  *  registration id. People decide; the programmer that was named carries it out. Each step can be taken again and ends the same. */
@@ -110,15 +111,15 @@ export async function deviceInRepair(
   ctx: Context,
   programmer: string,
   uid: string,
-): Promise<{ readonly objId: string; readonly identity: Enrolment; readonly nextObjId?: string; readonly next?: Enrolment }> {
+): Promise<{ readonly objId: string; readonly identity: WiredIdentity; readonly nextObjId?: string; readonly next?: WiredIdentity }> {
   const state = await given(ctx, programmer, uid);
   const { objId, repair } = state;
   const next = repair?.next;
   return {
     objId,
-    identity: await enrolmentOf(ctx, requireCertificate(currentCertificate(state))),
+    identity: await wiredIdentity(ctx, state, requireCertificate(currentCertificate(state))),
     ...(next && { nextObjId: next.objId }),
-    ...(next?.certificate && { next: await enrolmentOf(ctx, next.certificate) }),
+    ...(next?.certificate && { next: await wiredIdentity(ctx, state, next.certificate) }),
   };
 }
 
@@ -190,7 +191,7 @@ export async function certifyNextGeneration(
   uid: string,
   csr: Uint8Array,
   by: Actor,
-): Promise<Enrolment & { readonly bundles: readonly Uint8Array[] }> {
+): Promise<WiredIdentity & { readonly bundles: readonly Uint8Array[] }> {
   const state = await given(ctx, programmer, uid);
   const issued = await watchKey(alarms, uid, () => certifyDevice(ctx, uid, csr, by, isActive(programmer)));
   const authorities = await authorityOf(ctx);
@@ -198,7 +199,10 @@ export async function certifyNextGeneration(
   const root = sha256Hex(issued.root);
   const first = await trustBundleFor(ctx, authorities, [known], 0);
   const newest = root === known ? [] : [await currentTrustBundle(ctx, authorities, root)];
-  return { ...issued, bundles: [...(first ? [first.bundle] : []), ...newest] };
+  const certified = await livingDevice(ctx, uid);
+  const { certificate } = requireNextGeneration(certified);
+  const spdm = wirePolicy(await askedSpdm(ctx, certified, requireCertificate(certificate)));
+  return { ...issued, spdm, bundles: [...(first ? [first.bundle] : []), ...newest] };
 }
 
 /** The new identity proves itself: the bootloader is locked, holds the new certificate, and answers in a session with its key. The old certificates
@@ -215,7 +219,8 @@ export async function returnToService(
   if (before.objId === proof.objId) return { status: before.status };
   const state = await given(ctx, programmer, uid);
   const next = requireNextGeneration(state);
-  const { certificateSha256 } = requireCertificate(next.certificate);
+  const own = requireCertificate(next.certificate);
+  const { certificateSha256 } = own;
   const certificate = await storedCertificate(ctx, certificateSha256);
   const ids = idBytesOf({ uid, objId: next.objId });
   const expected = { publicKey: certificate.spki, ...ids, nonce: returnReceiptNonce(ids.objId) };
@@ -224,7 +229,9 @@ export async function returnToService(
   const holds = receipt.certificateSha256 !== undefined && toHex(receipt.certificateSha256) === certificateSha256;
   if (!holds || receipt.stage !== 'bl2' || receipt.lifeCycle !== 'deployed')
     throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the next generation');
-  await checkSession(proof.evidence, certificate.der, ids.objId, uid);
+  const { spdm, publicKey } = await askedSpdm(ctx, state, own);
+  const session = { leaf: certificate.der, leafKey: importKey(certificate.spki), publicKey, nonce: returnSessionNonce(ids.objId), uid };
+  requirePolicy(spdm, await provenSession(proof.evidence, session));
   await ctx.blobs.put(proof.evidence);
   const receiptSha256 = await ctx.blobs.put(proof.receipt);
   const certified = encryptionKeyIn(receipt, receiptSha256);
@@ -233,16 +240,6 @@ export async function returnToService(
   const { state: after } = await executeIf(ctx, isActive(programmer), device, deviceStream(uid), command, by);
   await inForce(ctx, revocations, await livingDevice(ctx, uid));
   return { status: after.status };
-}
-
-async function checkSession(evidence: Uint8Array, leaf: Uint8Array, objId: Uint8Array, uid: string): Promise<void> {
-  const read = decodeEvidence(evidence);
-  if (read.kind !== 'session') throw new NusecError('SPDM_UNEXPECTED', 'the evidence is not of a session');
-  const trust = (chain: readonly Uint8Array[]): Uint8Array => {
-    if (!equalBytes(chain.at(-1) ?? new Uint8Array(), leaf)) throw new NusecError('CHAIN_REFUSED', 'the session is with another device');
-    return pointOf(parseCertificate(leaf).spki);
-  };
-  await verifyEvidence(read, { trust, nonce: returnSessionNonce(objId), uidHex: uid });
 }
 
 /** A device that this programmer was given for repair. */
@@ -256,11 +253,6 @@ const isActive =
   (uid: string): Condition =>
   async read =>
     void requireActiveProgrammer(await read(programmers, programmerStream(uid)));
-
-const enrolmentOf = async (ctx: Context, { icaId, certificateSha256 }: Pick<DeviceCertificate, 'icaId' | 'certificateSha256'>) => ({
-  certificate: await ctx.blobs.get(certificateSha256),
-  ...chainOf(await authorityOf(ctx), icaId),
-});
 
 function requireCertificate<C>(certificate: C | undefined): C {
   if (certificate === undefined) throw new NusecError('DEVICE_STATE', 'the device has no certificate');

@@ -16,7 +16,7 @@ import { NusecError } from '../../errors.ts';
 import { imageIds } from '../../production/fields.ts';
 import { provesImage, type Receipt } from '../../production/receipt.ts';
 import type { Parts } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, nowIso, reader, stateOf } from '../base/context.ts';
+import { always, type Condition, type Context, execute, executeAllIf, executeIf, nowIso, reader, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import { allotmentOf } from './allotments.ts';
 import { inFinish, type StepOf } from './conditions.ts';
@@ -131,8 +131,9 @@ export async function completeDevice(
   by: Actor,
 ): Promise<void> {
   const firmware = { releaseId, version, securityCounter, imageHash };
-  await execute(ctx, device, deviceStream(uid), { type: 'InstallFirmware', grantId, receiptSha256, ...firmware }, by);
-  await execute(ctx, device, deviceStream(uid), { type: 'CompleteProvisioning', grantId, receiptSha256 }, by);
+  const installed = { type: 'InstallFirmware', grantId, receiptSha256, ...firmware } as const;
+  const commands = [installed, { type: 'CompleteProvisioning', grantId, receiptSha256 } as const];
+  await executeAllIf(ctx, always, device, deviceStream(uid), commands, by);
 }
 
 /** `scrapped`: how the server counts it; the programmer follows (docs/decisions/028). */

@@ -4,6 +4,8 @@ import { getEntry } from '../../domain/bucketMap.ts';
 import { NusecError } from '../../errors.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import { type Condition, type Context, executeIf, nowIso } from '../base/context.ts';
+import { livingDevice } from '../base/livingDevice.ts';
+import { askedSpdm, type WirePolicy, wirePolicy } from '../field/attestationPolicy.ts';
 import { requireWorking } from './conditions.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer } from './programmers.ts';
@@ -29,8 +31,14 @@ export async function outcomeOfUnit(ctx: Context, programmer: string, grantId: s
 }
 
 /** Another 15 minutes for a grant that has expired, as long as the unit waits at all (I12). Repeated, it changes nothing.
+ *  @returns also what the line asks of its devices now, which may be something else than when the unit got its certificate
  *  @throws NusecError PROGRAMMER_NOT_ACTIVE, JOB_NOT_RUNNING, WRONG_SITE, ALLOTMENT_FROZEN, GRANT_USED, GRANT_EXPIRED (waited too long), NOT_FOUND */
-export async function renewGrant(ctx: Context, programmer: string, grantId: string, by: Actor): Promise<{ readonly expiresAt: IsoTime }> {
+export async function renewGrant(
+  ctx: Context,
+  programmer: string,
+  grantId: string,
+  by: Actor,
+): Promise<{ readonly expiresAt: IsoTime; readonly spdm: WirePolicy }> {
   await activeProgrammer(ctx, programmer);
   const { jobId } = await grantOf(ctx, programmer, grantId);
   const command = { type: 'RenewGrant', grantId, programmerActive: true, jobRunning: true, now: nowIso(ctx) } as const;
@@ -38,5 +46,5 @@ export async function renewGrant(ctx: Context, programmer: string, grantId: stri
   const { state } = await executeIf(ctx, stillWorks, allotment, allotmentStream(jobId, programmer), command, by);
   const unit = getEntry(opened(state).open, grantId);
   if (unit === undefined) throw new NusecError('GRANT_USED', 'this grant has been used');
-  return { expiresAt: unit.expiresAt };
+  return { expiresAt: unit.expiresAt, spdm: wirePolicy(await askedSpdm(ctx, await livingDevice(ctx, unit.uid))) };
 }

@@ -14,20 +14,23 @@ import type { Certificate } from '../../pki/parse.ts';
 import { imageIds } from '../../production/fields.ts';
 import { otpMap, publicOtp } from '../../production/otpMap.ts';
 import { provesConfig, provesLock, type Receipt, verifyReceipt } from '../../production/receipt.ts';
-import { decodeEvidence, verifyEvidence } from '../../spdm/evidence.ts';
+import type { NegotiatedFacts } from '../../spdm/evidence.ts';
+import { requirePolicy, type SpdmPolicy } from '../../spdm/policy.ts';
 import { authorityOf } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import type { Parts } from '../base/alarms.ts';
-import { type Context, executeIf } from '../base/context.ts';
-import { idBytesOf } from '../base/livingDevice.ts';
+import { type Context, executeAllIf } from '../base/context.ts';
+import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
+import { askedSpdm, wirePolicy } from '../field/attestationPolicy.ts';
+import type { WiredIdentity } from '../field/wiredIdentity.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
-import type { Enrolment } from '../identity/issuance.ts';
 import { storedCertificate } from '../identity/storedCertificate.ts';
 import { stopForClonedKey } from './clonedKey.ts';
 import { assignBootKey, type SignedImage, signFor } from './images.ts';
-import { grantOf, receiptNonce, sessionNonce, type UnitInWork, unitInWork } from './units.ts';
+import { receiptNonce, sessionNonce, type UnitInWork, unitInWork } from './units.ts';
 import { unlockKeyId, unlockPasswordHash } from './unlockPassword.ts';
+import { provenSession } from './wiredSession.ts';
 
 /** The steps between grant and commit (R35–R56, R72–R79), in the order of the flow. Each is idempotent and names what it proves. */
 
@@ -39,49 +42,48 @@ export async function certifyUnit(
   grantId: string,
   csr: Uint8Array,
   by: Actor,
-): Promise<Enrolment & { readonly bundle: Uint8Array }> {
+): Promise<WiredIdentity & { readonly bundle: Uint8Array }> {
   const { ctx } = parts;
   const { signed, condition } = await unitInWork(ctx, programmer, grantId);
   try {
     const issued = await certifyDevice(ctx, signed.uid, csr, by, condition);
-    return { ...issued, bundle: await currentTrustBundle(ctx, await authorityOf(ctx), sha256Hex(issued.root)) };
+    const spdm = wirePolicy(await askedSpdm(ctx, await livingDevice(ctx, signed.uid)));
+    return { ...issued, spdm, bundle: await currentTrustBundle(ctx, await authorityOf(ctx), sha256Hex(issued.root)) };
   } catch (error) {
     if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY') await stopForClonedKey(parts, signed, csr);
     throw error;
   }
 }
 
-/** @throws NusecError CONFLICT when another certificate was written */
-export async function recordCertificateInstalled(ctx: Context, programmer: string, grantId: string, sha256: string, by: Actor) {
-  const unit = await unitInWork(ctx, programmer, grantId);
-  const certificate = currentCertificate(unit.device);
-  if (certificate?.certificateSha256 !== sha256) throw new NusecError('CONFLICT', 'this is not the certificate of this unit');
-  await change(ctx, unit, { type: 'InstallCertificate', serial: certificate.serial }, by);
-}
-
-/** R37–R39: the bootloader, signed by the key that is about to be burned. */
-export const bootloaderFor = async (ctx: Context, programmer: string, grantId: string, by: Actor): Promise<SignedImage> =>
-  signFor(ctx, await unitInWork(ctx, programmer, grantId), 'bl2', by);
-
-export type BurnedSlot = { readonly slot: number; readonly sha256: string };
-
-/** R40–R42. @param otp SHA-256 of each slot as read back  @throws NusecError CONFLICT (another key or image than the assigned one) */
-export async function recordBootloaderInstalled(
+/** R37–R39, R79: the bootloader, signed by the key that is about to be burned. What asks for it says which certificate the chip holds.
+ *  @throws NusecError CONFLICT when that is another one */
+export async function bootloaderFor(
   ctx: Context,
   programmer: string,
   grantId: string,
-  proof: { readonly otp: readonly BurnedSlot[]; readonly imageHash: string },
+  certificateSha256: string,
   by: Actor,
-): Promise<void> {
+): Promise<SignedImage> {
   const unit = await unitInWork(ctx, programmer, grantId);
+  const certificate = currentCertificate(unit.device);
+  if (certificate?.certificateSha256 !== certificateSha256) throw new NusecError('CONFLICT', 'this is not the certificate of this unit');
+  return signFor(ctx, await changed(ctx, unit, [{ type: 'InstallCertificate', serial: certificate.serial }], by), 'bl2', by);
+}
+
+export type BurnedSlot = { readonly slot: number; readonly sha256: string };
+/** @param otp SHA-256 of each slot as read back */
+export type InstalledBootloader = { readonly otp: readonly BurnedSlot[]; readonly imageHash: string };
+
+/** R40–R42. @throws NusecError CONFLICT (another key or image than the assigned one) */
+async function recordBootloader(ctx: Context, unit: UnitInWork, proof: InstalledBootloader, by: Actor): Promise<UnitInWork> {
   const { device: state, job: owner } = unit;
   const key = state.bootKeys.bl2;
   if (key === undefined) throw new NusecError('DEVICE_STATE', 'no bootloader key is assigned');
   await checkOtp(ctx, state, proof.otp);
   const { releaseId, version, securityCounter, imageHash } = requireBoundFirmware(owner, 'bl2');
   if (proof.imageHash !== imageHash) throw new NusecError('CONFLICT', 'the installed bootloader is not the one of the job');
-  await change(ctx, unit, { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId }, by);
-  await change(ctx, unit, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }, by);
+  const burned = { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId } as const;
+  return changed(ctx, unit, [burned, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }], by);
 }
 
 /** What the server gave to be burned into the public slots. */
@@ -129,35 +131,36 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
   if (!isRead) throw new NusecError('BAD_REQUEST', 'both OTP slots of the boot key must have been read back');
 }
 
-/** R45–R49. @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP, and the hash of the unlock password, which goes there too */
+/** R40–R42, R45–R49: what asks for the key says that bootloader and boot key are in the chip.
+ *  @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP, and the hash of the unlock password, which goes there too */
 export async function applicationKey(
   ctx: Context,
   programmer: string,
   grantId: string,
+  installed: InstalledBootloader,
   by: Actor,
 ): Promise<{ readonly publicKey: Uint8Array; readonly unlockSha256: Uint8Array }> {
-  const { device: state, condition } = await unitInWork(ctx, programmer, grantId);
-  const { publicKey } = await assignBootKey(ctx, state, 'app', by, condition);
-  return { publicKey: fromBase64url(publicKey), unlockSha256: await unlockPasswordHash(ctx, state.uid) };
+  const unit = await recordBootloader(ctx, await unitInWork(ctx, programmer, grantId), installed, by);
+  const { publicKey } = await assignBootKey(ctx, unit.device, 'app', by, unit.condition);
+  return { publicKey: fromBase64url(publicKey), unlockSha256: await unlockPasswordHash(ctx, unit.device.uid) };
 }
 
 /** R43–R44, RULE-14: the bootloader itself signs that it runs and that the debug port is closed (T29).
  *  @throws NusecError COSE_SIGNATURE, RECEIPT_REFUSED */
-export async function recordLocked(parts: Parts, programmer: string, grantId: string, receipt: Uint8Array, by: Actor): Promise<void> {
+async function recordLock(parts: Parts, unit: UnitInWork, receipt: Uint8Array, by: Actor): Promise<UnitInWork> {
   const { ctx } = parts;
-  const unit = await unitInWork(ctx, programmer, grantId);
+  const { grantId, signed } = unit;
   const read = await readReceipt(ctx, unit.device, receipt, receiptNonce('NuSEC lock receipt', grantId));
   if (read.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
   requireLocked(read);
   requireOwnBootloader(read, requireBoundFirmware(unit.job, 'bl2'));
-  await requireOwnOtp(parts, unit.device, read, programmer);
+  await requireOwnOtp(parts, unit.device, read, signed.programmer);
   requireConfig(read, unit.job);
   const receiptSha256 = await ctx.blobs.put(receipt);
-  await recordBurned(ctx, unit, read, 'app', by);
   const isUnlockable = (read.otpMask & (1 << otpMap.deviceSecret.slot)) !== 0;
-  await change(ctx, unit, { type: 'LockDebug', receiptSha256, ...(isUnlockable && { unlockKeyId }) }, by);
+  const locked = { type: 'LockDebug', receiptSha256, ...(isUnlockable && { unlockKeyId }) } as const;
   const certified = encryptionKeyIn(read, receiptSha256);
-  if (certified !== undefined) await change(ctx, unit, certified, by);
+  return changed(ctx, unit, [...burnedIn(read, unit, 'app'), locked, ...(certified === undefined ? [] : [certified])], by);
 }
 
 /** The key that the device signs to have made. @throws NusecError KEY_REFUSED for a point off the curve */
@@ -188,10 +191,10 @@ export function requireSameConfig(receipt: Receipt, owner: CreatedJob): void {
 }
 
 /** A burn is recorded when the device's own OTP mask proves it. */
-async function recordBurned(ctx: Context, unit: UnitInWork, receipt: Receipt, slot: ImageKind, by: Actor): Promise<void> {
-  const key = unit.device.bootKeys[slot];
+function burnedIn(receipt: Receipt, { device }: UnitInWork, slot: ImageKind): readonly DeviceCommand[] {
+  const key = device.bootKeys[slot];
   const isBurned = (receipt.otpMask & (1 << otpMap.applicationKeyHash.slot)) !== 0;
-  if (key !== undefined && isBurned) await change(ctx, unit, { type: 'BurnBootKey', slot, keyId: key.keyId }, by);
+  return key !== undefined && isBurned ? [{ type: 'BurnBootKey', slot, keyId: key.keyId }] : [];
 }
 
 /** @throws NusecError RECEIPT_REFUSED */
@@ -221,41 +224,61 @@ async function certificateOf(ctx: Context, state: LivingDevice): Promise<Certifi
 
 /** R50–R51, R69: the device that was certified is at the other end of the programming session, not an interposer (T9).
  *  @param evidence of SPDM KEY_EXCHANGE, canonical JSON form  @throws NusecError SPDM_…, CHAIN_REFUSED */
-export async function recordSession(ctx: Context, programmer: string, grantId: string, evidence: Uint8Array, by: Actor): Promise<void> {
-  const unit = await unitInWork(ctx, programmer, grantId);
-  const state = unit.device;
-  const { grantSha256 } = await grantOf(ctx, programmer, grantId);
-  const certificate = await certificateOf(ctx, state);
-  const read = decodeEvidence(evidence);
-  if (read.kind !== 'session') throw new NusecError('SPDM_UNEXPECTED', 'the evidence is not of a session');
-  const trust = (chain: readonly Uint8Array[]): Uint8Array => {
-    const isCertified = equalBytes(chain.at(-1) ?? new Uint8Array(), certificate.der);
-    if (!isCertified) throw new NusecError('CHAIN_REFUSED', 'the session is with another device than the certified one');
-    return pointOf(certificate.spki);
-  };
-  await verifyEvidence(read, { trust, nonce: sessionNonce(await ctx.blobs.get(grantSha256)), uidHex: state.uid });
+async function recordSession(ctx: Context, unit: UnitInWork, evidence: Uint8Array, by: Actor): Promise<UnitInWork> {
+  const { device: state, grantId, signed } = unit;
+  const { der: leaf, spki } = await certificateOf(ctx, state);
+  const { spdm, publicKey } = await askedSpdm(ctx, state);
+  const nonce = sessionNonce(await ctx.blobs.get(signed.grantSha256));
+  requireAllowed(spdm, await provenSession(evidence, { leaf, leafKey: pointOf(spki), publicKey, nonce, uid: state.uid }));
   const evidenceSha256 = await ctx.blobs.put(evidence);
-  await change(ctx, unit, { type: 'AuthenticateSession', grantId, evidenceSha256 }, by);
+  return changed(ctx, unit, [{ type: 'AuthenticateSession', grantId, evidenceSha256 }], by);
 }
 
-/** R52–R53, RULE-3, RULE-5, RULE-14, I7: signed application firmware for exactly this UID, registration and job, after lock and session.
- *  @throws NusecError GRANT_REFUSED (another token), DEVICE_STATE, JOB_NOT_RUNNING, RELEASE_STATE */
+/** A unit that was asked for less than its line allows is no other chip for that: the line may have changed since the programmer was told.
+ *  @throws NusecError SPDM_UNSUPPORTED */
+function requireAllowed(policy: SpdmPolicy, negotiated: NegotiatedFacts): void {
+  try {
+    requirePolicy(policy, negotiated);
+  } catch (error) {
+    if (!(error instanceof NusecError) || error.code !== 'SPDM_UNEXPECTED') throw error;
+    throw new NusecError('SPDM_UNSUPPORTED', 'the line asks for more than the unit was asked for; ask it again', { cause: error });
+  }
+}
+
+/** What shows that the application may be given, and to whom. */
+export type ApplicationRequest = {
+  readonly jobId: string;
+  readonly uid: string;
+  readonly objId: string;
+  /** Of the lock, by the unit. */
+  readonly receipt: Uint8Array;
+  /** Of the session with it. */
+  readonly evidence: Uint8Array;
+};
+
+/** R43–R44, R50–R53, RULE-3, RULE-5, RULE-14, I7: signed application firmware for exactly this UID, registration and job, to a unit that is locked
+ *  and has authenticated itself. What is proven is recorded, also when the application is refused.
+ *  @throws NusecError GRANT_REFUSED (another token), COSE_SIGNATURE, RECEIPT_REFUSED, SPDM_…, CHAIN_REFUSED, DEVICE_STATE, JOB_NOT_RUNNING, RELEASE_STATE */
 export async function applicationFor(
-  ctx: Context,
+  parts: Parts,
   programmer: string,
   grantId: string,
-  token: { readonly jobId: string; readonly uid: string; readonly objId: string },
+  request: ApplicationRequest,
   by: Actor,
 ): Promise<SignedImage> {
+  const { ctx } = parts;
   const unit = await unitInWork(ctx, programmer, grantId);
   const { jobId, uid, objId } = unit.signed;
-  if (token.jobId !== jobId || token.uid !== uid || token.objId !== objId) {
+  if (request.jobId !== jobId || request.uid !== uid || request.objId !== objId) {
     throw new NusecError('GRANT_REFUSED', 'job, UID and registration id are not those of the grant');
   }
-  requireReadyForApplication(unit.device, grantId);
-  return signFor(ctx, unit, 'app', by);
+  const ready = await recordSession(ctx, await recordLock(parts, unit, request.receipt, by), request.evidence, by);
+  requireReadyForApplication(ready.device, grantId);
+  return signFor(ctx, ready, 'app', by);
 }
 
-async function change(ctx: Context, { signed, condition }: UnitInWork, command: DeviceCommand, by: Actor): Promise<void> {
-  await executeIf(ctx, condition, device, deviceStream(signed.uid), command, by);
+/** @returns the unit with its device as it is then */
+async function changed(ctx: Context, unit: UnitInWork, commands: readonly DeviceCommand[], by: Actor): Promise<UnitInWork> {
+  const { state } = await executeAllIf(ctx, unit.condition, device, deviceStream(unit.signed.uid), commands, by);
+  return state.status === 'NONE' ? unit : { ...unit, device: state };
 }

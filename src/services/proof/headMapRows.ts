@@ -22,6 +22,8 @@ export type Reached = { readonly size: number; readonly hash: string; readonly r
 
 export type HeadRows = {
   readonly tiles: HeadTiles;
+  /** Loads many tiles: one look for what others have written, not one for each. */
+  reading<Result>(work: () => Result): Result;
   now(): Reached;
   /** Begins with the first event. */
   begin(): void;
@@ -72,6 +74,7 @@ function open(file: string, movesLog: boolean): HeadRows {
   };
   return {
     tiles,
+    reading: work => snapshot(db, work),
     now() {
       const { size, hash, root, revocations, revocationsHash } = state();
       return { size, hash, root, revocations: { count: revocations, hash: revocationsHash } };

@@ -45,7 +45,7 @@ function take(events: readonly HeadChange[]): HeadMapAnswer {
 }
 
 function takeIn(): void {
-  if (waiting.length > 0) reached = withEvents(reached, waiting);
+  if (waiting.length > 0) reached = rows.reading(() => withEvents(reached, waiting));
   waiting = [];
 }
 

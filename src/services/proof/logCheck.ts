@@ -1,5 +1,5 @@
 import { NusecError } from '../../errors.ts';
-import { placeOf, type StoreVerdict } from '../../eventstore/verify.ts';
+import { faultOf, type StoreVerdict } from '../../eventstore/verify.ts';
 import { startVerification } from '../../eventstore/verifyThread.ts';
 import type { SignedTree } from '../../eventstore/verifyTree.ts';
 import type { Parts } from '../base/alarms.ts';
@@ -48,4 +48,4 @@ export async function startLogCheck(
 }
 
 const troubleIn = (verdict: StoreVerdict): string | undefined =>
-  verdict.ok ? undefined : `${placeOf(verdict)} is not what was stored (${verdict.reason}); everything before it is; see nusec log verify`;
+  verdict.ok ? undefined : `${faultOf(verdict)} (${verdict.reason}); see nusec log verify`;

@@ -13,6 +13,7 @@ import { dayMs } from '../../times.ts';
 import { type Authorities, authorityOf, crlUrlOf, deltaCrlUrlOf } from '../authority/authority.ts';
 import { caById } from '../authority/issuingCa.ts';
 import { backdatedIso, type Context, execute } from '../base/context.ts';
+import { retriedOn } from '../base/retry.ts';
 import { formerCrlUrls, listIdsOf } from './crlPartitions.ts';
 
 /** Revocation lists of every issuing CA and root (RFC 5280 §5; R86, RULE-16), one for each partition of its certificates: a full list and the delta
@@ -25,12 +26,11 @@ const entryDaysAfterExpiry = crlLifetimeDays;
 /** A delta list that would grow beyond this starts again with the next full list as its base. */
 const maxDeltaEntries = 5000;
 /** Chunks of encoded entries before they are put together. */
-const maxChunks = 256;
+const maxChunks = 2048;
 /** Replaced lists that are kept as blobs for those who are just fetching them. */
 const keptReplacedLists = 2;
 /** Taken into a list between two turns of others. */
 const rowsAtOnce = 125;
-const maxSignAttempts = 5;
 /** Addresses of one list: of this server, and under its earlier names. */
 const maxUrls = 16;
 
@@ -127,15 +127,7 @@ function memoryOf(store: EventStore) {
 }
 
 /** Another process may have signed the next list meanwhile: then ours, with what that one has too, comes after it. */
-async function sign(ctx: Context, list: List, newBase: boolean): Promise<CrlPair> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await signNext(ctx, list, newBase);
-    } catch (error) {
-      if (attempt === maxSignAttempts || !(error instanceof NusecError && error.code === 'CONFLICT')) throw error;
-    }
-  }
-}
+const sign = (ctx: Context, list: List, newBase: boolean): Promise<CrlPair> => retriedOn('CONFLICT', () => signNext(ctx, list, newBase));
 
 async function signNext(ctx: Context, list: List, newBase: boolean): Promise<CrlPair> {
   const { listId } = list;
@@ -161,8 +153,8 @@ async function signNext(ctx: Context, list: List, newBase: boolean): Promise<Crl
   const base = changes === undefined || known === undefined ? { baseNumber: number, basePosition: position } : known;
   if (changes === undefined) dropExpired(list, now);
   const fields = { issuer: ca.certificate, number, thisUpdate, nextUpdate, urls };
-  const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: deltaCrlUrlOf(ctx, listId) }, ca.signer);
-  const deltaList = await buildCrl({ ...fields, entries: changes ?? [], baseNumber: base.baseNumber }, ca.signer);
+  const full = await buildCrl({ ...fields, entries: chunksOf(list), deltaUrl: deltaCrlUrlOf(ctx, listId) }, ca.signer, nextTurn);
+  const deltaList = await buildCrl({ ...fields, entries: changes ?? [], baseNumber: base.baseNumber }, ca.signer, nextTurn);
   const [sha256, deltaSha256] = await Promise.all([ctx.blobs.put(full), ctx.blobs.put(deltaList)]);
   const { baseNumber, basePosition } = base;
   const scope = { icaId, ...partitionFact(crlPartition), ...(urls && { urls }) };

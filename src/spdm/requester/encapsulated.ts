@@ -134,7 +134,7 @@ async function answerEndpointInfo({ connection, endpoint }: EncapsulatedContext,
   if (!signer || !isForThis) return encodeError(version, spdmError.invalidRequest);
   const unsigned = encodeEndpointInfo(version, { info, signed: { slot: signed.slot, nonce: randomBytes(nonceBytes) } });
   const transcribed = concat(...transcript.vca, request, unsigned);
-  return concat(unsigned, await signer.sign(signingInput(version, hash, 'requester-endpoint_info signing', transcribed)));
+  return concat(unsigned, await signer.sign(signingInput(version, hash, 'requester-endpoint_info signing', transcribed), hash.name));
 }
 
 /** What we tell of, in a session and where our capabilities say so. */

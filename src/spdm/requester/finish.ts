@@ -31,7 +31,7 @@ export async function openFinish({ connection, secrets, transcript }: Handshake,
   const before = cert ? concat(transcript, digests, chainDigest(context, cert)) : transcript;
   const head = encodeFinishHead(version, cert !== undefined, cert ? own!.slot : 0);
   const signature = cert
-    ? await cert.sign(signingInput(version, hash, 'requester-finish signing', concat(before, head)))
+    ? await cert.sign(signingInput(version, hash, 'requester-finish signing', concat(before, head)), hash.name)
     : new Uint8Array();
   const toProve = concat(before, head, signature);
   const proof = verifyData(context, secrets.request, hashOf(hash, toProve));

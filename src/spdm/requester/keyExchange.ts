@@ -65,7 +65,8 @@ export async function acceptKeyExchange(
 
   const head = sessionTranscriptHead(connection.transcript, algorithms.multiKey, chainDigest);
   const context = { version: connection.version, hash: algorithms.hash };
-  const th1 = hashOf(algorithms.hash, concat(head, request, response.subarray(0, response.length - proofBytes)));
+  const transcript = concat(head, request, response);
+  const th1 = hashOf(algorithms.hash, transcript.subarray(0, transcript.length - proofBytes));
   const secrets = handshakeSecrets(context, ephemeral.derive(answer.exchange), th1);
   if (!inTheClear) checkProof(verifyData(context, secrets.response, th1), answer.verifyData, 'KEY_EXCHANGE_RSP');
   const keys = createSession(
@@ -80,7 +81,7 @@ export async function acceptKeyExchange(
     },
     secrets,
   );
-  return { connection, evidence, answer, keys, secrets, inTheClear, transcript: concat(head, request, response) };
+  return { connection, evidence, answer, keys, secrets, inTheClear, transcript };
 }
 
 /** @returns how many records there may be under one key

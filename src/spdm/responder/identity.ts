@@ -64,7 +64,7 @@ export async function handleChallenge(exchange: Exchange): Promise<Reply> {
     context,
   });
   const transcript = challengeTranscript(state.transcript, request, unsigned);
-  const signature = await signer.sign(signingInput(state.version, hash, 'responder-challenge_auth signing', transcript));
+  const signature = await signer.sign(signingInput(state.version, hash, 'responder-challenge_auth signing', transcript), hash.name);
   state.transcript = { ...state.transcript, identity: [] };
   state.provedPeer = undefined;
   state.questions = basicMutualAuthentication ? openBasicQuestions(settings.mutualAuthentication!.slot) : undefined;

@@ -101,8 +101,9 @@ export async function handleGetEndpointInfo(exchange: Exchange): Promise<Reply> 
   const nonce = settings.randomBytes(nonceBytes);
   const unsigned = encodeEndpointInfo(state.version, { info, signed: { slot: signer.slot, nonce } });
   const transcript = concat(...state.transcript.vca, request, unsigned);
-  const input = signingInput(state.version, negotiated(state).hash, 'responder-endpoint_info signing', transcript);
-  return { message: concat(unsigned, await signer.sign(input)) };
+  const { hash } = negotiated(state);
+  const input = signingInput(state.version, hash, 'responder-endpoint_info signing', transcript);
+  return { message: concat(unsigned, await signer.sign(input, hash.name)) };
 }
 
 /** Bytes of the response in front of its portion. */

@@ -35,7 +35,7 @@ export async function handleGetMeasurements(exchange: Exchange): Promise<Reply> 
     return { message: unsigned };
   }
   const transcript = measurementTranscript(state.version, state.transcript.vca, messages);
-  const signature = await cert.sign(signingInput(state.version, hash, 'responder-measurements signing', transcript));
+  const signature = await cert.sign(signingInput(state.version, hash, 'responder-measurements signing', transcript), hash.name);
   keep(exchange, []);
   return { message: concat(unsigned, signature) };
 }

@@ -62,7 +62,7 @@ export async function handleKeyExchange(exchange: Exchange): Promise<Reply> {
   });
   const head = sessionTranscriptHead(state.transcript, algorithms.multiKey, signer.digest);
   const toSign = concat(head, request, unsigned);
-  const signature = await signer.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign));
+  const signature = await signer.sign(signingInput(state.version, hash, 'responder-key_exchange_rsp signing', toSign), hash.name);
   return openHandshake(
     exchange,
     { asked, sessionId, secret, mutual, events, ...secured },

@@ -4,7 +4,10 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { Browser, CDPSession, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { toBase64url } from '../../../src/bytes.ts';
 import { sha256Hex } from '../../../src/digest.ts';
+import { newParty, type Party } from '../../services/parties.ts';
+import { requestOf } from '../../services/project.ts';
 import { covers } from '../../support/covers.ts';
 import { exchange } from '../../support/http.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
@@ -120,6 +123,27 @@ describe('somebody who has registered an authenticator', () => {
     const counts = (await used()).map(({ data }) => data.signCount);
     expect(counts).toEqual(counts.toSorted((a, b) => a - b));
     expect(new Set(counts).size).toBe(2);
+  });
+
+  it('agrees to no other key of a live gateway by the token alone, neither over the API nor over EST; with the authenticator once (T20, I16)', async () => {
+    covers('T20', 'I16');
+    const path = '/v1/gateways/hall-1/csr';
+    const csrOf = (party: Party) => ({ csr: toBase64url(requestOf(party, { commonName: 'hall-1' })) });
+    await ask(server.bob, 'POST', '/v1/gateways', { id: 'hall-1' });
+    expect((await ask(server.alice, 'POST', path, csrOf(newParty()))).status).toBe(200);
+    const wanted = csrOf(newParty());
+    expect((await ask(server.bob, 'POST', path, wanted)).json.code).toBe('FOUR_EYES_REQUIRED');
+    expect((await ask(server.alice, 'POST', path, wanted)).json.code).toBe('CONFIRMATION_REQUIRED');
+    const est = await exchange(`${server.url}/.well-known/est/gateway/simpleenroll`, {
+      ca: server.rootPem,
+      method: 'POST',
+      headers: { Authorization: `Bearer ${server.alice}`, 'Content-Type': 'application/pkcs10' },
+      body: Buffer.from(wanted.csr, 'base64url').toString('base64'),
+    });
+    expect(est.json.code).toBe('CONFIRMATION_REQUIRED');
+    const before = (await used()).length;
+    expect((await ask(server.alice, 'POST', path, wanted, { Confirmation: await confirmation(path, wanted) })).status).toBe(200);
+    expect(await used()).toHaveLength(before + 1);
   });
 
   it('loses it by two administrators only, and then approves without', async () => {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { covers } from '../../support/covers.ts';
-import { exchange } from '../../support/http.ts';
+import { askAs, exchange } from '../../support/http.ts';
 import { startProvider } from '../../support/openIdProvider.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { newPage, openBrowser, signedIn } from './browser.ts';
@@ -40,13 +40,7 @@ afterAll(async () => {
   await server?.close();
 });
 
-const call = (token: string, method: string, path: string, body?: object) =>
-  exchange(`${server.url}${path}`, {
-    ca: server.rootPem,
-    method,
-    headers: { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' },
-    ...(body && { body: JSON.stringify(body) }),
-  });
+const call = (token: string, method: string, path: string, body?: object) => askAs(server, token, method, path, body);
 
 const fleetAs = (cookie: string) =>
   exchange(`${server.url}/console/fleet`, { ca: server.rootPem, headers: { Cookie: `__Host-nusec=${cookie}` } });

@@ -4,6 +4,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { pages } from '../../../src/api/console/pages.ts';
 import { device, deviceStream } from '../../../src/domain/device.ts';
+import { gateway, gatewayStream } from '../../../src/domain/gateway.ts';
 import { operators, operatorsStream } from '../../../src/domain/operators.ts';
 import type { Role, Scope } from '../../../src/domain/roles.ts';
 import { parseVersion } from '../../../src/domain/version.ts';
@@ -59,8 +60,9 @@ async function seed(ctx: Context): Promise<void> {
   await registerGateway(ctx, 'hall-1', 'Hall 1', by);
   for (const uid of [ids.device, ids.other]) {
     const unit = { uid, objId: newUid(), line: 'meter', jobId: ids.job, programmer: ids.programmer, grantId: newUid() };
-    await execute(ctx, device, deviceStream(uid), { type: 'MintDevice', ...unit }, 'programmer:cc');
+    await execute(ctx, device, deviceStream(uid), { type: 'MintDevice', ...unit }, `programmer:${ids.programmer}`);
   }
+  await execute(ctx, gateway, gatewayStream('hall-1'), { type: 'AttachDevice', uid: ids.device, by }, by);
   ids.rollout = await planRollout(ctx, { releaseId: ids.release, devices: [ids.device] }, by);
   await seedCredentials(ctx);
   await seedWebhook(ctx);
@@ -126,6 +128,10 @@ describe('each role does its main task', () => {
     await button(olga, 'Acknowledge').click();
     expect(await notice(olga)).toContain('acknowledged');
     expect(await olga.locator('main').textContent()).not.toContain('CLONE_SUSPECTED');
+    // What every administrator has to see is not offered to be closed before its time.
+    const people = olga.locator('tr', { hasText: 'PEOPLE_CHANGED' }).first();
+    expect(await people.textContent()).toContain('for everybody to see until');
+    expect(await people.getByRole('link', { name: /Acknowledge|Silence|Assign/ }).allTextContents()).toEqual(['Assign']);
 
     await at(olga, '/console/fleet');
     await olga.getByLabel(`Choose ${ids.other}`).check();
@@ -183,6 +189,7 @@ describe('each role does its main task', () => {
     expect(await notice(mia)).toContain('uploaded');
     const release = new URL(mia.url()).pathname;
     await at(max, release);
+    expect(await max.getByRole('main').textContent()).toMatch(/Analysis of the image.*3,000 bytes.*securityCounter/s);
     for (const step of ['Approve', 'Publish']) {
       await max.getByRole('link', { name: step }).click();
       await button(max, step).click();
@@ -250,6 +257,32 @@ const forms = () => [
   '/console/sign-in',
   `/console/sign-in/command?port=4711&challenge=${'c'.repeat(43)}&state=${'s'.repeat(16)}`,
 ];
+describe('what belongs together is seen together', () => {
+  it('the map of gateways has the devices behind each, a device its gateway, and a rollout how far each group is', async () => {
+    const page = await as('olga');
+    await at(page, '/console/gateways');
+    const line = page.locator('.tree li', { hasText: ids.device });
+    expect(await line.textContent()).toContain('minted');
+    await page.getByRole('link', { name: '1 device in the fleet' }).click();
+    expect(await page.locator('tbody .uid').allTextContents()).toEqual([ids.device]);
+    expect(await page.getByLabel('Gateway').inputValue()).toBe('hall-1');
+    // What has no field of its own is said, kept by the next look, and cleared.
+    await at(page, `/console/fleet?job=${ids.job}`);
+    await page.getByLabel('UID begins with').fill(ids.device.slice(0, 4));
+    await page.getByRole('button', { name: 'Show' }).click();
+    expect(await page.locator('main').textContent()).toContain('Only devices of job');
+    expect(page.url()).toContain(`job=${ids.job}`);
+    await page.getByRole('link', { name: 'Clear' }).click();
+    expect(await page.locator('main').textContent()).not.toContain('Only devices of job');
+    await page.getByRole('link', { name: ids.device }).click();
+    expect(await page.locator('.facts').first().textContent()).toMatch(/Gateway\s*hall-1/);
+    await at(page, `/console/rollouts/${ids.rollout}`);
+    expect(await page.locator('.steps li').textContent()).toMatch(/Group 1.*1\s*planned/s);
+    await at(page, `/console/jobs/${ids.job}`);
+    await page.close();
+  });
+});
+
 describe('every page', () => {
   it.each([
     ['on a desk, in light', { width: 1280, dark: false }],

@@ -99,6 +99,13 @@ describe('a database that is away', () => {
     expect(await idsOf(store, 's')).toHaveLength(2);
   });
 
+  it('may take its time for the first answer of all: a busy cluster that is asked who leads is not away', async () => {
+    double.pause();
+    const opening = open();
+    setTimeout(() => double.resume(), 3000);
+    expect(await (await opening).head()).toBe(0);
+  });
+
   it('that ends in the middle of an append, as a server does whose disk is full, has acknowledged nothing of it; with room again it is stored once', async () => {
     const [store, other] = [await open(), await open()];
     await store.append('s', 'none', [event('A')]);

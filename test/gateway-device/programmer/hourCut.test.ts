@@ -34,8 +34,8 @@ function hourOfPatience(): Patience & { readonly pausesMs: number[] } {
   return { pausesMs, wait };
 }
 
-const beforeKey = ['csr', 'certificate-installed', 'bootloader'];
-const calls = ['units', ...beforeKey, 'bootloader-installed', 'application-key', 'locked', 'session', 'application', 'commit'];
+const beforeKey = ['csr', 'bootloader'];
+const calls = ['units', ...beforeKey, 'application-key', 'application', 'commit'];
 
 describe('a network that is cut for an hour', () => {
   it.each([...calls.map(call => [call, 'lost'] as const), ...['units', 'bootloader', 'commit'].map(call => [call, 'unanswered'] as const)])(

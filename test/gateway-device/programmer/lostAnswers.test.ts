@@ -36,8 +36,7 @@ async function expectAgreement(): Promise<void> {
   expect({ committed: own?.committed, scrapped: own?.scrapped, open: own?.open }).toEqual({ committed, scrapped, open: open.size });
 }
 
-const afterGrant = ['csr', 'certificate-installed', 'bootloader', 'bootloader-installed', 'application-key', 'locked', 'session'];
-const calls = ['units', ...afterGrant, 'application', 'commit'];
+const calls = ['units', 'csr', 'bootloader', 'application-key', 'application', 'commit'];
 
 describe.each(calls)('after the answer to %s was lost', name => {
   const losing = async (target: TestTarget): Promise<void> => {
@@ -131,7 +130,7 @@ describe('what needs no chip', () => {
       covers('R82');
       const target = await startTarget();
       server.proxy.fail(call => {
-        if (call.name === 'certificate-installed') return { status: 409, code: 'CONFLICT' };
+        if (call.name === 'bootloader') return { status: 409, code: 'CONFLICT' };
         return call.name === 'void' ? fault : undefined;
       });
       expect(await code(target)).toBe('CONFLICT');
@@ -162,7 +161,7 @@ describe('a unit whose chip does not come back', () => {
 
   it('goes on after hours when it was past OTP: the grant is renewed', async () => {
     const target = await startTarget();
-    server.proxy.fail(failing('session', 'lost'));
+    server.proxy.fail(failing('application', 'lost'));
     expect(await code(target)).toBe('SERVER_UNREACHABLE');
     server.proxy.heal();
     server.plant.moveClock(20 * 3_600_000);
@@ -177,7 +176,7 @@ describe('a unit whose chip does not come back', () => {
 describe('a unit whose chip is lost for good', () => {
   it('is given up by a person: scrap past OTP, and both count so; a finished one cannot be', async () => {
     const [lost, finished] = [await startTarget(), await startTarget()];
-    server.proxy.fail(failing('session', 'lost'));
+    server.proxy.fail(failing('application', 'lost'));
     expect(await code(lost)).toBe('SERVER_UNREACHABLE');
     server.proxy.fail(failing('commit', 'lost'));
     expect(await code(finished)).toBe('SERVER_UNREACHABLE');

@@ -1,7 +1,10 @@
 import { cpSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { flashLayout } from '../../../gateway-device/chip/flash.ts';
+import { openByteLink } from '../../../gateway-device/link/byteLink.ts';
 import { memoryMap } from '../../../gateway-device/link/debugPort.ts';
+import { checkDevAuth } from '../../../gateway-device/link/devAuthCheck.ts';
+import { createMctpClient } from '../../../gateway-device/link/mctpLink.ts';
 import { concat, toHex } from '../../../src/bytes.ts';
 import { covers } from '../../support/covers.ts';
 import { endLine, startLine } from './line.ts';
@@ -53,6 +56,11 @@ describe('the count', () => {
     ];
     expect(await ledger(jobId)).toEqual([['import', 1], ...end]);
     expect(await server.allotment(jobId, programmer.uid)).toMatchObject({ status: 'CLOSED', zeroised: true });
+    // What runs now keeps to DevAuth as what was loaded to make it does.
+    const client = createMctpClient(await openByteLink(target.addresses.serial));
+    const { stage, results } = await checkDevAuth(client);
+    expect([stage, ...results.filter(({ result }) => result === 'failed')]).toEqual(['app']);
+    await client.close();
     const next = await startTarget();
     const calls = server.proxy.calls.length;
     expect((await produce(programmer.core, next.addresses)).code).toBe('COUNT_EXHAUSTED');

@@ -73,8 +73,8 @@ describe('after a power cut just before its memory is written', () => {
 });
 
 describe('after a call to the server that was lost or not answered', () => {
-  const calls = ['units', 'csr', 'certificate-installed', 'bootloader', 'bootloader-installed', 'application-key', 'locked', 'session'];
-  const all = [...calls, 'application', 'commit'].flatMap(call => [
+  const calls = ['units', 'csr', 'bootloader', 'application-key', 'application', 'commit'];
+  const all = calls.flatMap(call => [
     { call, fault: 'lost' as const },
     { call, fault: 'unanswered' as const },
   ]);
@@ -150,10 +150,11 @@ describe('a unit that ends between the answer with its key and the burning', () 
   it('is no scrap: the chip signs that it is empty, the count comes back, and it is built after all (T33)', async () => {
     covers('T33');
     const target = await startTarget();
-    let calls = 0;
-    server.proxy.fail(({ name }) => (name === 'bootloader' && ++calls > 1 ? { status: 409, code: 'CONFLICT' } : undefined));
+    server.proxy.fail(failing('bootloader', 'unanswered'));
     const remaining = async () => server.allotment(jobId, programmer.uid).then(state => (state.status === 'NONE' ? -1 : state.scrapped));
     const before = await remaining();
+    expect((await produce(programmer.core, target.addresses)).code).toBe('SERVER_UNREACHABLE');
+    server.proxy.fail(failing('bootloader', { status: 409, code: 'CONFLICT' }));
     expect((await produce(programmer.core, target.addresses)).code).toBe('CONFLICT');
     server.proxy.heal();
     expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: false });
@@ -168,12 +169,12 @@ describe('three failures of a step', () => {
   it('before OTP: the unit is voided and the count comes back (T33)', async () => {
     const target = await startTarget();
     const before = (await server.ledger(jobId, programmer.uid)).at(-1)?.remaining;
-    server.proxy.fail(failing('certificate-installed', { status: 403, code: 'RECEIPT_REFUSED' }));
+    server.proxy.fail(failing('bootloader', { status: 403, code: 'RECEIPT_REFUSED' }));
     const failed = await produce(programmer.core, target.addresses);
     server.proxy.heal();
     expect(failed.code).toBe('RECEIPT_REFUSED');
-    expect(failed.steps.filter(step => step.startsWith('6 failed'))).toHaveLength(3);
-    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: false, reason: 'step 6: RECEIPT_REFUSED' });
+    expect(failed.steps.filter(step => step.startsWith('7 failed'))).toHaveLength(3);
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: false, reason: 'step 7: RECEIPT_REFUSED' });
     const after = (await server.ledger(jobId, programmer.uid)).at(-1);
     expect(after).toMatchObject({ type: 'void', remaining: before });
     // The chip has kept its key and may be built under a new grant.
@@ -183,10 +184,10 @@ describe('three failures of a step', () => {
 
   it('after OTP: the unit is scrap (silence 4)', async () => {
     const target = await startTarget();
-    server.proxy.fail(failing('locked', { status: 403, code: 'RECEIPT_REFUSED' }));
+    server.proxy.fail(failing('application', { status: 403, code: 'RECEIPT_REFUSED' }));
     expect((await produce(programmer.core, target.addresses)).code).toBe('RECEIPT_REFUSED');
     server.proxy.heal();
-    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 12: RECEIPT_REFUSED' });
+    expect(await lastUnit()).toMatchObject({ outcome: 'voided', scrap: true, reason: 'step 13: RECEIPT_REFUSED' });
     await target.stop();
   });
 

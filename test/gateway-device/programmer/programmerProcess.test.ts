@@ -140,7 +140,7 @@ describe('nusec programmer, package and produce', () => {
       .split('\n')
       .map(line => JSON.parse(line) as { step?: number; state?: string; outcome?: string });
     expect(lines.at(-1)).toEqual({ outcome: 'OK', remaining: 1 });
-    expect(lines.filter(line => line.state === 'done').map(line => line.step)).toEqual([1, 14, 15, 16]);
+    expect(lines.filter(line => line.state === 'done').map(line => line.step)).toEqual([1, 13, 14, 15, 16]);
     expect((await server.units(jobId, uid)).map(unit => unit.outcome)).toEqual(['committed']);
     await target.stop();
   });

@@ -135,7 +135,7 @@ describe('one unit', () => {
   it('is named to the server by the UID of its debug port and the registration id it got (R35, R36, R52, R53)', () => {
     covers('R35', 'R36', 'R52', 'R53');
     expect(call(/\/units$/).body).toMatchObject({ uid: toHex(target.uid), productId: 7, jobId });
-    expect(call(/\/application$/).body).toEqual({ jobId, uid: toHex(target.uid), objId: unit.objId });
+    expect(call(/\/application$/).body).toMatchObject({ jobId, uid: toHex(target.uid), objId: unit.objId });
     expect(chip().data.get('objId')).toEqual(fromHex(unit.objId));
   });
 
@@ -203,13 +203,17 @@ describe('one unit', () => {
     expect(applicationBoots(bootKey('bl2'))).toBe(false);
   });
 
-  it('has proven its key from the bootloader in a session, before it got its application (R50, R51)', () => {
+  it('has proven its key from the bootloader in a session, with the request for its application (R50, R51)', () => {
     covers('R50', 'R51');
-    const evidence = decodeEvidence(fromBase64url(text(call(/\/session$/), 'evidence')));
+    const evidence = decodeEvidence(fromBase64url(text(call(/\/application$/), 'evidence')));
     expect(evidence.kind).toBe('session');
     expect(unit.session?.grantId).toBe(unit.grantId);
-    const order = calls.map(({ name }) => name).filter(name => ['locked', 'session', 'application'].includes(name));
-    expect(order.slice(-3)).toEqual(['locked', 'session', 'application']);
+  });
+
+  it('is six calls: what a step reports goes with the next request', () => {
+    const names = calls.map(({ name }) => name);
+    const unitCalls = names.slice(names.lastIndexOf('units')).filter(name => name !== 'images');
+    expect(unitCalls.slice(0, 6)).toEqual(['units', 'csr', 'bootloader', 'application-key', 'application', 'commit']);
   });
 
   it('takes one of the count, and has identity, boot key and firmware when it is done (R65, R67, R68)', () => {

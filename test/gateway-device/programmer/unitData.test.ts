@@ -151,7 +151,7 @@ describe('no value is given twice', () => {
       server.proxy.heal();
       await build(programmer, target);
     }
-    for (const call of ['csr', 'locked']) {
+    for (const call of ['csr', 'application']) {
       const target = await startTarget();
       server.proxy.fail(failing(call, { status: 403, code: 'RECEIPT_REFUSED' }));
       expect((await produce(programmer.core, target.addresses)).code).toBe('RECEIPT_REFUSED');

@@ -7,6 +7,7 @@ import { encodeOk } from '../../../src/production/devauth/body.ts';
 import { commands } from '../../../src/production/devauth/commands.ts';
 import { decodeMessage, encodeMessage } from '../../../src/production/devauth/header.ts';
 import { decodeVendorMessage, encodeVendorMessage } from '../../../src/production/devauth/vendor.ts';
+import { setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
 import { requestCode } from '../../../src/spdm/constants.ts';
 import { covers } from '../../support/covers.ts';
 import { type Alter, busyOnce, interpose } from '../link/interposer.ts';
@@ -69,6 +70,55 @@ describe('an interposer on the wires of the target', () => {
     expect(await produce(programmer.core, { ...target.addresses, serial: wire.address })).toMatchObject({ code: 'OK' });
     expect(left.size).toBe(0);
     await wire.close();
+    await target.stop();
+  });
+
+  it('leads to a session as the line of the unit has it asked; a chip that the line does not allow waits until the line is mended (R50, R84)', async () => {
+    covers('R50', 'R84');
+    const { jobId } = await job();
+    const allow = (wish: Parameters<typeof setAttestationPolicy>[2]) => setAttestationPolicy(server.ctx, 'meter', wish, 'operator:olga');
+    const kept = { outcome: 'open', isAuthenticated: false, hasApplication: false };
+    for (const [asked, mended, step] of [
+      [{ leastVersion: '1.4' }, { leastVersion: '1.2' }, 11],
+      [{ requires: ['ALIAS_CERT'] }, { requires: [] }, 13],
+    ] as const) {
+      await allow(asked);
+      const target = await startTarget();
+      const refused = await produce(programmer.core, target.addresses);
+      expect(refused.steps.filter(name => name.startsWith(`${step} failed`)).join()).toContain('SPDM_UNSUPPORTED');
+      expect(await lastUnit(jobId)).toMatchObject(kept);
+      await allow(mended);
+      expect(await produce(programmer.core, target.addresses)).toMatchObject({ code: 'OK' });
+      expect(await lastUnit(jobId)).toMatchObject({ outcome: 'committed' });
+      await target.stop();
+    }
+  });
+
+  it('is not void when the line asks for something else since it got its certificate (R84)', async () => {
+    covers('R84');
+    const { jobId } = await job();
+    const allow = (name: 'P-256' | 'P-384') => setAttestationPolicy(server.ctx, 'meter', { signatures: [name] }, 'operator:olga');
+    await allow('P-256');
+    let changed: Promise<unknown> | undefined;
+    server.proxy.fail(({ name }) => {
+      if (name === 'application-key') changed ??= allow('P-384');
+      return undefined;
+    });
+    const target = await startTarget();
+    const refused = await produce(programmer.core, target.addresses);
+    server.proxy.heal();
+    await changed;
+    // The server says that it was asked for less, and then the chip that it does not speak what it is asked for.
+    const failures = refused.steps.filter(name => name.startsWith('13 failed'));
+    expect(failures.map(name => /SPDM_UNSUPPORTED: .*/.exec(name)?.[0])).toEqual([
+      expect.stringContaining('ask it again'),
+      expect.anything(),
+    ]);
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'open', hasApplication: false });
+    await allow('P-256');
+    expect(await produce(programmer.core, target.addresses)).toMatchObject({ code: 'OK' });
+    expect(await lastUnit(jobId)).toMatchObject({ outcome: 'committed' });
+    await setAttestationPolicy(server.ctx, 'meter', { signatures: ['P-256', 'P-384'] }, 'operator:olga');
     await target.stop();
   });
 

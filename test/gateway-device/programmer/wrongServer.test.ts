@@ -121,8 +121,8 @@ describe('a server that is wrong', () => {
     const { jobId } = await job();
     let isLate = false;
     const late = ({ name }: Call) => {
-      if (name === 'locked' && !isLate) server.plant.moveClock(16 * 60_000);
-      isLate ||= name === 'locked';
+      if (name === 'application' && !isLate) server.plant.moveClock(16 * 60_000);
+      isLate ||= name === 'application';
       return undefined;
     };
     expect(await produceWith(late)).toBe('OK');

@@ -105,6 +105,16 @@ describe('revocation does not touch live or resumed connections', () => {
     expect(harness.alarms).toMatchObject([{ kind: 'REVOKED_CONNECT', identity: { uid } }]);
   });
 
+  it('says so in answer to its CONNECT, and ends the connection (T23)', async () => {
+    covers('T23');
+    harness.revoked.add(device.serialHex);
+    const revoked = await openTls(pki, harness.port, device);
+    revoked.send(connectPacket(uid));
+    const { body } = await revoked.next(2);
+    expect([...body]).toEqual([0, 5]);
+    await revoked.closed;
+  });
+
   it('refuses it when the TLS session is resumed (T23, I11)', async () => {
     covers('T23', 'I11');
     const session = await sessionOf(device);

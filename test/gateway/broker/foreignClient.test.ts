@@ -4,6 +4,7 @@ import { connect } from 'mqtt';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NusecError } from '../../../src/errors.ts';
 import type { Handler, UpMessage } from '../../../src/gateway/broker/handler.ts';
+import { pythonWith } from '../../support/python.ts';
 import { type Credentials, pkiWithDevice, serverName } from '../certificates.ts';
 import { endings, type Harness, reasons, startBroker, uidOf, until } from './harness.ts';
 
@@ -117,24 +118,13 @@ describe('a message that is refused, and a good one behind it', () => {
   });
 
   it('both pass paho once', async ({ skip }) => {
-    const python = await pythonWithPaho();
+    const python = pythonWith('paho.mqtt.client');
     if (python === undefined) return skip('no Python here has paho (Debian package python3-paho-mqtt)');
     const env = { ...process.env, NUSEC_PORT: String(harness.port), NUSEC_UID: uid, NUSEC_CA: pki.rootPath };
     await run(python, ['-c', pahoClient], { env: { ...env, NUSEC_CERT: device.certPath, NUSEC_KEY: device.keyPath } });
     await served();
   });
 });
-
-async function pythonWithPaho(): Promise<string | undefined> {
-  for (const python of ['/usr/bin/python3', 'python3']) {
-    const found = await run(python, ['-c', 'import paho.mqtt.client']).then(
-      () => true,
-      () => false,
-    );
-    if (found) return python;
-  }
-  return undefined;
-}
 
 const pahoClient = `
 import os, ssl, paho.mqtt.client as mqtt

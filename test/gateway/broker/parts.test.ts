@@ -1,17 +1,22 @@
+import { type Duplex, Writable } from 'node:stream';
 import { Aedes } from 'aedes';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeCbor } from '../../../src/cbor/decode.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { createBucket, createKeyedBuckets, reserveMs, tryTake } from '../../../src/gateway/broker/bucket.ts';
+import { send } from '../../../src/gateway/broker/egress.ts';
 import { createEmitter, routeNothing } from '../../../src/gateway/broker/emitter.ts';
 import { cidOf, errorReply } from '../../../src/gateway/broker/errorReply.ts';
+import { publishHead } from '../../../src/gateway/broker/farewell.ts';
 import { createHooks } from '../../../src/gateway/broker/hooks.ts';
-import type { Identity } from '../../../src/gateway/broker/identity.ts';
+import type { Identity, Peer } from '../../../src/gateway/broker/identity.ts';
 import type { ClientInternals } from '../../../src/gateway/broker/internals.ts';
+import { defaultLimits } from '../../../src/gateway/broker/limits.ts';
 import { createPerClientQueue } from '../../../src/gateway/broker/perClientQueue.ts';
 import { createReplyCache } from '../../../src/gateway/broker/replies.ts';
 import { assertInternals } from '../../../src/gateway/broker/selfTest.ts';
+import { createSession } from '../../../src/gateway/broker/session.ts';
 import { createSessions } from '../../../src/gateway/broker/sessions.ts';
 import { downTopic, parseUpTopic } from '../../../src/gateway/broker/topics.ts';
 import { upFamilies } from '../../../src/mqttTopics.ts';
@@ -150,6 +155,29 @@ describe('replies', () => {
     cache.put(uidOf(3), 'spdm', 1, reply(10));
     expect(cache.get(uidOf(1), 'spdm', 1)).toBeUndefined();
     expect(cache.get(uidOf(2), 'spdm', 1)?.length).toBe(50);
+  });
+});
+
+describe('messages to a client', () => {
+  it('have the head of MQTT 3.1.1 §3.3, with a packet id behind the topic when they have QoS 1', () => {
+    expect([...publishHead('a/b', 1)]).toEqual([0x30, 6, 0, 3, 0x61, 0x2f, 0x62]);
+    expect([...publishHead('a/b', 1, 0x1234)]).toEqual([0x32, 8, 0, 3, 0x61, 0x2f, 0x62, 0x12, 0x34]);
+    expect([...publishHead('a/b', 121, 1)].slice(0, 3)).toEqual([0x32, 0x80, 1]);
+  });
+
+  it('have ids from 1 to 65535, and then from 1 again', async () => {
+    const ids: number[] = [];
+    const socket = new Writable({
+      write(bytes: Buffer, _encoding, done) {
+        ids.push(bytes.readUInt16BE(2 + 2 + bytes.readUInt16BE(2)));
+        done();
+      },
+    });
+    const session = createSession(device, {} as Peer, socket as Duplex, {} as ClientInternals, defaultLimits, 0);
+    session.isOnline = true;
+    session.packetId = 65_533;
+    for (let count = 0; count < 4; count += 1) expect(await send(session, 'a', Buffer.from('x'), 1)).toBe(true);
+    expect([ids, session.outstandingBytes]).toEqual([[65_534, 65_535, 1, 2], 0]);
   });
 });
 

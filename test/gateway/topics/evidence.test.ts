@@ -10,16 +10,17 @@ import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { serveMctp } from '../../../gateway-device/link/mctpLink.ts';
 import { connectMqtt, type NusecMqttClient } from '../../../gateway-device/link/mqttClient.ts';
 import { fromHex, utf8 } from '../../../src/bytes.ts';
-import { encodeAs } from '../../../src/cbor/schema.ts';
+import { decodeAs, encodeAs } from '../../../src/cbor/schema.ts';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { importKey } from '../../../src/ecKey.ts';
-import { helloMessage } from '../../../src/mqttMessages.ts';
+import { attestMessage, evidenceMessage, helloMessage } from '../../../src/mqttMessages.ts';
 import { publishTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
 import { spdmError } from '../../../src/spdm/constants.ts';
-import { decodeEvidence, verifyEvidence } from '../../../src/spdm/evidence.ts';
+import { decodeEvidence, encodeEvidence, verifyEvidence } from '../../../src/spdm/evidence.ts';
 import { encodeError } from '../../../src/spdm/messages/error.ts';
+import { runAttestation } from '../../../src/spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf, makeKey, makeRoot } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
@@ -240,4 +241,43 @@ it('numbers its verdicts by a counter that it keeps, so that a clock that goes b
   expect(await attest(fleet.units[0]!)).toMatchObject({ result: 'passed' });
   await restart();
   expect(await attest(fleet.units[0]!)).toMatchObject({ result: 'passed' });
+});
+
+it('takes the answer of a gateway whose device was detached after the question, and raises no alarm; nothing else (T20)', async () => {
+  covers('T20');
+  const unit = fleet.units[4]!;
+  const client = await liar('late-1');
+  await http.json('POST', '/v1/gateways/late-1/devices', { uid: unit.uid });
+  const errors: string[] = [];
+  client.on('err', (_, uid) => errors.push(uid));
+  client.on('attest', async payload => {
+    const { cid, nonce } = decodeAs(attestMessage, payload);
+    await http.json('DELETE', `/v1/gateways/late-1/devices/${unit.uid}`);
+    const responder = responderOf(unit, { debugState: 1, signingKey: unit.key });
+    const evidence = encodeEvidence(await runAttestation({ nonce, raw: true }, async wire => (await responder.handle(wire))!));
+    await client.publish('evidence', encodeAs(evidenceMessage, { cid, evidence, verdict: utf8('a verdict') }), { uid: unit.uid });
+  });
+  // The evidence came: it is judged, and its verdict is no verdict.
+  expect(await attest(unit)).toMatchObject({ result: 'unproven', reason: expect.stringContaining('late-1') });
+  const { version, securityCounter, imageHash } = unit.firmware;
+  const said = { cid: 1, version, securityCounter, imageHash: fromHex(imageHash), bootCount: 1, imageState: 'confirmed' } as const;
+  await client.publish('hello', encodeAs(helloMessage, { ...said, objId: fromHex(unit.objId) }), { uid: unit.uid });
+  await eventually(() => errors.includes(unit.uid));
+  const { alarms } = await http.json<{ alarms: { code: string; subject: string }[] }>('GET', '/v1/alarms?limit=500');
+  expect(alarms.filter(({ code, subject }) => code === 'FOREIGN_DEVICE' && subject === 'late-1')).toEqual([]);
+  await client.close();
+});
+
+it('says why the server does not accept its certificate, and what to do', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'nusec-left-'));
+  await http.json('POST', '/v1/gateways', { id: 'left-1' });
+  await enrol(folder, 'left-1', server.rootPem, http);
+  await http.json('POST', '/v1/gateways/left-1/suspend', { reason: 'moved to another hall' });
+  const told: { event: string; text?: string }[] = [];
+  const where = { server: server.url, mqtt: { host: '127.0.0.1', port: server.mqttPort }, servername: 'localhost' };
+  const left = await startAgent({ dataDir: folder, gatewayId: 'left-1', ...where, devices: new Map(), tell: event => told.push(event) });
+  await eventually(() => told.some(({ event }) => event === 'refused'));
+  expect(told.find(({ event }) => event === 'refused')?.text).toContain(folder);
+  await left.close();
+  rmSync(folder, { recursive: true });
 });

@@ -29,14 +29,9 @@ const cases = all.filter(({ k }, index) => (k + Math.floor(index / steps.length)
 const callOf: Readonly<Record<number, string>> = {
   2: 'units',
   5: 'csr',
-  6: 'certificate-installed',
   7: 'bootloader',
-  8: 'bootloader',
-  9: 'bootloader-installed',
   10: 'application-key',
-  12: 'locked',
-  13: 'session',
-  14: 'application',
+  13: 'application',
   16: 'commit',
 };
 /** Steps in which the target answers something. */

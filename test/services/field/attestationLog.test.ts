@@ -11,6 +11,7 @@ import { decodeEvidence, verifyEvidence } from '../../../src/spdm/evidence.ts';
 import { line, type Unit } from '../../gateway/fieldKit.ts';
 import { makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
+import { changeByTwo } from '../firmware/lineKit.ts';
 import { type FieldBench, openField } from './fieldBench.ts';
 import { openGateway } from './gatewayBench.ts';
 
@@ -89,7 +90,8 @@ it('seals each day that is over, signed, so that no row can be changed, and forg
   expect(verifiedBy(note, [await logNoteKey(bench.ctx)])).toHaveLength(1);
   expect(note.text).toContain(String(sealed?.root));
 
-  await defineLine(bench.ctx, { line, attestationDays: 5 }, 'operator:rita');
+  await defineLine(bench.ctx, { line }, 'operator:rita');
+  await changeByTwo(bench.ctx, line, { attestationDays: 5 });
   bench.moveTime(4 * dayMs);
   await sealAndForget(parts);
   expect([...bench.attestations.ofDay(line, String(sealed?.day))]).toEqual([]);

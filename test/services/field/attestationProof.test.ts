@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromHex } from '../../../src/bytes.ts';
 import { decodeCbor } from '../../../src/cbor/decode.ts';
-import { isMap } from '../../../src/cbor/value.ts';
+import { type CborMap, isMap } from '../../../src/cbor/value.ts';
 import { type AttestationProof, verifyAttestationProof } from '../../../src/evidence/attestationProof.ts';
 import { decodeCorim, encodeAttestationResult, encodeCorim } from '../../../src/evidence/rats.ts';
 import { attestationProof } from '../../../src/services/field/attestationProofs.ts';
@@ -78,6 +78,22 @@ it('is compared with what the registry knew at its time, whatever the device run
   expect(await newest()).toMatchObject({ result: 'failed', reason: 'application: value' });
   expect(await verify(before)).toMatchObject({ result: 'passed' });
   expect(await verify(await newest())).toMatchObject({ result: 'failed', flaws: ['application: equals no reference'] });
+});
+
+/** Status and claim of the executables (draft-ietf-rats-ear, draft-ietf-rats-ar4si). */
+async function appraisalOf(shown: Awaited<ReturnType<typeof verify>>): Promise<readonly unknown[]> {
+  const claims = decodeCbor(encodeAttestationResult(shown, 1_800_000_000), 16) as CborMap;
+  const own = (claims.get(266) as CborMap).get('nusec') as CborMap;
+  return [own.get(1000), (own.get(1001) as CborMap).get(2)];
+}
+
+it('affirms nothing of an image that it had nothing to compare with (R85)', async () => {
+  covers('R85');
+  expect(await appraisalOf(await verify())).toEqual([2, 3]);
+  const unjudged = await verify({}, { references: proof.references.filter(({ index }) => index === 1) });
+  expect([unjudged.result, await appraisalOf(unjudged)]).toEqual(['passed', [0, 0]]);
+  const differing = await verify({}, { references: proof.references.map(one => ({ ...one, value: '66'.repeat(32) })) });
+  expect(await appraisalOf(differing)).toEqual([32, 33]);
 });
 
 it('gives its references as CoRIM and its result as EAT claims', async () => {

@@ -21,6 +21,30 @@ export type Bent = {
 };
 export type Bend = (honest: { readonly evidence: Evidence; readonly nonce: Uint8Array; readonly sequence: number }) => Bent | Promise<Bent>;
 
+type Messenger = { readonly id: string; readonly unit: Unit; readonly key: Key; readonly bend: Bend; readonly signingKey: Key };
+type Asked = { readonly uid: string; readonly nonce: Uint8Array; readonly sequence: number; readonly timeSeconds: number };
+
+/** What the gateway of a device answers when it is asked to attest it. */
+export async function bentAnswer({ id, unit, key, bend, signingKey }: Messenger, { uid, nonce, sequence, timeSeconds }: Asked) {
+  const responder = responderOf(unit, { ...goodManners(unit), signingKey });
+  const honest = await runAttestation({ nonce, raw: true }, async wire => (await responder.handle(wire))!);
+  const bent = await bend({ evidence: honest, nonce, sequence });
+  const evidence = bent.bytes ?? encodeEvidence(bent.evidence ?? honest);
+  const value = {
+    gateway: id,
+    uid: fromHex(uid),
+    nonce: nonce.slice(0, 16),
+    verdict: 'passed',
+    spdmVersion: 0x12,
+    transcriptSha256: sha256(evidence),
+    bundleVersion: 1,
+    timeSeconds,
+    sequence,
+  } as const;
+  const signer = { kid: keyIdOf(key.spki), sign: rawSigner((bent.key ?? key).signer.sign) };
+  return { evidence, verdict: await signVerdict({ ...value, ...bent.verdict }, signer) };
+}
+
 /** An honest gateway with this device on its wire; a test bends what it sends.
  *  @param signingKey of the device; a clone has another one than its certificate */
 export async function openGateway(bench: FieldBench, id: string, unit: Unit, bend: Bend = () => ({}), signingKey = unit.key) {
@@ -30,23 +54,8 @@ export async function openGateway(bench: FieldBench, id: string, unit: Unit, ben
   await attachDevice(bench.ctx, bench.field.attachments, id, unit.uid, 'operator:olga');
   let sequence = 1;
   bench.gateways.set(id, async (uid, nonce) => {
-    const responder = responderOf(unit, { ...goodManners(unit), signingKey });
-    const honest = await runAttestation({ nonce, raw: true }, async wire => (await responder.handle(wire))!);
-    const bent = await bend({ evidence: honest, nonce, sequence });
-    const evidence = bent.bytes ?? encodeEvidence(bent.evidence ?? honest);
-    const value = {
-      gateway: id,
-      uid: fromHex(uid),
-      nonce: nonce.slice(0, 16),
-      verdict: 'passed',
-      spdmVersion: 0x12,
-      transcriptSha256: sha256(evidence),
-      bundleVersion: 1,
-      timeSeconds: Math.floor(bench.ctx.clock().getTime() / 1000),
-      sequence: sequence++,
-    } as const;
-    const signer = { kid: keyIdOf(key.spki), sign: rawSigner((bent.key ?? key).signer.sign) };
-    return { evidence, verdict: await signVerdict({ ...value, ...bent.verdict }, signer) };
+    const at = { uid, nonce, sequence: sequence++, timeSeconds: Math.floor(bench.ctx.clock().getTime() / 1000) };
+    return bentAnswer({ id, unit, key, bend, signingKey }, at);
   });
   return { keyId: keyIdOf(key.spki) };
 }

@@ -1,18 +1,20 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { utf8 } from '../../../src/bytes.ts';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
+import { gateway, gatewayStream } from '../../../src/domain/gateway.ts';
 import { execute } from '../../../src/services/base/context.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { defineLine, setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
-import type { Evidence } from '../../../src/spdm/evidence.ts';
+import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { defaultSpdmPolicy, offerUnder } from '../../../src/spdm/policy.ts';
 import { runAttestation } from '../../../src/spdm/requester/run.ts';
 import { build, line, measurementsOf, responderOf, type Unit } from '../../gateway/fieldKit.ts';
-import { makeKey } from '../../pki/support.ts';
+import { makeCsr, makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { responderFor, signerOf } from './deviceKinds.ts';
 import { type FieldBench, goodManners, openField } from './fieldBench.ts';
 import { type Bend, openGateway } from './gatewayBench.ts';
+import { flipped, lastOf, lies } from './lies.ts';
 
 /** A gateway that lies about the devices behind it: what it brings is held against it, and the device is asked another way. */
 
@@ -35,63 +37,6 @@ const refusedBy = async (id: string) => {
   return events.filter(({ type }) => type === 'GatewayEvidenceRefused').map(({ data }) => data);
 };
 
-const flipped = (bytes: Uint8Array, at: number): Uint8Array =>
-  bytes.map((byte, i) => (i === (at + bytes.length) % bytes.length ? byte ^ 1 : byte));
-const last = (messages: readonly Uint8Array[], change: (bytes: Uint8Array) => Uint8Array): Uint8Array[] => [
-  ...messages.slice(0, -1),
-  change(messages.at(-1)!),
-];
-/** Evidence of this device that is asked for less than everything. */
-async function lesser(
-  unit: Unit,
-  nonce: Uint8Array,
-  options: { readonly measurements?: number | 'none'; readonly raw?: boolean },
-): Promise<Evidence> {
-  const responder = responderOf(unit, goodManners(unit));
-  return runAttestation({ nonce, raw: true, ...options }, async wire => (await responder.handle(wire))!);
-}
-
-/** Each makes a gateway out of the device that it lies about, and of another device. */
-const lies: Readonly<Record<string, (unit: Unit, other: Unit) => Bend>> = {
-  'a bit of CHALLENGE_AUTH flipped':
-    () =>
-    ({ evidence }) => ({ evidence: { ...evidence, exchange: last(evidence.exchange, b => flipped(b, -1)) } }),
-  'a bit of the signature of MEASUREMENTS flipped':
-    () =>
-    ({ evidence }) => ({
-      evidence: { ...evidence, measurements: last(evidence.measurements, b => flipped(b, -1)) },
-    }),
-  'a measurement changed':
-    () =>
-    ({ evidence }) => ({
-      evidence: { ...evidence, measurements: last(evidence.measurements, b => flipped(b, 20)) },
-    }),
-  'no measurements':
-    unit =>
-    async ({ nonce }) => ({ evidence: await lesser(unit, nonce, { measurements: 'none' }) }),
-  'one measurement instead of all':
-    unit =>
-    async ({ nonce }) => ({ evidence: await lesser(unit, nonce, { measurements: 1 }) }),
-  'digests instead of raw values':
-    unit =>
-    async ({ nonce }) => ({ evidence: await lesser(unit, nonce, { raw: false }) }),
-  'evidence for a nonce of its own': unit => async () => ({ evidence: await lesser(unit, new Uint8Array(32), {}) }),
-  'evidence of another device':
-    (_, other) =>
-    async ({ nonce }) => ({ evidence: await lesser(other, nonce, {}) }),
-  'what is no evidence': () => () => ({ bytes: utf8('all is well') }),
-  'a session in the place of an attestation':
-    () =>
-    ({ evidence }) => ({ evidence: { ...evidence, kind: 'session' } }),
-  'a verdict signed by another key': () => () => ({ key: makeKey() }),
-  'a verdict for another nonce': () => () => ({ verdict: { nonce: new Uint8Array(16) } }),
-  'a verdict about another device': () => () => ({ verdict: { uid: new Uint8Array(16) } }),
-  'a verdict about another transcript': () => () => ({ verdict: { transcriptSha256: new Uint8Array(32) } }),
-  'a verdict of 1970': () => () => ({ verdict: { timeSeconds: 1 } }),
-  'a verdict by no trust bundle': () => () => ({ verdict: { bundleVersion: 0 } }),
-  'a verdict by a trust bundle that never was': () => () => ({ verdict: { bundleVersion: 0xffff_ffff } }),
-  'a verdict in the name of another gateway': () => () => ({ verdict: { gateway: 'somebody' } }),
-};
 const kinds = Object.entries(lies);
 
 it.each(kinds)('harms no device with %s: it is unchanged, and the gateway is named (T20)', async (what, lie) => {
@@ -153,7 +98,7 @@ it.each([
 it('names a gateway once a day for one device and one fault, and keeps no more of what it brings', async () => {
   const unit = nextUnit();
   await openGateway(bench, 'tireless', unit, ({ evidence }) => ({
-    evidence: { ...evidence, exchange: last(evidence.exchange, b => flipped(b, -1)) },
+    evidence: { ...evidence, exchange: lastOf(evidence.exchange, b => flipped(b, -1)) },
   }));
   for (let time = 0; time < 3; time++) await attest(unit);
   expect(await refusedBy('tireless')).toHaveLength(1);
@@ -256,19 +201,71 @@ it('charges neither the device nor the gateway with a fault of the server', asyn
   expect(await alarmsOf('innocent')).toEqual([]);
 });
 
-it('charges no gateway with a key whose certificate has ended (T20)', async () => {
-  covers('T20');
-  const unit = nextUnit();
+/** A gateway with a device that is known by the key of its certificate alone. */
+async function bringKey(id: string, unit: Unit, ofLine: string): Promise<void> {
   const { key } = unit;
-  await setAttestationPolicy(bench.ctx, line, { publicKey: true }, 'operator:olga');
+  await setAttestationPolicy(bench.ctx, ofLine, { publicKey: true }, 'operator:olga');
   const manners = goodManners(unit);
   const vendor = { certificates: [], sign: signerOf(key, 'P-256') };
   const spdm = responderFor(unit, 'P-256', '0', 'public key, no certificate', 0x12, vendor, () => measurementsOf(unit, manners));
-  await openGateway(bench, 'brings-a-key', unit, async ({ nonce }) => {
+  await openGateway(bench, id, unit, async ({ nonce }) => {
     const responder = responderOf(unit, { ...manners, spdm });
     const asked = { ...offerUnder(defaultSpdmPolicy), nonce, raw: true, publicKey: key.spki };
     return { evidence: await runAttestation(asked, async wire => (await responder.handle(wire))!) };
   });
+}
+
+it('takes no key whose certificate a compromised authority has issued, and charges no gateway with it (T20, R86)', async () => {
+  covers('T20', 'R86');
+  await defineLine(bench.ctx, { line: 'taken' }, 'operator:rita');
+  const unit = await build(bench.ctx, bench.fleet.bl2, bench.fleet.app, 'taken');
+  await bringKey('brings-a-taken-key', unit, 'taken');
+  expect(await attest(unit)).toMatchObject({ result: 'passed', negotiated: { slot: 15 } });
+  const compromise = { type: 'CompromiseIssuingCa', icaId: 'device-taken-1', reason: 'theft', by: 'operator:olga' } as const;
+  await execute(bench.ctx, authority, authorityStream(bench.ctx.project), compromise, 'operator:olga');
+  await expect.poll(() => attest(unit)).toMatchObject({ result: 'failed', reason: expect.stringContaining('CHAIN_REFUSED') });
+  expect(await alarmsOf('brings-a-taken-key')).toEqual([]);
+});
+
+it('charges no gateway that is suspended while it answers (T20)', async () => {
+  covers('T20');
+  const unit = nextUnit();
+  await openGateway(bench, 'suspended', unit, async () => {
+    await execute(
+      bench.ctx,
+      gateway,
+      gatewayStream('suspended'),
+      { type: 'SuspendGateway', reason: 'moved', by: 'operator:olga' },
+      'operator:olga',
+    );
+    return {};
+  });
+  await expect(attest(unit)).rejects.toMatchObject({ code: 'DEVICE_UNREACHABLE' });
+  expect(await alarmsOf('suspended')).toEqual([]);
+});
+
+it.each([
+  ['an honest answer', {}],
+  ['an answer that cannot be read', { bytes: utf8('half of it') }],
+] as const)('charges no gateway whose key is replaced while the machine before it gives %s (T20)', async (what, bent) => {
+  covers('T20');
+  const unit = nextUnit();
+  const id = `replaced-${what.replaceAll(' ', '-')}`;
+  const next = makeCsr(makeKey(), { commonName: id });
+  await openGateway(bench, id, unit, async () => {
+    await certifyGateway(bench.ctx, id, next, 'operator:olga').catch(() => undefined);
+    await certifyGateway(bench.ctx, id, next, 'operator:oscar');
+    return bent;
+  });
+  await expect(attest(unit)).rejects.toMatchObject({ code: 'DEVICE_UNREACHABLE', message: expect.stringContaining('another key') });
+  expect(await alarmsOf(id)).toEqual([]);
+  expect(await refusedBy(id)).toEqual([]);
+});
+
+it('charges no gateway with a key whose certificate has ended (T20)', async () => {
+  covers('T20');
+  const unit = nextUnit();
+  await bringKey('brings-a-key', unit, line);
   expect(await attest(unit)).toMatchObject({ result: 'passed', via: 'gateway', negotiated: { slot: 15 } });
   const { isRevoked } = bench.revocations;
   Object.assign(bench.revocations, { isRevoked: () => true });

@@ -5,7 +5,10 @@ import { encodeCbor } from '../../../src/cbor/encode.ts';
 import { rawSigner } from '../../../src/cose/sign1.ts';
 import { encodeClaims, instanceIdOfKey, type PsaToken } from '../../../src/eat/psaClaims.ts';
 import { signToken } from '../../../src/eat/psaToken.ts';
+import { newEvent } from '../../../src/eventstore/recorded.ts';
 import { verifyAttestationProof } from '../../../src/evidence/attestationProof.ts';
+import { nowIso } from '../../../src/services/base/context.ts';
+import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { attestationProof } from '../../../src/services/field/attestationProofs.ts';
 import { enrolAttestationKey } from '../../../src/services/field/devices.ts';
 import { setAttestationPolicy } from '../../../src/services/firmware/lines.ts';
@@ -81,7 +84,7 @@ it('is proven offline by the root certificate, or by the enrolled key', async ()
     { name: 'bootloader', judgement: 'equal', reference: { releaseId: unit.bootloader.releaseId } },
     { name: 'application', judgement: 'equal', reference: { releaseId: unit.firmware.releaseId } },
   ]);
-  const changed = proof.replace(/"nonceHex":"../, '"nonceHex":"00');
+  const changed = proof.replace(/(?<="nonceHex":")./, digit => (digit === '0' ? '1' : '0'));
   await expect(verifyAttestationProof(changed, { roots: [unit.root] })).rejects.toMatchObject({ code: 'ATTESTATION_FAILED' });
   await expect(verifyAttestationProof(proof, { roots: [] })).rejects.toMatchObject({ code: 'CHAIN_REFUSED' });
 
@@ -116,6 +119,23 @@ it('suspects a clone whose key is another one than enrolled, on its own connecti
   device.token = gives(unit, {}, makeKey());
   expect(await attest()).toMatchObject({ result: 'failed' });
   expect(await bench.typesOf(unit.uid)).toEqual(expect.arrayContaining(['CloneSuspected', 'DeviceQuarantined']));
+});
+
+it('knows no key of a device whose enrolled one ended with a repair, and suspects no clone (I3, T8)', async () => {
+  covers('I3', 'T8');
+  const iak = makeKey();
+  await enrolAttestationKey(bench.ctx, unit.uid, iak.spki, undefined, 'operator:olga');
+  device.token = gives(unit, { instanceId: instanceIdOfKey(iak.spki) }, iak);
+  expect(await attest()).toMatchObject({ result: 'passed' });
+  const { ctx } = bench;
+  const about = { id: ctx.newId(), at: nowIso(ctx), by: 'operator:olga' } as const;
+  const { status: _, ...certificate } = (await livingDevice(ctx, unit.uid)).certificates.at(-1)!;
+  const next = { ...certificate, objId: '0a'.repeat(16), generation: 2 };
+  await ctx.store.append(`device-${unit.uid}`, 'any', [newEvent('DeviceReturnedToService', next, about)]);
+  await expect(attest()).rejects.toMatchObject({ code: 'EVIDENCE_UNSUPPORTED', message: expect.stringContaining('generation 1') });
+  expect(await bench.typesOf(unit.uid)).not.toContain('CloneSuspected');
+  await enrolAttestationKey(bench.ctx, unit.uid, iak.spki, undefined, 'operator:olga');
+  expect(await attest()).toMatchObject({ result: 'passed' });
 });
 
 it('says of a device without tokens that it is unsupported, and of one without an answer nothing', async () => {

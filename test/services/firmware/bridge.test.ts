@@ -1,9 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fromHex } from '../../../src/bytes.ts';
+import { fromHex, utf8 } from '../../../src/bytes.ts';
+import { isUpgradable } from '../../../src/domain/deviceUpgrade.ts';
 import { programmerStream } from '../../../src/domain/programmer.ts';
 import { newEvent } from '../../../src/eventstore/recorded.ts';
 import { upgradeProofNonce } from '../../../src/production/upgradeProof.ts';
+import { rolloutQueries } from '../../../src/projections/rollouts.ts';
 import { nowIso } from '../../../src/services/base/context.ts';
+import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { offerIdOf, planRollout, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
 import { registerProgrammer } from '../../../src/services/production/programmers.ts';
 import { encodeEvidence } from '../../../src/spdm/evidence.ts';
@@ -13,6 +16,7 @@ import { eventually, responderOf, type Unit } from '../../gateway/fieldKit.ts';
 import { codeOf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { type FieldBench, goodManners, openField } from '../field/fieldBench.ts';
+import { openGateway } from '../field/gatewayBench.ts';
 import { newUid } from '../parties.ts';
 
 /** What a programmer that has no device on its wires can do to the devices of others, with nothing but their UIDs. */
@@ -23,7 +27,7 @@ let used = 0;
 const nextUnit = (): Unit => bench.fleet.units[used++] as Unit;
 
 beforeAll(async () => {
-  bench = await openField(4);
+  bench = await openField(6);
   const { ctx } = bench;
   await registerProgrammer(ctx, liar.id, 'NuLink3', 'operator:olga');
   const about = { id: ctx.newId(), at: nowIso(ctx), by: `programmer:${liar.id}` } as const;
@@ -65,7 +69,18 @@ describe('a programmer that is not at the device (T25, C1)', () => {
     expect(await bench.typesOf(unit.uid)).not.toContain('UpgradeFailed');
     expect((await rolloutOf(bench.ctx, rolloutId)).status).toBe('RUNNING');
     const started = (await bench.ctx.store.readStream(`device-${unit.uid}`)).filter(({ type }) => type.startsWith('Upgrade'));
-    expect(started.map(({ type, by }) => [type, by])).toEqual([['UpgradeStarted', `programmer:${liar.id}`]]);
+    expect(started.map(({ type, by }) => [type, by])).toEqual([['UpgradeAnnounced', `programmer:${liar.id}`]]);
+  });
+
+  it('moves nothing by what it says: the device waits as any other, and a better release is offered to it (C1)', async () => {
+    const unit = nextUnit();
+    const jobId = offerIdOf(await roll(unit), unit.uid);
+    await bench.field.bridge.report(liar, unit.uid, jobId, { status: 'testing' });
+    const state = await livingDevice(bench.ctx, unit.uid);
+    expect([state.status, state.upgradePhase, isUpgradable(state)]).toEqual(['STOCK', undefined, true]);
+    await bench.ctx.reads.waitFor(await bench.ctx.store.head());
+    const rows = await rolloutQueries(bench.ctx.reads.db).devicesOf(String(state.offer?.rolloutId));
+    expect(rows.map(({ status }) => status)).toEqual(['offered']);
   });
 
   it('brings no evidence for a job that never stood: who has it can show it again for ever (T20, T22)', async () => {
@@ -75,6 +90,43 @@ describe('a programmer that is not at the device (T25, C1)', () => {
     for (const jobId of [newUid(), newUid()])
       expect(await codeOf(async () => bench.field.bridge.prove(liar, unit.uid, jobId, await evidenceOf(unit, jobId)))).toBe('STATE');
     expect(await bench.typesOf(unit.uid)).toEqual(before);
+  });
+
+  it('brings evidence while a gateway is asked that waits for the same wire: neither waits for the other', async () => {
+    const unit = nextUnit();
+    const jobId = offerIdOf(await roll(unit), unit.uid);
+    const proved = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    await openGateway(bench, 'hall', unit, async () => {
+      asked.resolve();
+      await proved.promise;
+      return {};
+    });
+    const attested = bench.field.attestation.attest(unit.uid, { via: 'gateway' });
+    await asked.promise;
+    unit.firmware = bench.fleet.next;
+    expect(await bench.field.bridge.prove(liar, unit.uid, jobId, await evidenceOf(unit, jobId))).toMatchObject({ result: 'passed' });
+    proved.resolve();
+    expect(await attested).toMatchObject({ result: 'passed', via: 'gateway' });
+  });
+
+  it('is named when it is a gateway and brings what the device has not signed for this job; the device is as it was (T20)', async () => {
+    covers('T20');
+    const unit = nextUnit();
+    const jobId = offerIdOf(await roll(unit), unit.uid);
+    await openGateway(bench, 'bringer', unit);
+    const before = await bench.typesOf(unit.uid);
+    const gateway = { ...liar, kind: 'gateway', id: 'bringer' } as const;
+    unit.firmware = bench.fleet.next;
+    const good = await evidenceOf(unit, jobId);
+    for (const bytes of [utf8('all is well'), await evidenceOf(unit, newUid()), good.with(-9, (good.at(-9) ?? 0) ^ 1)])
+      expect(await codeOf(() => bench.field.bridge.prove(gateway, unit.uid, jobId, bytes))).toBe('ATTESTATION_FAILED');
+    expect(await bench.typesOf(unit.uid)).toEqual(before);
+    const events = await bench.ctx.store.readStream('gateway-bringer');
+    const refused = events.filter(({ type }) => type === 'GatewayEvidenceRefused').map(({ data }) => data.code);
+    expect(refused.length).toBeGreaterThan(1);
+    expect((await bench.ctx.store.readStream('alarm-bringer')).map(({ data }) => data.code)).toContain('GATEWAY_EVIDENCE');
+    expect(await bench.field.bridge.prove(gateway, unit.uid, jobId, good)).toMatchObject({ result: 'passed' });
   });
 
   it('shows evidence of an upgrade that is done once more, and it counts as no attestation (T22)', async () => {

@@ -323,7 +323,7 @@ it('offers an older version at the same counter only with the permit of planner 
   const older = await publish(bench.ctx, 'app', '0.9.0', 2);
   const refused = await roll({ devices: [unit.uid] }, older.releaseId);
   await eventually(async () => (await statusOf(refused)) === 'HALTED');
-  expect((await show(refused)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'DOWNGRADE' }]);
+  expect((await show(refused)).progress).toEqual([{ uid: unit.uid, group: 1, status: 'refused', reason: 'DOWNGRADE' }]);
   await roll({ devices: [unit.uid], permitDowngrade: true }, older.releaseId);
   await eventually(async () => (await stateOf(unit)).offer?.version === '0.9.0');
 });
@@ -334,7 +334,7 @@ it('brings a device over the releases that it has slept through only with the pe
   const newest = await publish(bench.ctx, 'app', '3.30.0', 30);
   const refused = await roll({ devices: [unit.uid] }, newest.releaseId);
   await eventually(async () => (await statusOf(refused)) === 'HALTED');
-  expect((await show(refused)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'COUNTER_JUMP' }]);
+  expect((await show(refused)).progress).toEqual([{ uid: unit.uid, group: 1, status: 'refused', reason: 'COUNTER_JUMP' }]);
   await roll({ devices: [unit.uid], permitCounterJump: true }, newest.releaseId);
   await eventually(async () => (await stateOf(unit)).offer?.version === '3.30.0');
 });

@@ -70,6 +70,12 @@ it('takes devices from one side only, and refuses selectors that name nothing', 
   expect(await codeOf(() => plan({ lateJoiners: true }))).toBe('BAD_REQUEST');
 });
 
+it('refuses a deadline that has passed: nobody plans an end before the beginning', async () => {
+  const at = (aheadMs: number) => new Date(bench.ctx.clock().getTime() + aheadMs).toISOString();
+  expect(await codeOf(() => plan({ deadline: at(-minuteMs) }))).toBe('BAD_REQUEST');
+  await plan({ deadline: at(minuteMs) });
+});
+
 it('begins within its window only, and delivers within it only', async () => {
   const unit = bench.fleet.units[0] as Unit;
   const hour = (ahead: number) => new Date(bench.ctx.clock().getTime() + ahead * 3_600_000).toISOString().slice(11, 16);

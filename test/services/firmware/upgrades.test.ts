@@ -13,7 +13,7 @@ import { currentTrustBundle } from '../../../src/services/authority/trustBundle.
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
 import { createByteBudget } from '../../../src/services/firmware/byteBudget.ts';
-import { defineLine, raiseRollbackFloor, setEncryption } from '../../../src/services/firmware/lines.ts';
+import { defineLine } from '../../../src/services/firmware/lines.ts';
 import type { PreparedJob } from '../../../src/services/firmware/otaImage.ts';
 import { withdrawRelease } from '../../../src/services/firmware/releases.ts';
 import { planRollout, type RolloutWish, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
@@ -24,6 +24,7 @@ import { codeOf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { flipBlobBit } from '../../support/damagedBlob.ts';
 import { type BenchDevice, type FieldBench, openField } from '../field/fieldBench.ts';
+import { changeByTwo } from './lineKit.ts';
 
 /** Rollouts and OTA delivery: who is offered what, what a device gets, and what counts as upgraded. */
 
@@ -185,7 +186,7 @@ it('takes the decision again at delivery: a floor that rose since the offer is k
   const unit = await build(bench.ctx, bl2, app, 'floor');
   await roll({ devices: [unit.uid] }, next.releaseId);
   await eventually(async () => (await bench.typesOf(unit.uid)).includes('FirmwareOffered'));
-  await raiseRollbackFloor(bench.ctx, 'floor', 4, 'operator:rita');
+  await changeByTwo(bench.ctx, 'floor', { floor: 4 });
   const device = bench.plugIn(unit);
   await bench.field.delivery.deliver(unit.uid, 1);
   expect(device.jobs.filter(job => job.length > 0)).toEqual([]);
@@ -204,10 +205,10 @@ it('ends a download once the floor of its line rises above the image (T12, RULE-
   await jobComes(device);
   const { otaJobId, blockBytes } = (await readJob(device)).job;
   const block = () => codeOf(async () => bench.field.delivery.block(unit.uid, toHex(otaJobId), 0, blockBytes));
-  await raiseRollbackFloor(bench.ctx, 'rising', 3, 'operator:rita');
+  await changeByTwo(bench.ctx, 'rising', { floor: 3 });
   await bench.field.delivery.reportStatus(unit.uid, toHex(otaJobId), 'downloading', undefined);
   expect(await block()).toHaveLength(2);
-  await raiseRollbackFloor(bench.ctx, 'rising', 4, 'operator:rita');
+  await changeByTwo(bench.ctx, 'rising', { floor: 4 });
   await eventually(async () => (await block()) === 'STATE');
   await bench.field.delivery.deliver(unit.uid, 1);
   expect((await bench.typesOf(unit.uid)).slice(-2)).toEqual(['RollbackRefused', 'UpgradeFailed']);
@@ -220,7 +221,7 @@ it('refuses firmware of another line (T13)', async () => {
   const [unit] = units(1) as [Unit];
   const id = await roll({ devices: [unit.uid] }, lamp.releaseId);
   await eventually(async () => (await statusOf(id)) === 'HALTED');
-  expect((await show(id)).progress).toEqual([{ uid: unit.uid, status: 'refused', reason: 'WRONG_PRODUCT' }]);
+  expect((await show(id)).progress).toEqual([{ uid: unit.uid, group: 1, status: 'refused', reason: 'WRONG_PRODUCT' }]);
 });
 
 it('does not deliver a release that was withdrawn after the offer', async () => {
@@ -376,7 +377,7 @@ it('encrypts for the one key of a line: each device boots its own image, and not
   const pair = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const point = new Uint8Array(pair.publicKey.export({ type: 'spki', format: 'der' }).subarray(-65));
   const byLine = { scheme: 'line', bits: 128, only: false, uidBound: false, publicKey: toBase64url(point) } as const;
-  await setEncryption(bench.ctx, 'meter', byLine, 'operator:rita');
+  await changeByTwo(bench.ctx, 'meter', { encryption: byLine });
   const release = await publish(bench.ctx, 'app', '1.9.0', 3);
   const two = units(2);
   const id = await roll({ devices: two.map(({ uid }) => uid) }, release.releaseId);

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromBase64url } from '../../../src/bytes.ts';
+import type { EventStore } from '../../../src/eventstore/port.ts';
 import { signer } from '../../../src/keystore/signer.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
+import { issuedTo } from '../../../src/services/identity/issuedCertificates.ts';
 import { type Authority, makeLeaf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
@@ -58,5 +60,26 @@ describe('the certificate of a machine', () => {
     const device = await deviceOf('meter');
     expect(project.trust.judge(device, 'meter').kind).toBe('device');
     expect(() => project.trust.judge(device, 'vintage')).toThrow(/not of line vintage/);
+  });
+
+  it('that another process has issued a moment ago is found, and one that is known is not looked for again (T17)', async () => {
+    covers('T17');
+    const { ctx } = project;
+    const { certificate, uid } = await project.newDevice();
+    let looks = 0;
+    const storeThatKnows = (known: boolean): EventStore => ({
+      ...ctx.store,
+      async readStream(stream, from, asKnown) {
+        if (!asKnown) looks += 1;
+        return asKnown && !known ? [] : ctx.store.readStream(stream, from, asKnown);
+      },
+    });
+    const machine = project.trust.judge(certificate);
+    expect(machine.id).toBe(uid);
+    expect(await issuedTo({ ...ctx, store: storeThatKnows(true) }, machine)).toEqual({ line: 'meter' });
+    expect(looks).toBe(0);
+    expect(await issuedTo({ ...ctx, store: storeThatKnows(false) }, machine)).toEqual({ line: 'meter' });
+    expect(looks).toBe(1);
+    expect(await issuedTo({ ...ctx, store: storeThatKnows(true) }, { ...machine, serialHex: '01' })).toBeUndefined();
   });
 });

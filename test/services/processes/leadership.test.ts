@@ -98,7 +98,7 @@ describe('a leading process', () => {
 });
 
 describe('between machines', () => {
-  const lookMs = 500;
+  const lookMs = 250;
   /** Machines that share a log and signs; looks come when the test says so. */
   const machines = () => {
     vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
@@ -106,7 +106,11 @@ describe('between machines', () => {
     const store = openMemoryStore();
     const log: string[] = [];
     const signs: LeaderSign[] = [];
-    const lease: NonNullable<EventStore['lease']> = { read: async () => signs.at(-1), give: async sign => void signs.push(sign) };
+    const lease: NonNullable<EventStore['lease']> = {
+      read: async () => signs.at(-1),
+      give: async sign => void signs.push(sign),
+      settle: async () => undefined,
+    };
     const machine = async (name: string, change: Partial<EventStore> = {}, begin = async (): Promise<void> => {}) => {
       const lead = async (epoch: number) => {
         log.push(`${name} begins ${epoch}`);
@@ -159,6 +163,25 @@ describe('between machines', () => {
     away = Promise.resolve();
     await looks(30);
     expect(log.filter(line => !line.endsWith('away'))).toEqual(['one begins 1']);
+  });
+
+  it('a store that is slow to write replaces nobody: a sign that it holds back comes before what is written last', async () => {
+    const { lease, log, machine, looks } = machines();
+    const heldBack: (() => Promise<void>)[] = [];
+    let isSlow = false;
+    const writtenInOrder = async (): Promise<void> => {
+      for (const write of heldBack.splice(0)) await write();
+    };
+    const slow: typeof lease = {
+      ...lease,
+      give: async sign => (isSlow ? void heldBack.push(() => lease.give(sign)) : lease.give(sign)),
+      settle: writtenInOrder,
+    };
+    await machine('one', { lease: slow });
+    await machine('two', { lease: slow });
+    isSlow = true;
+    await looks(30);
+    expect(log).toEqual(['one begins 1']);
   });
 
   it('a leader gives signs while it begins, however long that takes', async () => {

@@ -23,14 +23,13 @@ describe('the receipt of the lock', () => {
     ['has others', { configWords: others }],
   ])('that %s is refused, and no application is given', async (_, facts) => {
     const chip = new Chip();
-    await builder.build(chip, 'locked');
-    const lock = async (shown: object) =>
-      builder.code(`units/${chip.grantId}/locked`, { receipt: await chip.receipt('NuSEC lock receipt', shown) });
-    expect(await lock(facts)).toBe('RECEIPT_REFUSED');
-    await builder.steps(chip).session?.();
-    const token = { jobId: builder.jobId, uid: chip.party.uid, objId: chip.objId };
-    expect(await builder.code(`units/${chip.grantId}/application`, token)).toBe('DEVICE_STATE');
-    expect(await lock({ configWords: words })).toBe(200);
+    await builder.build(chip, 'application');
+    const ask = async (shown: object) => {
+      const receipt = await chip.receipt('NuSEC lock receipt', shown);
+      return builder.code(`units/${chip.grantId}/application`, await builder.applicationRequest(chip, { receipt }));
+    };
+    expect(await ask(facts)).toBe('RECEIPT_REFUSED');
+    expect(await ask({ configWords: words })).toBe(200);
   });
 });
 

@@ -76,7 +76,7 @@ describe('power cuts between any two commits', () => {
     cuts.commit = committed.cuts;
     builder.acknowledged = builder.records.length;
     // One wait for the disk per answer: the certificate is stored with its intent.
-    expect(Object.values(cuts)).toHaveLength(10);
+    expect(Object.values(cuts)).toHaveLength(6);
     expect(Object.entries(cuts).filter(([, count]) => count !== 1)).toEqual([]);
     expect(committed.answer).toEqual({ committed: 2, remaining: 18 });
     expect(await unitStory(chip)).toEqual(await unitStory(plain));
@@ -84,7 +84,7 @@ describe('power cuts between any two commits', () => {
 
   it('void a unit once', async () => {
     const chip = new Chip();
-    await builder.build(chip, 'locked');
+    await builder.build(chip, 'application');
     const request = await builder.voidRequest(chip, true);
     const { cuts } = await throughCuts(() => builder.ask(`units/${chip.grantId}/void`, request));
     builder.acknowledged = builder.records.length;
@@ -115,7 +115,7 @@ describe('power cuts between any two commits', () => {
 
   it('are settled by the sweep when nobody repeats the request', async () => {
     const [committed, voided] = [new Chip(), new Chip()];
-    await builder.build(voided, 'locked');
+    await builder.build(voided, 'application');
     const voiding = await builder.voidRequest(voided, false);
     commitsLeft = 1;
     expect(await builder.code(`units/${voided.grantId}/void`, voiding)).toBe('INTERNAL');

@@ -61,6 +61,9 @@ export async function activeProgrammer(plant: Site): Promise<TestProgrammer> {
   return new TestProgrammer(plant, prepared, kek);
 }
 
+/** Between reservation and commit. */
+export type UnitStep = 'csr' | 'bootloader' | 'application-key' | 'application';
+
 type Entry = Omit<LedgerRecord, 'number' | 'previousSha256' | 'uptimeSeconds'>;
 
 export class TestProgrammer {
@@ -173,19 +176,20 @@ export class TestProgrammer {
   }
 
   /** The steps of one unit before commit, by name, each as one request. */
-  steps(chip: Chip): Readonly<Record<string, () => Promise<Body>>> {
+  steps(chip: Chip): Readonly<Record<UnitStep, () => Promise<Body>>> {
     const unit = (name: string, body: unknown = {}) => this.ask(`units/${chip.grantId}/${name}`, body);
     return {
       csr: async () => chip.certified(await unit('csr', { csr: csrOf(chip.party, chip.objId) })),
-      'certificate-installed': () => unit('certificate-installed', { certificateSha256: toHex(sha256(chip.certificate)) }),
-      bootloader: async () => chip.gotBootloader(await unit('bootloader')),
-      'bootloader-installed': () => unit('bootloader-installed', chip.bootProof()),
-      'application-key': () => unit('application-key'),
-      locked: async () => unit('locked', { receipt: await chip.receipt('NuSEC lock receipt') }),
-      session: async () => unit('session', { evidence: await chip.session() }),
-      application: async () =>
-        chip.gotApplication(await unit('application', { jobId: this.jobId, uid: chip.party.uid, objId: chip.objId })),
+      bootloader: async () => chip.gotBootloader(await unit('bootloader', chip.certificateProof())),
+      'application-key': () => unit('application-key', chip.bootProof()),
+      application: async () => chip.gotApplication(await unit('application', await this.applicationRequest(chip))),
     };
+  }
+
+  /** @param other instead of what the chip itself would show */
+  async applicationRequest(chip: Chip, other: { readonly receipt?: string; readonly evidence?: string } = {}) {
+    const { receipt = await chip.receipt('NuSEC lock receipt'), evidence = await chip.session() } = other;
+    return { jobId: this.jobId, uid: chip.party.uid, objId: chip.objId, receipt, evidence };
   }
 
   async commitRequest(chip: Chip) {
@@ -214,7 +218,7 @@ export class TestProgrammer {
   }
 
   /** Everything up to (not with) the named step; all of it without a name. */
-  async build(chip: Chip, until?: string): Promise<void> {
+  async build(chip: Chip, until?: UnitStep | 'commit'): Promise<void> {
     await this.reserve(chip);
     for (const [name, step] of Object.entries(this.steps(chip))) {
       if (name === until) return;
@@ -266,6 +270,10 @@ export class Chip {
   gotApplication(answer: Body): Body {
     this.application = answer;
     return answer;
+  }
+
+  certificateProof() {
+    return { certificateSha256: toHex(sha256(this.certificate)) };
   }
 
   bootProof() {

@@ -39,7 +39,7 @@ const rows: readonly Row[] = [
   [
     'says in its ledger that nothing was burned of a unit that got its bootloader: the server counts it as scrap',
     async (builder, chip) => {
-      await builder.build(chip, 'bootloader-installed');
+      await builder.build(chip, 'application-key');
       const request = { reason: 'test', otpTouched: false, ledger: [] as string[] };
       await voidRecord(builder, chip, { scrap: false });
       request.ledger = builder.pending;
@@ -158,7 +158,7 @@ describe('a programmer that is stolen in the middle of its units', () => {
     const [built, begun, burned] = [new Chip(), new Chip(), new Chip()];
     await builder.build(built);
     await builder.build(begun, 'bootloader');
-    await builder.build(burned, 'session');
+    await builder.build(burned, 'application');
     await plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/stolen`, {});
     const left = [begun.party.uid, burned.party.uid].toSorted();
     const open = JSON.parse((await plant.ask('pia', 'GET', `/v1/jobs/${jobId}/reconciliation`)).report);

@@ -4,8 +4,9 @@ import { newEvent } from '../../../src/eventstore/recorded.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
 import { covers } from '../../support/covers.ts';
 import { watchWrites } from '../../support/watchedStore.ts';
+import { changeByTwo } from '../firmware/lineKit.ts';
 import { newUid } from '../parties.ts';
-import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from './factory.ts';
+import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer, type UnitStep } from './factory.ts';
 import { openPlant, type Plant } from './plant.ts';
 
 /** Job and programmer are looked at in every step, and what a step decides is stored only while they are as they were seen. */
@@ -41,20 +42,11 @@ const machine = (builder: TestProgrammer, step: string) =>
   plant.ask('olga', 'POST', `/v1/programmers/${builder.uid}/${step}`, reasonFor(step));
 const reasonFor = (step: string) => (step === 'suspend' ? { reason: 'audit' } : {});
 
-const steps = [
-  'csr',
-  'certificate-installed',
-  'bootloader',
-  'bootloader-installed',
-  'application-key',
-  'locked',
-  'session',
-  'application',
-] as const;
+const steps: readonly UnitStep[] = ['csr', 'bootloader', 'application-key', 'application'];
 
 /** The code of a refused step, or 200. */
-const outcome = (work: Promise<unknown> | undefined) =>
-  (work ?? Promise.reject(new Error('no such step'))).then(
+const outcome = (work: Promise<unknown>) =>
+  work.then(
     () => 200,
     error => /"code":"(\w+)"/.exec(String(error))?.[1] ?? String(error),
   );
@@ -62,13 +54,13 @@ const outcome = (work: Promise<unknown> | undefined) =>
 describe('each step of a unit', () => {
   let builder: TestProgrammer;
   /** One unit before each step. */
-  const unitsBefore = async (): Promise<ReadonlyMap<(typeof steps)[number], Chip>> => {
+  const unitsBefore = async (): Promise<ReadonlyMap<UnitStep, Chip>> => {
     const chips = new Map(steps.map(step => [step, new Chip()]));
     for (const [step, chip] of chips) await builder.build(chip, step);
     return chips;
   };
-  const take = (chips: ReadonlyMap<string, Chip>, step: string) => outcome(builder.steps(chips.get(step) as Chip)[step]?.());
-  const all = async (chips: ReadonlyMap<string, Chip>) =>
+  const take = (chips: ReadonlyMap<UnitStep, Chip>, step: UnitStep) => outcome(builder.steps(chips.get(step) as Chip)[step]());
+  const all = async (chips: ReadonlyMap<UnitStep, Chip>) =>
     new Map(await Promise.all(steps.map(async step => [step, await take(chips, step)] as const)));
   const each = (code: string | number) => new Map(steps.map(step => [step, code]));
 
@@ -87,8 +79,7 @@ describe('each step of a unit', () => {
   it('stores nothing when the job is suspended between the decision and its append', async () => {
     const chips = await unitsBefore();
     for (const step of steps) {
-      // Image steps decide in the grant’s stream, the others in the device’s.
-      meanwhile = { kind: step === 'application' ? 'grant' : 'device', what: () => job(builder, 'suspend') };
+      meanwhile = { kind: 'device', what: () => job(builder, 'suspend') };
       expect([step, await take(chips, step)]).toEqual([step, 'JOB_NOT_RUNNING']);
       expect(meanwhile).toBeUndefined();
       await job(builder, 'resume');
@@ -123,7 +114,7 @@ describe('a commit', () => {
     const request = await builder.commitRequest(chip);
     for (const _ of [1, 2]) expect(await builder.code(`units/${chip.grantId}/commit`, request)).toBe(200);
     builder.acknowledged = builder.records.length;
-    expect(await outcome(builder.steps(halfBuilt).application?.())).toBe('JOB_NOT_RUNNING');
+    expect(await outcome(builder.steps(halfBuilt).application())).toBe('JOB_NOT_RUNNING');
     halfBuilt.application = chip.application;
     expect(await builder.code(`units/${halfBuilt.grantId}/commit`, await builder.commitRequest(halfBuilt))).not.toBe(200);
     const committed = (await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`)).filter(
@@ -168,7 +159,7 @@ describe('between the decision and its append', () => {
     const builder = await started();
     const chip = new Chip();
     await builder.build(chip, 'bootloader');
-    meanwhile = { kind: 'allotment', what: async () => builder.steps(chip).bootloader?.() };
+    meanwhile = { kind: 'allotment', what: async () => builder.steps(chip).bootloader() };
     await builder.voidUnit(chip, false);
     expect(meanwhile).toBeUndefined();
     expect((await eventsOf(builder)).find(({ type }) => type === 'UnitVoided')?.data).toMatchObject({ scrapped: true });
@@ -191,7 +182,7 @@ describe('a voided unit whose bootloader was given out', () => {
   const voided = async (facts: Parameters<Chip['receipt']>[1], label: Parameters<Chip['receipt']>[0] = 'NuSEC void receipt') => {
     const builder = await started();
     const chip = new Chip();
-    await builder.build(chip, 'bootloader-installed');
+    await builder.build(chip, 'application-key');
     const receipt = await chip.receipt(label, facts);
     return builder.ask(`units/${chip.grantId}/void`, { ...(await builder.voidRequest(chip, false)), receipt });
   };
@@ -277,7 +268,7 @@ describe('a job of a site', () => {
     const stream = programmerStream(builder.uid);
     for (const event of [newEvent('ProgrammerShipped', { to: 'Other CM' }, envelope()), newEvent('ProgrammerCheckedIn', {}, envelope())])
       await plant.ctx.store.append(stream, 'any', [event]);
-    expect(await outcome(builder.steps(chip).bootloader?.())).toBe('WRONG_SITE');
+    expect(await outcome(builder.steps(chip).bootloader())).toBe('WRONG_SITE');
     expect(await outcome(builder.reserve(new Chip()))).toBe('WRONG_SITE');
     const events = await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`);
     expect(events.filter(({ type }) => type === 'UnitReserved')).toHaveLength(1);
@@ -289,7 +280,7 @@ describe('a job of a site', () => {
 
 describe('a job whose application is below the floor of its line (RULE-11, T12)', () => {
   const share = (builder: TestProgrammer): string => `/v1/jobs/${builder.jobId}/allotments/${builder.uid}/export`;
-  const raised = async (line: string): Promise<unknown> => plant.ask('rita', 'POST', '/v1/lines', { line, rollbackFloor: 6 });
+  const raised = (line: string): Promise<unknown> => changeByTwo(plant.ctx, line, { floor: 6 });
 
   it('gets no package, neither a new one nor the one before', async () => {
     covers('RULE-11', 'T12');
@@ -311,7 +302,7 @@ describe('a job whose application is below the floor of its line (RULE-11, T12)'
     const chip = new Chip();
     await builder.build(chip, 'bootloader');
     await raised('boiler');
-    expect(await outcome(builder.steps(chip).bootloader?.())).toBe('ROLLBACK');
+    expect(await outcome(builder.steps(chip).bootloader())).toBe('ROLLBACK');
     expect(await builder.code('units', await builder.reserveRequest(newUid()))).toBe('ROLLBACK');
     const events = await plant.ctx.store.readStream(`allotment-${builder.jobId}-${builder.uid}`);
     expect(events.filter(({ type }) => type === 'UnitReserved')).toHaveLength(1);

@@ -304,7 +304,7 @@ describe('grants that expire (I12)', () => {
     const early = new Chip();
     await builder.build(early, 'bootloader');
     plant.moveClock(16 * minuteMs);
-    expect(await builder.code(`units/${early.grantId}/bootloader`)).toBe('GRANT_EXPIRED');
+    expect(await builder.code(`units/${early.grantId}/bootloader`, early.certificateProof())).toBe('GRANT_EXPIRED');
     expect(await sweepUnits(plant.ctx)).toBeGreaterThanOrEqual(1);
     expect(await board(builder)).toMatchObject({ reserved: 1, voided: 1, scrapped: 0, remaining: 2 });
     expect(await statusOf(early.party.uid)).toBe('DeviceFailed');
@@ -320,15 +320,15 @@ describe('grants that expire (I12)', () => {
     covers('I12');
     const builder = await started(2, 1);
     const chip = new Chip();
-    await builder.build(chip, 'bootloader-installed');
+    await builder.build(chip, 'application-key');
     plant.moveClock(5 * dayMs);
     await sweepUnits(plant.ctx);
     expect(await builder.look(chip)).toEqual({ outcome: 'open', scrapped: false });
     const steps = builder.steps(chip);
-    await expect(steps['bootloader-installed']?.()).rejects.toThrow('GRANT_EXPIRED');
+    await expect(steps['application-key']()).rejects.toThrow('GRANT_EXPIRED');
     await builder.ask(`units/${chip.grantId}/renew`);
-    const rest = ['bootloader-installed', 'application-key', 'locked', 'session', 'application'];
-    for (const name of rest) await steps[name]?.();
+    await steps['application-key']();
+    await steps.application();
     await builder.commit(chip);
     expect(await builder.look(chip)).toEqual({ outcome: 'committed', scrapped: false });
     expect(await statusOf(chip.party.uid)).toBe('ProvisioningCompleted');
@@ -337,7 +337,7 @@ describe('grants that expire (I12)', () => {
   it('end after a week: then the unit is scrap, because nobody knows whether OTP was burned', async () => {
     const builder = await started(2, 1);
     const chip = new Chip();
-    await builder.build(chip, 'bootloader-installed');
+    await builder.build(chip, 'application-key');
     plant.moveClock(7 * dayMs + 16 * minuteMs);
     expect(await builder.code(`units/${chip.grantId}/renew`)).toBe('GRANT_EXPIRED');
     expect(await sweepUnits(plant.ctx)).toBeGreaterThanOrEqual(1);
@@ -375,7 +375,7 @@ describe('the end of a job', () => {
     const builder = await started(2, 1);
     const [good, bad] = [new Chip(), new Chip()];
     await builder.build(good);
-    await builder.build(bad, 'locked');
+    await builder.build(bad, 'application');
     await builder.voidUnit(bad, true);
     expect(await plant.code('pia', 'POST', `/v1/jobs/${builder.jobId}/close`)).toBe('STATE');
     await builder.zeroise();

@@ -13,6 +13,7 @@ import { startAttestationSharing } from '../../../src/services/proof/attestation
 import { dayMs } from '../../../src/times.ts';
 import { temporaryFolder } from '../../eventstore/support.ts';
 import { type S3Double, startS3Double } from '../../objects/s3Double.ts';
+import { changeByTwo } from '../firmware/lineKit.ts';
 import { openProject, type Project } from '../project.ts';
 
 /** The log of attestations of several machines: two folders and one object store (a double); the event log is one. */
@@ -252,7 +253,8 @@ it('goes on under a new name when a folder is put back and what it had sent sinc
   const two = await machine();
   await two.seal();
   await again.close();
-  await defineLine(project.ctx, { line, attestationDays: 5 }, 'operator:alice');
+  await defineLine(project.ctx, { line }, 'operator:alice');
+  await changeByTwo(project.ctx, line, { attestationDays: 5 });
   await two.seal();
   expect(double.keys().filter(key => key.startsWith('p/attestations/'))).toEqual([]);
   const restored = await machine({ folder: back });
@@ -278,7 +280,8 @@ it('forgets on every machine and in the object store what a line keeps no longer
   await one.seal();
   await two.sharing.exchange();
   expect(two.rows()).toHaveLength(4);
-  await defineLine(project.ctx, { line, attestationDays: 5 }, 'operator:alice');
+  await defineLine(project.ctx, { line }, 'operator:alice');
+  await changeByTwo(project.ctx, line, { attestationDays: 5 });
   await one.seal();
   await two.seal();
   for (const each of [one, two])

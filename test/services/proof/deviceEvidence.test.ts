@@ -13,6 +13,7 @@ import { type Checkpoints, keepCheckpoints } from '../../../src/services/proof/c
 import { createDeviceEvidence, type DeviceEvidence } from '../../../src/services/proof/deviceEvidence.ts';
 import { cosignedFolder } from '../../../src/services/proof/witness.ts';
 import { covers } from '../../support/covers.ts';
+import { pythonWith } from '../../support/python.ts';
 import { openProject, type Project, type TestDevice } from '../project.ts';
 
 /** Evidence of a real project: its log, keystore, roots and certificates; checked by the product and by a reader in another language. */
@@ -45,6 +46,8 @@ const verify = (changed: Evidence, trusted = roots) => verifyEvidence(JSON.strin
 const refused = (detail: string) => expect.objectContaining({ code: 'EVIDENCE_REFUSED', message: expect.stringContaining(detail) });
 const withHistory = (change: Partial<Evidence['history']>): Evidence => ({ ...evidence, history: { ...evidence.history, ...change } });
 
+const python = pythonWith('cryptography') ?? 'python3';
+
 /** @returns what examples/verify_evidence.py says */
 function inPython(file: Evidence): { status: number | null; text: string } {
   const folder = mkdtempSync(join(tmpdir(), 'nusec-evidence-'));
@@ -52,7 +55,7 @@ function inPython(file: Evidence): { status: number | null; text: string } {
   writeFileSync(path, JSON.stringify(file));
   writeFileSync(rootFile, toPem('CERTIFICATE', roots[0] as Uint8Array));
   const script = new URL('../../../examples/verify_evidence.py', import.meta.url).pathname;
-  const { status, stdout, stderr } = spawnSync('python3', [script, path, rootFile], { encoding: 'utf8' });
+  const { status, stdout, stderr } = spawnSync(python, [script, path, rootFile], { encoding: 'utf8' });
   rmSync(folder, { recursive: true });
   return { status, text: stdout + stderr };
 }

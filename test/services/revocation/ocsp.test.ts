@@ -121,6 +121,15 @@ describe('the OCSP responder', () => {
     });
   });
 
+  it('answers GET of what is no base64 as malformed, and of base64 with another character in it', async () => {
+    const text = Buffer.from(requestFor(good)).toString('base64');
+    for (const other of [`${text.slice(0, 40)}.${text.slice(40)}`, `${text}====`, `${text} `, '%zz', '']) {
+      const response = await fetch(`${project.url}/ocsp/${other === '%zz' ? other : encodeURIComponent(other)}`);
+      // OCSPResponseStatus malformedRequest (RFC 6960 §2.3).
+      expect([...new Uint8Array(await response.arrayBuffer())], other).toEqual([0x30, 3, 0x0a, 1, 1]);
+    }
+  });
+
   it('answers a request that pkijs made, by SHA-256', async () => {
     const request = new OCSPRequest();
     await request.createForCertificate(x509(revoked.certificate), { hashAlgorithm: 'SHA-256', issuerCertificate: x509(revoked.ica) });

@@ -14,12 +14,13 @@ import { takeUp } from '../../../src/services/backup/takeUp.ts';
 import { type Context, execute } from '../../../src/services/base/context.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
 import { gatewayOf, moveGateway, registerGateway } from '../../../src/services/field/gateways.ts';
-import { defineLine, lineOf, raiseRollbackFloor } from '../../../src/services/firmware/lines.ts';
+import { defineLine, lineOf } from '../../../src/services/firmware/lines.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { currentCrl } from '../../../src/services/revocation/crl.ts';
 import { checkRevocationMark, keepRevocationMark } from '../../../src/services/revocation/revocationMark.ts';
 import { type Revocations, startRevocations } from '../../../src/services/revocation/revocations.ts';
 import { covers } from '../../support/covers.ts';
+import { changeByTwo } from '../firmware/lineKit.ts';
 import { newParty } from '../parties.ts';
 import { requestOf } from '../project.ts';
 
@@ -99,7 +100,7 @@ describe('the high-water mark of revocations', () => {
       await certifyGateway(ctx, 'late', requestOf(newParty(), { commonName: 'late' }), by);
       await revoke('late')(ctx, revocations);
       await execute(ctx, operators, operatorsStream, { type: 'RemoveOperator', name: 'carol' }, by);
-      await raiseRollbackFloor(ctx, 'meter', 3, by);
+      await changeByTwo(ctx, 'meter', { floor: 3 });
       const command = { type: 'CompromisePackageKey', keyId: (await signingKeys(ctx))[0]?.keyId ?? '', reason: 'leak', by } as const;
       await execute(ctx, authority, authorityStream(ctx.project), command, by);
       newest = await numberOf(ctx);

@@ -24,7 +24,7 @@ ${filters(visit, [
   { name: 'subject', label: 'About', placeholder: 'UID, job, gateway …' },
   { name: 'assignedTo', label: 'Assigned to', placeholder: 'alice' },
 ])}
-${table('Alarm cases', [...caseColumns, people, todo(visit)], cases, state === 'open' ? 'No alarm is open.' : 'No case fits this filter.')}
+${table('Alarm cases', [...caseColumns(visit), people, todo(visit)], cases, state === 'open' ? 'No alarm is open.' : 'No case fits this filter.')}
 ${pager(visit, next, filterNames)}`;
   return { title: 'Alarms', content, isLive: true };
 }
@@ -33,13 +33,18 @@ const shownChars = 18;
 const idForm = /[0-9a-f]{32}/;
 const deviceSubject = /^(?:device-)?([0-9a-f]{32})$/;
 
-export const caseColumns: readonly Column<AlarmCaseAnswer>[] = [
+export const caseColumns = (visit: Visit): readonly Column<AlarmCaseAnswer>[] => [
   {
     name: 'Alarm',
     cell: ({ code }) => html`<strong>${/[a-z]/.test(code) ? words(code) : sentence(code)}</strong><br><code class="none">${code}</code>`,
   },
-  { name: 'About', cell: about },
-  { name: 'What', cell: ({ detail }) => detail, kind: 'text' },
+  { name: 'About', cell: one => about(visit, one) },
+  {
+    name: 'What',
+    cell: ({ detail, openUntil }) =>
+      openUntil === undefined ? detail : html`${detail}<br><span class="none">for everybody to see until ${time(openUntil)}</span>`,
+    kind: 'text',
+  },
   { name: 'Raised', cell: ({ raised }) => `${raised}×`, kind: 'number' },
   { name: 'Newest', cell: ({ lastAt }) => time(lastAt) },
 ];
@@ -47,12 +52,18 @@ export const caseColumns: readonly Column<AlarmCaseAnswer>[] = [
 /** `REVOKED_CONNECT` → `Revoked connect` */
 const sentence = (code: string): string => code[0] + code.slice(1).toLowerCase().replaceAll('_', ' ');
 
+/** Kinds whose subjects have a page for who looks after people. */
+const named: Readonly<Record<string, string>> = { webhook: 'webhooks', operator: 'people' };
+
 /** A subject without a kind is a device. */
-function about({ subject }: Pick<AlarmCaseAnswer, 'subject'>) {
+function about(visit: Visit, { subject }: Pick<AlarmCaseAnswer, 'subject'>) {
   const [, uid] = deviceSubject.exec(subject) ?? [];
   const [kind = ''] = subject.split('-');
   const found = idForm.exec(subject)?.[0];
   if (uid !== undefined) return link(`/console/fleet/${uid}`, id(subject, shownChars));
+  const name = subject.slice(kind.length + 1);
+  if (kind === 'gateway') return link('/console/gateways', id(subject, shownChars));
+  if (kind in named && visit.may('administrator', 'auditor')) return link(`/console/${named[kind]}/${name}`, id(subject, shownChars));
   const places: Readonly<Record<string, string>> = { job: 'jobs', programmer: 'programmers', release: 'releases', rollout: 'rollouts' };
   return places[kind] === undefined || found === undefined
     ? id(subject, shownChars)
@@ -69,11 +80,17 @@ const people: Column<AlarmCaseAnswer> = {
 
 const todo = (visit: Visit): Column<AlarmCaseAnswer> => ({
   name: 'Do',
-  cell: ({ id, state }) =>
+  cell: ({ id, state, openUntil }) =>
     state === 'acknowledged'
       ? null
-      : html`<div class="actions">${['acknowledge-alarm', 'assign-alarm', ...(state === 'open' ? ['silence-alarm'] : [])].map(name => actionLink(visit, alarmActions, name, [id]))}</div>`,
+      : html`<div class="actions">${actionsOf(state, openUntil).map(name => actionLink(visit, alarmActions, name, [id]))}</div>`,
 });
+
+const actionsOf = (state: AlarmCaseAnswer['state'], openUntil: string | undefined): readonly string[] => [
+  ...(openUntil === undefined || openUntil <= new Date().toISOString() ? ['acknowledge-alarm'] : []),
+  'assign-alarm',
+  ...(state === 'open' && openUntil === undefined ? ['silence-alarm'] : []),
+];
 
 const keepers = ['securityOfficer', 'productionPlanner', 'releaseManager'] as const;
 const common = {
@@ -83,7 +100,7 @@ const common = {
     const known = await visit.get<AlarmCaseAnswer>(`/v1/alarm-cases/${id}`);
     return facts([
       ['Alarm', html`<code>${known.code}</code>`],
-      ['About', about(known)],
+      ['About', about(visit, known)],
       ['What', known.detail],
       ['Raised', html`${known.raised}×, last ${time(known.lastAt)}`],
     ]);

@@ -59,11 +59,15 @@ ${table('Events', columns, [...page.entries].reverse(), page.next < head ? 'None
 const columns: readonly Column<Entry>[] = [
   { name: 'No.', cell: ({ position }) => position, kind: 'number' },
   { name: 'Time', cell: ({ at }) => time(at) },
-  { name: 'Who', cell: ({ by }) => by },
+  { name: 'Who', cell: ({ by }) => who(by) },
   { name: 'What', cell: ({ type }) => html`<strong>${words(type)}</strong>` },
   { name: 'Where', cell: ({ stream }) => id(stream, 24) },
   { name: 'Details', cell: ({ data }) => detailsOf(data), kind: 'text' },
 ];
+
+/** A device has 32 digits: the column of what happened needs the room. */
+const whoChars = 24;
+const who = (by: string) => (by.length > whoChars + 1 ? html`<span title="${by}">${by.slice(0, whoChars)}&hellip;</span>` : by);
 
 const shownChars = 60;
 function detailsOf(data: Readonly<Record<string, unknown>>): Html {

@@ -4,8 +4,8 @@ import { roles, scopeText } from '../../../domain/roles.ts';
 import { NusecError } from '../../../errors.ts';
 import type { CredentialAnswer } from '../../credentials.ts';
 import { type Actions, actionLink, type Form } from '../actions.ts';
-import type { Html, Page } from '../layout.ts';
-import { badge, type Column, card, heading, id, table, time } from '../parts.ts';
+import type { Html } from '../layout.ts';
+import { badge, type Column, card, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { scopeFields, scopeIn } from './scope.ts';
 
@@ -17,14 +17,6 @@ const me = '/console/people/me';
 export function credentialsCard(visit: Visit, title: string, credentials: readonly CredentialAnswer[], owner?: string): Html {
   const actions = owner === undefined ? ['add-token', 'add-authenticator'].map(name => actionLink(visit, credentialActions, name)) : [];
   return card(title, table('Credentials', columns(visit, owner), credentials, 'Nothing.'), actions);
-}
-
-/** Another person, for administrators and auditors. */
-export async function personPage(visit: Visit, { name = '' }: Readonly<Record<string, string>>): Promise<Page> {
-  const { credentials } = await visit.get<{ readonly credentials: readonly CredentialAnswer[] }>(`/v1/operators/${name}/credentials`);
-  const content = html`${heading(name, html`<a href="/console/people">People</a>`)}
-${credentialsCard(visit, 'Signs in with', credentials, name)}`;
-  return { title: name, content };
 }
 
 /** What the script has put into the form. @throws NusecError BAD_REQUEST without it */

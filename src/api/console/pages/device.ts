@@ -1,4 +1,5 @@
 import { html } from 'hono/html';
+import { counted } from '../../../counted.ts';
 import type { CertificateAnswer } from '../../certificates.ts';
 import type { DeviceAnswer } from '../../deviceAnswer.ts';
 import type { AttestedAnswer } from '../../deviceAttestations.ts';
@@ -6,7 +7,7 @@ import type { EventAnswer } from '../../events.ts';
 import type { PresenceAnswer } from '../../presence.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, type Cell, card, counted, facts, heading, id, link, pager, table, time } from '../parts.ts';
+import { badge, type Cell, card, facts, heading, id, link, pager, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { certificateColumns } from './certificates.ts';
 import { deviceActions } from './deviceActions.ts';
@@ -95,6 +96,7 @@ function factsOf(device: DeviceAnswer, release: Release | undefined, { events, c
     ['Production job', link(`/console/jobs/${device.jobId}`, id(device.jobId))],
     ['Programmer', link(`/console/programmers/${device.programmer}`, id(device.programmer, 32))],
     ['Registration id', html`${id(device.objId, 32)} generation ${device.generation}`],
+    ['Gateway', gatewaysOf(device)],
     ['Trust bundle', device.trustBundleVersion === null ? null : `version ${device.trustBundleVersion}`],
     ['Tags', device.tags.join(', ')],
     ['Last change', time(device.changedAt)],
@@ -106,6 +108,10 @@ function factsOf(device: DeviceAnswer, release: Release | undefined, { events, c
     ],
   ];
 }
+
+/** Those it is behind; each leads to all devices behind it. */
+const gatewaysOf = ({ gateways }: DeviceAnswer): Cell =>
+  gateways.length === 0 ? null : html`${gateways.map(name => html`${link(`/console/fleet?gateway=${name}`, name)} `)}`;
 
 /** What it measured last, held against what its release says; and every attestation. */
 function attested(device: DeviceAnswer, release: Release | undefined, rows: readonly AttestedAnswer[], uid: string): Html {

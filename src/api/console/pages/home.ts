@@ -37,14 +37,14 @@ export async function homePage(visit: Visit): Promise<Page> {
   ]);
   const content = html`${heading('Home', `Signed in as ${visit.person.name}: ${visit.person.roles.join(', ')}`)}
 <div class="figures">
-${alarms && figure(countOf(alarms.cases), 'open alarms', '/console/alarms', alarms.cases.length > 0 ? 'bad' : 'good')}
-${devices && figure(total(devices.counts), 'devices', '/console/fleet')}
+${alarms && figure(countOf(alarms.cases), named(alarms.cases, 'open alarm', 'open alarms'), '/console/alarms', alarms.cases.length > 0 ? 'bad' : 'good')}
+${devices && figure(total(devices.counts), total(devices.counts) === '1' ? 'device' : 'devices', '/console/fleet')}
 ${lag && figure(shareOf(lag), 'attested within a day', '/console/fleet?attestation=none', lag.withinDay < lag.inUse ? 'busy' : 'good')}
-${rollouts && figure(countOf(rollouts.rollouts), 'rollouts running', '/console/rollouts')}
-${jobs && figure(countOf(jobs.jobs), 'jobs running', '/console/jobs')}
-${certificates && figure(countOf(certificates.certificates), `certificates end in ${soonDays} days`, `/console/certificates?status=issued&endsBefore=${soon}`, certificates.certificates.length > 0 ? 'busy' : 'quiet')}
+${rollouts && figure(countOf(rollouts.rollouts), named(rollouts.rollouts, 'rollout running', 'rollouts running'), '/console/rollouts')}
+${jobs && figure(countOf(jobs.jobs), named(jobs.jobs, 'job running', 'jobs running'), '/console/jobs')}
+${certificates && figure(countOf(certificates.certificates), named(certificates.certificates, `certificate ends in ${soonDays} days`, `certificates end in ${soonDays} days`), `/console/certificates?status=issued&endsBefore=${soon}`, certificates.certificates.length > 0 ? 'busy' : 'quiet')}
 </div>
-${alarms && card('Open alarms', table('Open alarms', caseColumns, alarms.cases.slice(0, shownRows), 'No alarm is open.'), [link('/console/alarms', 'All alarms')])}
+${alarms && card('Open alarms', table('Open alarms', caseColumns(visit), alarms.cases.slice(0, shownRows), 'No alarm is open.'), [link('/console/alarms', 'All alarms')])}
 <div class="columns">
 ${devices && card('Devices by state', byState(devices.counts), [link('/console/fleet', 'Fleet')])}
 ${jobs && card('Yield of running jobs', yieldOf(jobs.jobs), [link('/console/jobs', 'Production')])}
@@ -67,6 +67,7 @@ const scheduleColumns: readonly Column<ScheduleAnswer>[] = [
 ];
 
 const countOf = (rows: readonly unknown[]): string => (rows.length === mostCounted ? `${mostCounted}+` : String(rows.length));
+const named = (rows: readonly unknown[], one: string, many: string): string => (rows.length === 1 ? one : many);
 const total = (counts: readonly DeviceCountAnswer[]): string => counts.reduce((sum, { count }) => sum + count, 0).toLocaleString('en');
 const shareOf = ({ inUse, withinDay }: AttestationLagAnswer): string =>
   inUse === 0 ? '–' : `${Math.floor((100 * Math.min(withinDay, inUse)) / inUse)} %`;

@@ -1,11 +1,12 @@
 import { html } from 'hono/html';
+import { counted } from '../../../counted.ts';
 import { jobStatuses } from '../../../domain/jobEvents.ts';
 import { readers } from '../../../domain/roles.ts';
 import { formatConfigWord } from '../../../production/configWords.ts';
 import type { JobAnswer, JobRowAnswer, JobStatusAnswer, UnitAnswer } from '../../jobViews.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, bar, type Cell, type Column, card, facts, filters, heading, id, link, pager, table, time } from '../parts.ts';
+import { badge, bar, type Cell, type Column, card, deviceLink, facts, filters, heading, id, link, pager, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
 import { perMinute } from './chart.ts';
 import { jobActions } from './jobActions.ts';
@@ -60,7 +61,7 @@ export async function jobPage(visit: Visit, { id: jobId = '' }: Readonly<Record<
 ${facts(factsOf(job))}
 ${card('Live board', board(job, progress))}
 ${card('Shares of the programmers', table('Shares', shareColumns(visit, job), job.board, 'No programmer has a share yet.'), building.has(job.status) ? [actionLink(visit, jobActions, 'allot', [jobId])] : [])}
-${card('Units', html`${table('Units', unitColumns, units, 'No unit is begun yet.')}${units.length < shownUnits ? '' : html`<p class="none">The first ${shownUnits}; all of them are in the file.</p>`}`, [html`<a class="button" href="/console/jobs/${jobId}/units" download>Units as CSV</a>`])}
+${card('Units', html`${table('Units', unitColumns(visit), units, 'No unit is begun yet.')}${units.length < shownUnits ? '' : html`<p class="none">The first ${shownUnits}; all of them are in the file.</p>`}`, [html`<a class="button" href="/console/jobs/${jobId}/units" download>Units as CSV</a>`])}
 ${reconciled(job)}`;
   return { title: `Job ${jobId}`, content, isLive: true };
 }
@@ -87,7 +88,10 @@ function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
         ? one.version
         : html`${link(`/console/releases/${one.releaseId}`, one.version)} security counter ${one.securityCounter}`;
   return [
-    ['Planned', `${job.plannedCount} units, up to ${job.scrapAllowance} more for scrap`],
+    [
+      'Planned',
+      `${counted(job.plannedCount, 'unit')}, ${job.scrapAllowance === 0 ? 'none' : `up to ${job.scrapAllowance}`} more for scrap`,
+    ],
     ['Site', job.site ?? 'any'],
     ['Bootloader', firmware(job.bl2)],
     ['Application', firmware(job.app)],
@@ -104,8 +108,13 @@ function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
             .join(', '),
     ],
     ['Configuration', job.configWords?.map(formatConfigWord).join(' ')],
-    ['Worked on by', job.contributors?.join(', ')],
-    ['Released by', job.releasedBy],
+    // A line operator is told no names of people.
+    ...(job.contributors === undefined
+      ? []
+      : ([
+          ['Worked on by', job.contributors.join(', ')],
+          ['Released by', job.releasedBy],
+        ] as const)),
     ['Verdict', job.verdict === undefined ? null : badge(job.verdict)],
   ];
 }
@@ -134,7 +143,7 @@ ${reasons.length === 0 ? '' : table('Reasons of lost units', reasonColumns, reas
 
 const rateOf = (minutes: JobStatusAnswer['minutes']): string | null => {
   const built = minutes.reduce((all, { committed }) => all + committed, 0);
-  return built === 0 ? null : `${built} units in the last hour`;
+  return built === 0 ? null : `${counted(built, 'unit')} in the last hour`;
 };
 
 const reasonColumns: readonly Column<JobStatusAnswer['reasons'][number]>[] = [
@@ -146,8 +155,8 @@ const reasonColumns: readonly Column<JobStatusAnswer['reasons'][number]>[] = [
 /** The first ones; all are in the file. */
 const shownUnits = 50;
 
-const unitColumns: readonly Column<UnitAnswer>[] = [
-  { name: 'Chip', cell: ({ uid }) => html`<code>${uid}</code>` },
+const unitColumns = (visit: Visit): readonly Column<UnitAnswer>[] => [
+  { name: 'Chip', cell: ({ uid }) => (visit.may(...readers) ? deviceLink(uid) : html`<code>${uid}</code>`) },
   { name: 'State', cell: ({ status }) => badge(status) },
   {
     name: 'Unit data',

@@ -12,6 +12,7 @@ import { fromPem } from '../../../pki/pem.ts';
 import type { LineAnswer } from '../../lines.ts';
 import type { Actions, Field, Form } from '../actions.ts';
 import type { Visit } from '../visit.ts';
+import { contentOf, lookedAt } from './approval.ts';
 import { stepsOf } from './steps.ts';
 
 /** What release managers and officers decide about a product line. */
@@ -149,14 +150,29 @@ export const lineActions: Actions = {
     {
       label: 'Raise the floor…',
       verb: 'Raise the security floor of',
-      about: 'Nothing below it is built or offered any more. It never falls again.',
+      about:
+        'Nothing below it is built or offered any more. It never falls again. Above what is published another release manager approves it.',
       roles: managers,
       tone: 'danger',
       fields: [{ name: 'floor', label: 'Lowest security counter', kind: 'number' }],
       typed: lineOf,
-      done: 'The floor is raised.',
+      done: 'The floor is raised, or waits for another release manager.',
     },
     form => ({ floor: form.number('floor') }),
+  ),
+  'approve-line': step(
+    'approve',
+    {
+      label: 'Approve the change…',
+      verb: 'Approve the lasting change of',
+      about: 'It takes effect at once, and is never taken back. The one who proposed it cannot approve it.',
+      roles: managers,
+      tone: 'danger',
+      fields: async (visit, [line]) => [lookedAt((await visit.get<LineAnswer>(`/v1/lines/${line}`)).proposed?.contentSha256)],
+      typed: lineOf,
+      done: 'The change is made.',
+    },
+    contentOf,
   ),
   'set-support': step(
     'support',
@@ -175,7 +191,8 @@ export const lineActions: Actions = {
     {
       label: 'Encrypt images…',
       verb: 'Encrypt the images of',
-      about: 'How the application images of the line are encrypted. It is decided once.',
+      about:
+        'How the application images of the line are encrypted. It is decided once; when the line has devices, another release manager approves it.',
       roles: managers,
       tone: 'danger',
       fields: [
@@ -199,7 +216,7 @@ export const lineActions: Actions = {
         },
       ],
       typed: lineOf,
-      done: 'New images of the line are encrypted.',
+      done: 'New images of the line are encrypted, or this waits for another release manager.',
     },
     form => {
       const key = form.text('publicKey');

@@ -1,4 +1,5 @@
 import { html } from 'hono/html';
+import { counted } from '../../../counted.ts';
 import type { LineAnswer, LineCountersAnswer } from '../../lines.ts';
 import type { ScheduleAnswer } from '../../overview.ts';
 import { actionLink } from '../actions.ts';
@@ -34,13 +35,30 @@ function encryptionWords(encryption: LineAnswer['encryption']): string {
   return `AES-${bits}, ${scheme === 'device' ? 'a key of each device' : 'a key of the line'}${only ? ', never plain' : ''}${uidBound ? ', bound to the UID' : ''}`;
 }
 
+function proposalWords({ floor, encryption, attestationDays, by, at }: NonNullable<LineAnswer['proposed']>): string {
+  const what =
+    floor !== undefined
+      ? `counter floor ${floor}`
+      : encryption !== undefined
+        ? `images: ${encryptionWords(encryption)}`
+        : `attestations are kept for ${attestationDays} days`;
+  return `${what}, proposed by ${by} at ${at}`;
+}
+
 export async function linePage(visit: Visit, { line = '' }: Readonly<Record<string, string>>): Promise<Page> {
   const [one, counters, progress] = await Promise.all([
     visit.get<LineAnswer>(`/v1/lines/${line}`),
     visit.get<LineCountersAnswer>(`/v1/lines/${line}/counters`),
     visit.get<ScheduleAnswer>(`/v1/lines/${line}/attestation`),
   ]);
-  const names = ['raise-floor', 'set-support', 'set-encryption', 'set-attestation', 'attest-line'];
+  const names = [
+    ...(one.proposed ? ['approve-line'] : []),
+    'raise-floor',
+    'set-support',
+    'set-encryption',
+    'set-attestation',
+    'attest-line',
+  ];
   const actions = names.map(name => actionLink(visit, lineActions, name, [line]));
   const content = html`${heading(`Line ${line}`, link('/console/lines', 'Lines'), actions)}
 ${facts(factsOf(one))}
@@ -50,6 +68,7 @@ ${card('Attestation', html`${facts(policyFacts(one))}${progressOf(progress)}`, [
 }
 
 const factsOf = (line: LineAnswer): readonly (readonly [string, Cell])[] => [
+  ['Waits for another person', line.proposed && proposalWords(line.proposed)],
   ['Images', encryptionWords(line.encryption)],
   ['Security updates until', line.supportUntil],
   ['Attestations are kept', line.attestationDays === undefined ? null : `${line.attestationDays} days`],
@@ -90,7 +109,9 @@ const progressOf = ({ attested, inService, results, overdueDevices, overdue, sin
     ['Results', `${results.passed} passed, ${results.failed} failed, ${results.unproven} unproven, ${results.unsupported} unsupported`],
     [
       'Overdue',
-      everyHours === undefined ? null : html`${overdueDevices} devices ${overdue ? badge('overdue', 'bad') : badge('in time', 'good')}`,
+      everyHours === undefined
+        ? null
+        : html`${counted(overdueDevices, 'device')} ${overdue ? badge('overdue', 'bad') : badge('in time', 'good')}`,
     ],
     ['Asked since', time(since)],
   ])}`;

@@ -4,6 +4,7 @@ import { effects } from '../../../domain/effects.ts';
 import { isService, type Role, roles } from '../../../domain/roles.ts';
 import type { CredentialAnswer } from '../../credentials.ts';
 import type { AllowanceAnswer } from '../../effects.ts';
+import type { SessionAnswer } from '../../operatorSessions.ts';
 import type { OperatorAnswer, OperatorChangeAnswer } from '../../operators.ts';
 import { type Actions, actionLink, type Field, type Form } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
@@ -12,6 +13,7 @@ import type { Visit } from '../visit.ts';
 import { contentOf, lookedAt } from './approval.ts';
 import { credentialActions, credentialsCard } from './credentials.ts';
 import { scopeFields, scopeIn } from './scope.ts';
+import { sessionActions, sessionsCard } from './sessions.ts';
 
 /** People: who may do what, until when their token counts, and what waits for a second administrator. */
 
@@ -55,6 +57,7 @@ ${allowed && card('Allowances that wait', table('Allowances', allowanceColumns(v
 export async function mePage(visit: Visit): Promise<Page> {
   const me = await visit.get<OperatorAnswer>('/v1/operators/me');
   const { credentials } = await visit.get<{ readonly credentials: readonly CredentialAnswer[] }>('/v1/operators/me/credentials');
+  const { sessions } = await visit.get<{ readonly sessions: readonly SessionAnswer[] }>('/v1/operators/me/sessions');
   const actions = ['rotate-token', 'ask-allowance'].map(name => actionLink(visit, peopleActions, name));
   const content = html`${heading(me.name, 'Your account', actions)}
 ${facts([
@@ -62,6 +65,7 @@ ${facts([
   ['Scope', scopeOf(me.scope)],
 ])}
 ${credentialsCard(visit, 'What you sign in with', credentials)}
+${sessionsCard(visit, 'Where you are signed in', sessions)}
 ${visit.hasProvider && !credentials.some(({ kind }) => kind === 'identity') ? bindForm : ''}`;
   return { title: me.name, content };
 }
@@ -140,6 +144,7 @@ function tokenOrProposal(answer: Record<string, unknown>, back: string): Html {
 
 export const peopleActions: Actions = {
   ...credentialActions,
+  ...sessionActions,
   'add-person': {
     label: 'Add a person',
     title: () => 'Add a person',

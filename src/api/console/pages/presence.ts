@@ -1,7 +1,8 @@
 import { html } from 'hono/html';
+import { counted } from '../../../counted.ts';
 import type { PresenceAnswer, RefusalAnswer } from '../../presence.ts';
 import type { Html } from '../layout.ts';
-import { badge, type Column, counted, facts, table, time } from '../parts.ts';
+import { badge, type Column, facts, table, time } from '../parts.ts';
 
 /** Who connected over MQTT, and who was refused why, since the server started. */
 

@@ -1,6 +1,6 @@
 import { html } from 'hono/html';
 import type { LineAnswer } from '../../lines.ts';
-import type { ReleaseAnswer, ReleaseRowAnswer } from '../../releases.ts';
+import type { ReleaseAnalysisAnswer, ReleaseAnswer, ReleaseRowAnswer } from '../../releases.ts';
 import { type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Cell, type Column, card, facts, filters, heading, id, pager, table } from '../parts.ts';
@@ -42,9 +42,38 @@ export async function releasePage(visit: Visit, { id: releaseId = '' }: Readonly
   const release = await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`);
   const content = html`${heading(`${release.line} ${release.image} ${release.version}`, badge(release.status), actionsFor(visit, release))}
 ${facts([...factsOf(release), ...moreOf(release)])}
+${card('Analysis of the image', await analysisOf(visit, releaseId))}
 ${card('Bill of materials', materialsOf(release), [actionLink(visit, releaseActions, 'attach-sbom', [releaseId])])}`;
   return { title: `Release ${release.version}`, content, isLive: true };
 }
+
+const hex = (value: number): Html => html`<code>0x${value.toString(16).padStart(8, '0')}</code>`;
+
+/** A body that is damaged or missing is told here, beside what is known of the release. */
+const analysisOf = (visit: Visit, releaseId: string): Promise<Html> =>
+  visit.get<ReleaseAnalysisAnswer>(`/v1/releases/${releaseId}/analysis`).then(
+    answer => facts(analysed(answer)),
+    (error: Error) => html`<p class="empty">${error.message}</p>`,
+  );
+
+/** As the bytes say that devices get. */
+const analysed = ({
+  headerBytes,
+  payloadBytes,
+  loadAddress,
+  flags,
+  protectedTlvs,
+  dependencies,
+  vectors,
+}: ReleaseAnalysisAnswer): readonly (readonly [string, Cell])[] => [
+  ['Header and payload', `${headerBytes.toLocaleString('en')} and ${payloadBytes.toLocaleString('en')} bytes`],
+  ['Begins at', vectors && html`${hex(vectors.resetHandler)}, stack from ${hex(vectors.stackPointer)}`],
+  ['Load address', loadAddress === 0 ? null : hex(loadAddress)],
+  ['Flags', flags === 0 ? null : hex(flags)],
+  ['Needs', dependencies.map(({ imageId, minVersion }) => `image ${imageId} from ${minVersion} on`).join(', ')],
+  ['Covered by the hash', html`${protectedTlvs.map(({ type, value }) => html`${type} ${id(value, 32)}<br>`)}`],
+  ['Signed', 'for each device by a key of its own, when it is built or gets the upgrade; signatures of the upload are dropped'],
+];
 
 const materialsOf = ({ releaseId, sbomFormat, sbomSha256 }: ReleaseAnswer): Html =>
   sbomSha256 === undefined
@@ -110,8 +139,8 @@ const moreOf = (release: ReleaseAnswer): readonly (readonly [string, Cell])[] =>
 
 const managers = ['releaseManager'] as const;
 const { back, idOf, step } = stepsOf('/v1/releases', releaseId => `/console/releases/${releaseId}`, 12);
-const look = async (visit: Visit, [releaseId]: readonly string[]): Promise<Html> =>
-  facts(factsOf(await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`)));
+const look = async (visit: Visit, [releaseId = '']: readonly string[]): Promise<Html> =>
+  html`${facts(factsOf(await visit.get<ReleaseAnswer>(`/v1/releases/${releaseId}`)))}${await analysisOf(visit, releaseId)}`;
 
 export const releaseActions: Actions = {
   'upload-release': {

@@ -1,3 +1,4 @@
+import { counted } from '../../../counted.ts';
 import type { RolloutPlan } from '../../../domain/rolloutPlan.ts';
 import { groupWords, selectorWords, windowWords } from '../../../domain/rolloutText.ts';
 import type { RolloutAnswer } from '../../rollouts.ts';
@@ -7,14 +8,14 @@ import { badge, type Cell, id, link, time } from '../parts.ts';
 export function planFacts(given: RolloutAnswer['plan']): readonly (readonly [string, Cell])[] {
   const plan = given as Plan;
   const { thresholds, windows = [], ramp, retries, timeLimits = {} } = plan;
-  const failures = thresholds.maxFailures === undefined ? '' : ` or ${thresholds.maxFailures} devices`;
+  const failures = thresholds.maxFailures === undefined ? '' : ` or ${counted(thresholds.maxFailures, 'device')}`;
   return [
     ['Groups', plan.groups.map(groupWords).join(', then ')],
     ['Only devices with', plan.selector && selectorWords(plan.selector)],
     ['Only devices that run', plan.fromRelease && link(`/console/releases/${plan.fromRelease}`, id(plan.fromRelease))],
     ['A group passes', `with ${thresholds.successPercent} % upgraded; it halts above ${thresholds.failurePercent} %${failures} failed`],
     ['Only at these times', windows.map(windowWords).join('; ')],
-    ['At most', plan.ratePerMinute && `${plan.ratePerMinute} devices in a minute`],
+    ['At most', plan.ratePerMinute && `${counted(plan.ratePerMinute, 'device')} in a minute`],
     ['Begins with', ramp && `${ramp.firstPerMinute} in a minute, doubled every ${ramp.doublesEveryMinutes} minutes`],
     ['Tries again', retries && `${retries.count}×, first after ${retries.afterMinutes} minutes`],
     ['Devices that fit later', plan.lateJoiners ? 'take part until the deadline' : null],

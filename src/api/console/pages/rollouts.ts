@@ -68,23 +68,32 @@ function actionsFor(visit: Visit, { rolloutId, status }: RolloutAnswer): readonl
   return (names[status] ?? []).map(name => actionLink(visit, rolloutActions, name, [rolloutId]));
 }
 
-/** One step for each group: passed, under way, still to come. */
-function groupsOf({ groups, startedGroups, passedGroups, plan, status }: RolloutAnswer): Html {
+/** One step for each group: passed, under way, still to come; and how far its devices are. */
+function groupsOf({ groups, startedGroups, passedGroups, plan, status, groupCounts }: RolloutAnswer): Html {
   const names = groupNames(plan);
   const [begun, later] = ['ABORTED', 'COMPLETED'].includes(status) ? ['ended', 'not begun'] : ['started', 'to come'];
   const stateOf = (index: number) => (index < passedGroups ? 'passed' : index < startedGroups ? begun : later);
   return html`<ol class="steps">${Array.from({ length: groups }, (_, index) => {
     const state = stateOf(index);
-    return html`<li class="${state === 'passed' ? 'good' : state === 'started' ? 'busy' : 'quiet'}"><strong>Group ${index + 1}</strong> ${names[index]}<br>${state}</li>`;
+    const parts = partsOf(groupCounts[index] ?? {});
+    return html`<li class="${state === 'passed' ? 'good' : state === 'started' ? 'busy' : 'quiet'}"><strong>Group ${index + 1}</strong> ${names[index]}<br>${state}${
+      parts.length === 0 ? '' : bar(`Devices of group ${index + 1}`, parts)
+    }</li>`;
   })}</ol>`;
 }
 
-function progressOf({ counts, progress }: RolloutAnswer): Html {
+/** States in which the devices are those that the plan would reach now. */
+const openPlan: ReadonlySet<string> = new Set(['PLANNED', 'APPROVED']);
+
+const partsOf = (counts: Readonly<Record<string, number>>) =>
+  Object.entries(counts).map(([name, count]) => [name, count, toneOf(name)] as const);
+
+function progressOf({ counts, progress, status }: RolloutAnswer): Html {
   const columns: readonly Column<RolloutAnswer['progress'][number]>[] = [
     { name: 'Device', cell: ({ uid }) => deviceLink(uid) },
+    { name: 'Group', cell: ({ group }) => group, kind: 'number' },
     { name: 'State', cell: ({ status }) => badge(status) },
     { name: 'Reason', cell: ({ reason: why }) => why, kind: 'text' },
   ];
-  const parts = Object.entries(counts).map(([name, count]) => [name, count, toneOf(name)] as const);
-  return html`${bar('Devices', parts)}${table('Devices', columns, progress, 'No group has started yet.')}`;
+  return html`${bar('Devices', partsOf(counts))}${table('Devices', columns, progress, openPlan.has(status) ? 'No device fits the plan now.' : 'No group has started yet.')}`;
 }

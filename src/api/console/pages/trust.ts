@@ -1,10 +1,11 @@
 import { html } from 'hono/html';
+import { counted } from '../../../counted.ts';
 import type { IssuingCaStatus } from '../../../domain/authorityEvents.ts';
 import type { AuthorityAnswer } from '../../authority.ts';
 import type { CeremonyAnswer } from '../../ceremonies.ts';
 import { actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
-import { badge, type Column, card, counted, facts, heading, id, link, table, time } from '../parts.ts';
+import { badge, type Column, card, facts, heading, id, isWithoutEnd, link, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
 import { words } from './timeline.ts';
 import { trustActions } from './trustActions.ts';
@@ -52,8 +53,10 @@ const tree = (visit: Visit, { roots, issuingCas }: AuthorityAnswer): Html =>
       html`<li>${rootLine(visit, root)}<ul>${issuingCas.filter(({ rootId }) => rootId === root.rootId).map(ica => html`<li>${icaLine(visit, ica)}</li>`)}</ul></li>`,
   )}</ul>`;
 
+const ending = (notAfter: string) => (isWithoutEnd(notAfter) ? 'without end' : html`until ${time(notAfter)}`);
+
 const rootLine = (visit: Visit, { subject, curve, notAfter, retired, rootId }: Root): Html =>
-  html`<div class="head"><div><strong>${subject}</strong> ${badge(retired ? 'retired' : 'active')} <span class="none">root, ${curve}, until ${time(notAfter)}</span></div><div class="actions">${
+  html`<div class="head"><div><strong>${subject}</strong> ${badge(retired ? 'retired' : 'active')} <span class="none">root, ${curve}, ${ending(notAfter)}</span></div><div class="actions">${
     retired ? '' : actionLink(visit, trustActions, 'propose-retire-root', [rootId])
   }</div></div>`;
 
@@ -64,7 +67,7 @@ function icaLine(visit: Visit, { icaId, use, line, generation, curve, status, no
     RETIRED: ['propose-compromise-ica'],
     COMPROMISED: [],
   };
-  return html`<div class="head"><div><code>${icaId}</code> ${badge(status)} <span class="none">for ${use}${line === null ? '' : ` of ${line}`}, generation ${generation}, ${curve}, until ${time(notAfter)}${
+  return html`<div class="head"><div><code>${icaId}</code> ${badge(status)} <span class="none">for ${use}${line === null ? '' : ` of ${line}`}, generation ${generation}, ${curve}, ${ending(notAfter)}${
     crl === null ? '' : html`; CRL no. ${crl.number}, next by ${time(crl.nextUpdate)}`
   }</span></div><div class="actions">${names[status].map(name => actionLink(visit, trustActions, name, [icaId]))}</div></div>`;
 }

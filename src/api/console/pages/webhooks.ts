@@ -1,4 +1,5 @@
 import { html } from 'hono/html';
+import { counted } from '../../../counted.ts';
 import { definedOf } from '../../../defined.ts';
 import type { DeadLetterAnswer, WebhookAnswer } from '../../webhooks.ts';
 import { type Actions, actionLink, type Field, type Form } from '../actions.ts';
@@ -42,12 +43,12 @@ ${facts([
   ['Authorities', one.hasOwnCa ? 'of the receiver' : 'of the system'],
   ['Added', html`${one.addedBy}, ${time(one.addedAt)}`],
   ['Position', one.position],
-  ['Behind', `${one.behindEvents} events`],
+  ['Behind', counted(one.behindEvents, 'event')],
   ['Former secret until', time(one.formerSecretUntil)],
 ])}
 ${card(
   'What could not be delivered',
-  html`${table('Dead letters', letterColumns, deadLetters, 'Everything was delivered.')}${pager(visit, next, [])}`,
+  html`${table('Dead letters', letterColumns, deadLetters, one.behindEvents === 0 ? 'Everything was delivered.' : 'Nothing was given up. What it is behind waits in the log: Test shows whether the receiver answers.')}${pager(visit, next, [])}`,
   ofLetters.map(action => actionLink(visit, webhookActions, action, [name])),
 )}`;
   return { title: name, content, isLive: true };

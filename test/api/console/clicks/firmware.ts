@@ -13,6 +13,9 @@ export function clickFirmware(): void {
         '60 left',
       );
       await act('mia', '/console/lines/gauge', 'Raise the floor…', { 'Lowest security counter': '2' });
+      await act('mia', '/console/lines/scale', 'Raise the floor…', { 'Lowest security counter': '2' });
+      expect(await shown(await at('mia', '/console/lines/scale'))).toContain('counter floor 2, proposed by operator:mia');
+      expect(await shown(await act('max', '/console/lines/scale', 'Approve the change…'))).toContain('2: nothing below it');
       await act('mia', '/console/lines/gauge', 'Support period', { 'Last day': '2031-12-31' });
       await act('mia', '/console/lines/gauge', 'Encrypt images…', { 'AES key': '256', 'No device of the line gets a plain image': true });
       await act('olga', '/console/lines/gauge', 'Attestation rules', {

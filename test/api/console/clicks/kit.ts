@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs';
 import type { Browser, Locator, Page } from 'playwright-core';
 import { expect } from 'vitest';
+import { alarmStream } from '../../../../src/domain/alarm.ts';
+import { deviceStream } from '../../../../src/domain/device.ts';
 import { programmerStream } from '../../../../src/domain/programmer.ts';
 import type { Role, Scope } from '../../../../src/domain/roles.ts';
 import { webhook, webhookStream, webhooksStream } from '../../../../src/domain/webhook.ts';
@@ -8,6 +10,7 @@ import { newEvent } from '../../../../src/eventstore/recorded.ts';
 import { addOperator } from '../../../../src/services/administration/operators.ts';
 import { type Context, execute, nowIso } from '../../../../src/services/base/context.ts';
 import { registerGateway } from '../../../../src/services/field/gateways.ts';
+import { defineLine } from '../../../../src/services/firmware/lines.ts';
 import { certifyGateway } from '../../../../src/services/identity/enrolment.ts';
 import { registerProgrammer } from '../../../../src/services/production/programmers.ts';
 import { build, connectDevice, type FieldDevice, type Fleet, line, publish, seedFleet, type Unit } from '../../../gateway/fieldKit.ts';
@@ -52,6 +55,7 @@ async function seed(ctx: Context): Promise<void> {
   await registerGateway(ctx, 'hall-1', 'Hall 1', by);
   await certifyGateway(ctx, 'hall-1', makeCsr(makeKey(), { commonName: 'hall-1' }), by);
   await seedWebhook(ctx);
+  await seedScale(ctx);
   const events = { ready: ['ProgrammerLocked', 'KekAgreed'], active: ['ProgrammerCheckedIn'], stolen: ['ProgrammerCheckedIn'] } as const;
   for (const [name, types] of Object.entries(events)) {
     const uid = spare[name as keyof typeof spare];
@@ -61,6 +65,17 @@ async function seed(ctx: Context): Promise<void> {
       await ctx.store.append(programmerStream(uid), 'any', [newEvent(type, data, { id: ctx.newId(), at: nowIso(ctx), by })]);
     }
   }
+}
+
+/** A line with a device, and an alarm. */
+async function seedScale(ctx: Context): Promise<void> {
+  await defineLine(ctx, { line: 'scale' }, by);
+  const about = () => ({ id: ctx.newId(), at: nowIso(ctx), by }) as const;
+  const [uid, hex] = [newUid(), '0d'.repeat(16)];
+  const minted = { uid, objId: hex, line: 'scale', jobId: hex, programmer: spare.active, grantId: hex, generation: 1 };
+  await ctx.store.append(deviceStream(uid), 'any', [newEvent('DeviceMinted', minted, about())]);
+  const alarm = { code: 'OTP_FOREIGN', subject: 'gateway-hall-1', detail: 'a drill' };
+  await ctx.store.append(alarmStream(alarm.subject), 'any', [newEvent('AlarmRaised', alarm, about())]);
 }
 
 /** One that could not deliver an event. */

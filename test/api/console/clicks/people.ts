@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { covers } from '../../../support/covers.ts';
-import { act, as, at, server, shown, site } from './kit.ts';
+import { exchange } from '../../../support/http.ts';
+import { act, as, at, notice, server, shown, site, tokens } from './kit.ts';
+
+const signInElsewhere = (name: string) =>
+  exchange(`${server.url}/console/sign-in`, {
+    ca: server.rootPem,
+    headers: { 'Content-Type': 'application/x-www-form-urlencoded', 'User-Agent': 'another browser' },
+    body: `token=${tokens.get(name)}`,
+  });
 
 /** What administrators and people click for accounts, tokens and the people in the log. */
 
@@ -30,6 +38,13 @@ export function clickPeople(): void {
         await act('mia', '/console/people/me', 'Add a token', wish);
         expect(await shown(await at(who, path))).toContain('releaseManager; lines meter; sites Example CM');
         await act(who, path, 'End…', {}, 'build server');
+      }
+      for (const [who, path] of [
+        ['mia', '/console/people/me'],
+        ['alice', '/console/people/mia'],
+      ] as const) {
+        await signInElsewhere('mia');
+        expect(await notice(await act(who, path, 'End…', {}, 'another browser'))).toContain('The session has ended');
       }
       await act('paul', '/console/people/me', 'New token for yourself');
       const page = await as('paul');
