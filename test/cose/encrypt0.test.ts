@@ -1,10 +1,11 @@
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { Decoder, encode as encodeWithCborX } from 'cbor-x';
+import { encode as encodeWithCborX } from 'cbor-x';
 import { describe, expect, it } from 'vitest';
 import { concat, utf8 } from '../../src/bytes.ts';
 import { encodeCbor } from '../../src/cbor/encode.ts';
 import { aes256GcmOpen, assembleEncrypt0, encodeEncrypt0Protected, encrypt0Aad, openEncrypt0 } from '../../src/cose/encrypt0.ts';
 import { NusecError } from '../../src/errors.ts';
+import { decodeWithCborX } from '../support/cborX.ts';
 import { covers } from '../support/covers.ts';
 import { everyByteFlipped } from './keys.ts';
 
@@ -32,10 +33,10 @@ describe('COSE_Encrypt0', () => {
   });
 
   it('has the form of RFC 9052 §5.2 and the AAD of §5.3 for an independent codec', () => {
-    const decoded = new Decoder({ mapsAsObjects: false }).decode(sealed);
+    const decoded = decodeWithCborX(sealed);
     expect(decoded.tag).toBe(16);
     expect(decoded.value[1]).toEqual(new Map([[5, iv]]));
-    expect(new Decoder({ mapsAsObjects: false }).decode(decoded.value[0]).get(1)).toBe(3);
+    expect(decodeWithCborX(decoded.value[0]).get(1)).toBe(3);
     const aad = encodeWithCborX(['Encrypt0', Buffer.from(protectedBytes), Buffer.from(externalAad)]);
     expect(encrypt0Aad(protectedBytes, externalAad)).toEqual(new Uint8Array(aad));
   });

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto';
-import { Decoder } from 'cbor-x';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concat, equalBytes, toHex } from '../../src/bytes.ts';
@@ -14,6 +13,7 @@ import {
   sealPackage,
 } from '../../src/production/package.ts';
 import { everyByteFlipped, testKey } from '../cose/keys.ts';
+import { decodeWithCborX } from '../support/cborX.ts';
 import { covers } from '../support/covers.ts';
 import { fill, jobId, now, packageId, payload, progUid, sealWith, uidA } from './samples.ts';
 
@@ -43,8 +43,8 @@ describe('production package', () => {
 
   it('has the layout of its page for an independent decoder', () => {
     expect(toHex(file.slice(0, 24))).toBe(`4e4a5031${toHex(packageId)}00000002`);
-    const outer = new Decoder({ mapsAsObjects: false }).decode(file.slice(24));
-    const head = new Decoder({ mapsAsObjects: false }).decode(outer.value[0]);
+    const outer = decodeWithCborX(file.slice(24));
+    const head = decodeWithCborX(outer.value[0]);
     const kid = createHash('sha256')
       .update(progUid)
       .update(Uint8Array.of(0, 0, 0, epoch))

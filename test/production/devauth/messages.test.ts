@@ -1,4 +1,3 @@
-import { Decoder } from 'cbor-x';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex, toHex, utf8 } from '../../../src/bytes.ts';
@@ -9,6 +8,7 @@ import { commandNameOf, commands } from '../../../src/production/devauth/command
 import { decodeMessage, encodeMessage } from '../../../src/production/devauth/header.ts';
 import { crc32c, decodeVendorMessage, encodeVendorMessage } from '../../../src/production/devauth/vendor.ts';
 import { everyByteFlipped } from '../../cose/keys.ts';
+import { decodeWithCborX } from '../../support/cborX.ts';
 import { covers } from '../../support/covers.ts';
 import { fill } from '../samples.ts';
 import { names, samples } from './samples.ts';
@@ -73,7 +73,7 @@ describe('DevAuth commands', () => {
 
   it('have integer keys from 1 up for an independent decoder', () => {
     const put = encodeAs(commands.put.request, samples.put.request);
-    const map: Map<number, unknown> = new Decoder({ mapsAsObjects: false }).decode(put);
+    const map: Map<number, unknown> = decodeWithCborX(put);
     expect([...map.keys()]).toEqual([1, 2, 3, 4, 5]);
     expect([map.get(1), map.get(2), map.get(3)]).toEqual([1, 0, 800]);
   });
