@@ -257,8 +257,12 @@ function keysIn(file: string): (row: Row) => CustodyKey {
 
 /** In a page that was overwritten, values are of other types. */
 const isRow = ([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): boolean =>
-  [keyId, kekId, createdAt, destroyedAt ?? ''].every(text => typeof text === 'string') &&
-  [publicKey, wrapped ?? publicKey].every(bytes => bytes instanceof Uint8Array);
+  typeof keyId === 'string' &&
+  typeof kekId === 'string' &&
+  typeof createdAt === 'string' &&
+  publicKey instanceof Uint8Array &&
+  (wrapped === null || wrapped instanceof Uint8Array) &&
+  (destroyedAt === null || typeof destroyedAt === 'string');
 
 function fromColumns([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): CustodyKey {
   return {
