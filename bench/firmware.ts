@@ -20,8 +20,6 @@ const perRound = 40;
 const manyPerRound = 400;
 const devices = 40;
 const warmUps = 500;
-/** V8 compiles what is spread over many functions one after the other: the last after some ten thousand calls. */
-const manyWarmUps = 15_000;
 
 const payload = new Uint8Array(randomBytes(payloadBytes));
 const version = { major: 1, minor: 0, revision: 0, build: 0 };
@@ -38,9 +36,8 @@ async function beside(
   bound: () => unknown,
   count = perRound,
 ): Promise<{ readonly value: number; readonly bound: number }> {
-  const warming = count === perRound ? warmUps : manyWarmUps;
-  await perCpuSecond(warming, work);
-  await perCpuSecond(warming, bound);
+  await perCpuSecond(warmUps, work);
+  await perCpuSecond(warmUps, bound);
   return interleave(
     rounds,
     () => perCpuSecond(count, work),

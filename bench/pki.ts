@@ -152,7 +152,10 @@ async function handshakes(report: Report, authority: Pair, issuer: Certificate):
   };
   server.on('secureConnection', socket => {
     const raw = socket.getPeerX509Certificate()?.raw;
-    if (raw) identifyMachine(parseCertificate(new Uint8Array(raw)), anchors, new Date().toISOString(), serialHex => revoked.has(serialHex));
+    if (raw)
+      identifyMachine(parseCertificate(new Uint8Array(raw)), anchors, new Date().toISOString(), {
+        isRevoked: serialHex => revoked.has(serialHex),
+      });
     socket.end('x');
   });
   const port = await new Promise<number>(resolve => server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port)));

@@ -38,6 +38,8 @@ export type Work =
   | { readonly do: 'end' };
 type Say = { readonly topic: string; readonly payload: string };
 export type Measured = { readonly seconds: number; readonly ms: readonly number[]; readonly failed: number };
+/** With the processor time that the clients took. */
+export type Answer = Measured & { readonly cpuSeconds: number };
 
 /** When it is not said. */
 const connectsAtOnce = 64;
@@ -269,8 +271,12 @@ async function carryOut(work: Work): Promise<Measured> {
 }
 
 process.on('message', (work: Work) => {
+  const before = process.cpuUsage();
   carryOut(work).then(
-    measured => process.send?.(measured),
+    measured => {
+      const { user, system } = process.cpuUsage(before);
+      process.send?.({ ...measured, cpuSeconds: (user + system) / 1e6 });
+    },
     error => process.send?.({ error: String(error) }),
   );
 });

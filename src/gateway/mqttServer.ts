@@ -41,10 +41,9 @@ export async function startGateway(
   const broker = await createBroker({
     tls: { key: tls.key, cert: tls.cert, ca: tls.clientRootsPem, allowTls12 },
     trust: {
-      async checkClient([leaf]) {
-        if (leaf === undefined) throw new NusecError('CLIENT_CERTIFICATE_REQUIRED', 'no client certificate');
+      async checkClient(leaf, isVerified) {
         // The broker asks for revocations at every connect, and then knows whose certificate it was.
-        const { kind, id, serialHex, certificateSha256 } = await trust.identify(leaf, () => false);
+        const { kind, id, serialHex, certificateSha256 } = await trust.identify(leaf, { isRevoked: () => false, isVerified });
         if (kind === 'device') return { kind, uid: id, serialHex, certificateSha256 };
         if (kind === 'gateway') {
           field.attachments.requireKnown();

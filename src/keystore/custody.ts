@@ -257,12 +257,8 @@ function keysIn(file: string): (row: Row) => CustodyKey {
 
 /** In a page that was overwritten, values are of other types. */
 const isRow = ([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): boolean =>
-  typeof keyId === 'string' &&
-  typeof kekId === 'string' &&
-  typeof createdAt === 'string' &&
-  publicKey instanceof Uint8Array &&
-  (wrapped === null || wrapped instanceof Uint8Array) &&
-  (destroyedAt === null || typeof destroyedAt === 'string');
+  [keyId, kekId, createdAt, destroyedAt ?? ''].every(text => typeof text === 'string') &&
+  [publicKey, wrapped ?? publicKey].every(bytes => bytes instanceof Uint8Array);
 
 function fromColumns([keyId, kekId, publicKey, createdAt, wrapped, destroyedAt]: Row): CustodyKey {
   return {

@@ -10,7 +10,6 @@ export const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2f
 const limbBits = 24;
 const limb = 2 ** limbBits;
 const limbDigits = limbBits / 4;
-const twoLimbBits = BigInt(2 * limbBits);
 const limbs = 11;
 /** Bits that are added to two leading limbs when the first of them is short: 37 to 48 together. */
 const moreBits = 12;
@@ -25,7 +24,7 @@ type Steps = { a: number; b: number; c: number; d: number; count: number };
 
 /** @param value 1 … order − 1 */
 export function inverse(value: bigint): bigint {
-  let rows: Rows = { x: orderLimbs.slice(), y: limbsOf(value), u: new Float64Array(limbs), v: oneLimbs.slice() };
+  let rows: Rows = { x: limbsOf(order), y: limbsOf(value), u: limbsOf(0n), v: limbsOf(1n) };
   let length = limbs;
   let taken = 0;
   for (;;) {
@@ -117,12 +116,4 @@ function limbsOf(value: bigint): Float64Array {
   return out;
 }
 
-/** Two limbs at a time, below the highest: their number is odd. */
-function numberOf(number: Float64Array): bigint {
-  let sum = BigInt(at(number, limbs - 1));
-  for (let i = limbs - 2; i > 0; i -= 2) sum = (sum << twoLimbBits) | BigInt(at(number, i) * limb + at(number, i - 1));
-  return sum;
-}
-
-const orderLimbs = limbsOf(order);
-const oneLimbs = limbsOf(1n);
+const numberOf = (number: Float64Array): bigint => number.reduceRight((sum, part) => sum * BigInt(limb) + BigInt(part), 0n);

@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyOb
 import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
-import { blockCount, blockHashBytes, maxBlockBytes, type OtaJob, type SignedJob } from './otaJob.ts';
+import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJob.ts';
 
 /** Image blocks: cutting, hashing, and AES-256-GCM on their way (R94, RULE-13, T21).
  *
@@ -109,20 +109,13 @@ const blockHashAt = (hashes: Uint8Array, index: number): Uint8Array =>
  *  `bodyBlockHashes` gives them. */
 export type Delivery = { readonly body: Uint8Array; readonly trailer: Uint8Array; readonly bodyHashes?: Uint8Array };
 
-/** Where body and trailer meet, a block is put together here, one after the other: fresh memory for each costs more than its hash. */
-const meeting = new Uint8Array(maxBlockBytes);
-
-/** One block of body ‖ trailer, without joining them. @returns fewer bytes for the last block, none beyond the end; they hold until the next call */
+/** One block of body ‖ trailer, without joining them. @returns fewer bytes for the last block, none beyond the end */
 function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number): Uint8Array {
   const start = index * blockBytes;
   const end = start + blockBytes;
   if (end <= body.length) return body.subarray(start, end);
   const fromTrailer = trailer.subarray(Math.max(start - body.length, 0), end - body.length);
-  if (start >= body.length) return fromTrailer;
-  const fromBody = body.subarray(start);
-  meeting.set(fromBody);
-  meeting.set(fromTrailer, fromBody.length);
-  return meeting.subarray(0, fromBody.length + fromTrailer.length);
+  return concat(body.subarray(start, end), fromTrailer);
 }
 
 /** Hashes of the blocks that lie wholly in the shared body: once per release. */

@@ -103,8 +103,8 @@ export const serverName = 'mqtt.nusec.test';
 
 /** A small stand-in for the chain check of src/pki. */
 function checkAgainst(root: X509Certificate, ica: X509Certificate): CheckClient {
-  return ([der]): Identity => {
-    const certificate = new X509Certificate(der as Uint8Array);
+  return (der): Identity => {
+    const certificate = new X509Certificate(der);
     if (!ica.verify(root.publicKey) || !certificate.verify(ica.publicKey)) throw new NusecError('CHAIN_REFUSED', 'not from this ICA');
     const id = /^serialNumber=(.+)$/m.exec(certificate.subject)?.[1] ?? '';
     const common = { serialHex: certificate.serialNumber.toLowerCase(), certificateSha256: '' };

@@ -31,6 +31,11 @@ export function send(session: Session, topic: string, payload: Payload, qos: Qos
   });
 }
 
+/** Acknowledges a message of QoS 1 in front of what is sent in this turn of the event loop. @param done called when the socket has taken it */
+export function acknowledge(session: Session, messageId: number, done: () => void): void {
+  write(session, [Buffer.from([0x40, 2, messageId >> 8, messageId & 0xff])], done);
+}
+
 /** Identifiers of packets that have one (MQTT 3.1.1 §2.3.1): a PUBACK is only counted as a packet, so one may come again after the last one. */
 function nextPacketId(session: Session): number {
   session.packetId = session.packetId === maxPacketId ? 1 : session.packetId + 1;

@@ -1,7 +1,8 @@
-import type { Aedes } from 'aedes';
+import type { Aedes, AedesPublishPacket } from 'aedes';
 import { type AedesInternals, acceptClient } from './accept.ts';
 import type { Admission } from './admission.ts';
 import { reserveMs } from './bucket.ts';
+import { acknowledge } from './egress.ts';
 import { routeNothing } from './emitter.ts';
 import type { Ingress } from './ingress.ts';
 import { reasonOf } from './presence.ts';
@@ -37,7 +38,14 @@ export function createHooks(aedes: Aedes, sessions: Sessions, admission: Admissi
     authorizePublish(client, packet, done) {
       const session = client === null ? undefined : sessions.of(client);
       if (session !== undefined && packet !== session.will) {
-        ingress.receive(session, packet, () => done(null));
+        const { qos, messageId } = packet as AedesPublishPacket & { readonly messageId?: number };
+        const isDone = (): void => done(null);
+        if (qos === 0 || messageId === undefined) return void ingress.receive(session, packet, isDone);
+        ingress.receive(session, packet, () => {
+          // Aedes would acknowledge it in three pieces, and has nothing else to do for it.
+          packet.qos = 0;
+          acknowledge(session, messageId, isDone);
+        });
         return;
       }
       // Without a session it is a will that another process left in a shared store: that connection is not ours to speak for.

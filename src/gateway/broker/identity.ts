@@ -3,20 +3,24 @@ import type { TLSSocket } from 'node:tls';
 import { NusecError } from '../../errors.ts';
 
 /** Who is at the other end of a connection, taken from the certificate and from nothing else (RULE-9). */
-export type Identity =
-  | { readonly kind: 'device'; readonly uid: string; readonly serialHex: string; readonly certificateSha256: string }
-  | { readonly kind: 'gateway'; readonly gatewayId: string; readonly serialHex: string; readonly certificateSha256: string };
+export type Identity = ({ readonly kind: 'device'; readonly uid: string } | { readonly kind: 'gateway'; readonly gatewayId: string }) & {
+  readonly serialHex: string;
+  readonly certificateSha256: string;
+  /** Of the certificate, ISO. */
+  readonly validity?: Validity;
+};
+type Validity = { readonly notBefore: string; readonly notAfter: string };
 
-/** Judges a client certificate, leaf first in DER; only the leaf is there when the TLS session was resumed, or when the peer sent no more. The
- *  chain is judged here, whatever TLS thought of it.
+/** Judges a client certificate.
+ *  @param leafDer what its peer sent besides does not count @param isVerified TLS has verified the signatures of its chain, now or when the session that
+ *  is resumed began; otherwise it had not all certificates of it, and they are verified here
  *  @throws NusecError for whatever is not a valid device or gateway certificate */
-export type CheckClient = (certificatesDer: readonly Uint8Array[]) => Identity | Promise<Identity>;
+export type CheckClient = (leafDer: Uint8Array, isVerified: boolean) => Identity | Promise<Identity>;
 
 /** id-kp-clientAuth, RFC 5280 §4.2.1.12. */
 const clientAuthOid = '1.3.6.1.5.5.7.3.2';
 const uidForm = /^[0-9a-f]{32}$/;
 const gatewayIdForm = /^[A-Za-z0-9_-]{1,64}$/;
-const maxChainCertificates = 4;
 
 /** The other end of a connection. */
 export type Peer = {
@@ -30,6 +34,8 @@ type Shown = {
   readonly sha256Hex: string;
   /** @throws NusecError CLIENT_CERTIFICATE_REFUSED */
   readonly certificate: () => X509Certificate | Promise<X509Certificate>;
+  /** TLS has verified its chain. */
+  readonly isVerified: boolean;
   /** Why TLS does not accept its chain. */
   readonly trouble?: string | undefined;
 };
@@ -43,9 +49,9 @@ export function createPeerCheck(checkClient: CheckClient, maxCached: number) {
   const known = new Map<string, Known>();
   let forgotten = 0;
   const judge = async (shown: Shown): Promise<Known> => {
-    const { certificate, sha256Hex } = shown;
+    const { sha256Hex } = shown;
     const before = forgotten;
-    const found = known.get(sha256Hex) ?? (await judgeAnew(checkClient, await certificate(), sha256Hex));
+    const found = known.get(sha256Hex) ?? (await judgeAnew(checkClient, shown));
     // Trust has changed meanwhile: what was found may no longer hold.
     if (before !== forgotten) return judge(shown);
     known.delete(sha256Hex);
@@ -82,7 +88,13 @@ export function peerOf(socket: TLSSocket): Peer {
       if (certificate === undefined) return undefined;
       const trouble = String(socket.authorizationError);
       const isRefused = !socket.authorized && !incomplete.includes(trouble);
-      return { sha256Hex: fingerprintOf(certificate), certificate: () => certificate, trouble: isRefused ? trouble : undefined };
+      const { authorized: isVerified } = socket;
+      return {
+        sha256Hex: fingerprintOf(certificate),
+        certificate: () => certificate,
+        isVerified,
+        trouble: isRefused ? trouble : undefined,
+      };
     },
   };
 }
@@ -90,22 +102,14 @@ export function peerOf(socket: TLSSocket): Peer {
 /** SHA-256 of the DER, as OpenSSL has it: to copy the certificate out for it takes longer. */
 const fingerprintOf = ({ fingerprint256 }: X509Certificate): string => fingerprint256.replaceAll(':', '').toLowerCase();
 
-async function judgeAnew(checkClient: CheckClient, certificate: X509Certificate, certificateSha256: string): Promise<Known> {
+async function judgeAnew(checkClient: CheckClient, shown: Shown): Promise<Known> {
+  const certificate = await shown.certificate();
   if (!certificate.keyUsage?.includes(clientAuthOid)) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'not for client authentication');
-  const identity = { ...(await checkClient(chainOf(certificate))), certificateSha256 };
+  const { validFromDate: from, validToDate: to } = certificate;
+  const validity = { notBefore: from.toISOString(), notAfter: to.toISOString() };
+  const checked = await checkClient(new Uint8Array(certificate.raw), shown.isVerified);
+  const identity = { ...checked, certificateSha256: shown.sha256Hex, validity };
   const wellFormed = identity.kind === 'device' ? uidForm.test(identity.uid) : gatewayIdForm.test(identity.gatewayId);
   if (!wellFormed) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'no uid in the certificate');
-  return { identity, notBefore: Date.parse(certificate.validFrom), notAfter: Date.parse(certificate.validTo) };
-}
-
-function chainOf(leaf: X509Certificate): Uint8Array[] {
-  const chain: Uint8Array[] = [];
-  for (
-    let next: X509Certificate | undefined = leaf;
-    next !== undefined && chain.length < maxChainCertificates;
-    next = next.issuerCertificate
-  ) {
-    chain.push(new Uint8Array(next.raw));
-  }
-  return chain;
+  return { identity, notBefore: from.getTime(), notAfter: to.getTime() };
 }

@@ -87,7 +87,7 @@ function peerOf({ remoteAddress, certificateSha256 }: ProxyHeader, certificateOf
     if (der === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'this project has not issued the certificate');
     return new X509Certificate(der);
   };
-  const shown = certificateSha256 === undefined ? undefined : { sha256Hex: certificateSha256, certificate };
+  const shown = certificateSha256 === undefined ? undefined : { sha256Hex: certificateSha256, certificate, isVerified: false };
   return { remoteAddress, shown: () => shown };
 }
 

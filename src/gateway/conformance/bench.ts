@@ -49,7 +49,7 @@ async function openParts(own: Own, pki: CheckPki, place: { readonly host: string
     'broker',
     await createBroker({
       tls: { key: pki.server.key, cert: pki.server.cert, ca: pki.rootPem },
-      trust: { checkClient: ([leaf]) => identityOf(pki, leaf) },
+      trust: { checkClient: leaf => identityOf(pki, leaf) },
       isRevoked: () => false,
       isAttached: () => false,
       handlers,

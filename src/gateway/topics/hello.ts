@@ -14,5 +14,5 @@ export const helloHandler =
     const hello = { version, securityCounter, imageHash: toHex(imageHash), imageState, objId: toHex(objId) };
     if (identity.kind === 'gateway') return field.hello(uid, hello, `gateway:${identity.gatewayId}`);
     const trust = bundleVersion === undefined || roots === undefined ? undefined : { bundleVersion, roots: roots.map(toHex) };
-    await field.hello(uid, hello, 'mqtt', { serialHex: identity.serialHex, trust });
+    await field.hello(uid, hello, 'mqtt', { serialHex: identity.serialHex, validity: identity.validity, trust });
   };

@@ -4,6 +4,8 @@ import type { DeviceChannel, TrustState } from './deviceChannel.ts';
 export type Introduction = {
   /** Of the certificate it connected with, hex. */
   readonly serialHex: string;
+  /** Of that certificate, where the connection has told. */
+  readonly validity?: { readonly notBefore: string; readonly notAfter: string } | undefined;
   /** Undefined when it does not follow trust bundles. */
   readonly trust: TrustState | undefined;
 };

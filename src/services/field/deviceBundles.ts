@@ -57,7 +57,9 @@ export function startDeviceBundles({ ctx, alarms, channel, connected }: DeviceBu
     const detail = `has version ${version}, the newest here is ${newest}`;
     await alarms.raise({ code: 'TRUST_BUNDLE_AHEAD', subject: uid, detail });
   };
-  const follow = (uid: string): Promise<void> => queue.run(uid, answer => bringUpToDate(uid, answer));
+  const follow = async (uid: string): Promise<void> => {
+    if (connected.get(uid)?.trust !== undefined) await queue.run(uid, answer => bringUpToDate(uid, answer));
+  };
   const stream = authorityStream(ctx.project);
   const follower = ctx.followers.follow('device bundles', ctx.store.seen(), async events => {
     if (!events.some(event => event.type === 'TrustBundlePublished' && event.stream === stream)) return;

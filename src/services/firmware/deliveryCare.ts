@@ -16,8 +16,8 @@ import type { OtaDelivery } from './otaDelivery.ts';
  *  taken is the matter of its rollout. In memory: nothing is kept but when to try again. */
 
 export type DeliveryCare = {
-  /** A device has said hello. Resolves after the first try. @param proof whether it has to prove its state */
-  greet(uid: string, hello: Hello, proof: boolean): Promise<void>;
+  /** A device has said hello. Resolves after the first try. @param proof whether it has to prove its state  @param state after its hello */
+  greet(uid: string, hello: Hello, proof: boolean, state?: LivingDevice): Promise<void>;
   /** Something is outstanding for these devices; those that are connected to this process are served. */
   note(uids: Iterable<string>): void;
   /** The device works on its job: nothing is tried until it is silent again. */
@@ -96,7 +96,9 @@ export function startDeliveryCare(parts: CareParts, times: CareTimes = defaultTi
   });
   const looks = repeatedly(times.lookEveryMs, async () => look(), logFailure('look'));
   return {
-    async greet(uid, hello, proof) {
+    async greet(uid, hello, proof, state) {
+      // After a storm nothing is outstanding for most: they need no second look at the log.
+      if (!proof && state !== undefined && !hasOutstanding(state)) return void entries.delete(uid);
       const entry = put(uid, { hello, proof, tries: 0, running: true });
       await greeted.take();
       try {
@@ -138,6 +140,10 @@ async function tryOnce({ ctx, channel, attestation, decommissions, delivery }: C
   if (!runsOffered(state, entry.hello)) await delivery.deliver(uid);
   return false;
 }
+
+/** Whether it has an order or an offer. */
+export const hasOutstanding = ({ decommissionOrderSha256, offer }: LivingDevice): boolean =>
+  decommissionOrderSha256 !== undefined || offer !== undefined;
 
 /** It has the image and has yet to prove it, after its next restart at the latest: a job would bring it nothing new. */
 function runsOffered({ offer }: LivingDevice, hello: Hello | undefined): boolean {

@@ -11,14 +11,14 @@ import { type Alarms, createAlarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { issuedTo } from './issuedCertificates.ts';
-import { identifyMachine, isOfLine, type Machine, misusedIssuer, type TrustAnchors } from './machines.ts';
+import { identifyMachine, isOfLine, type Machine, type Manner, misusedIssuer, type TrustAnchors } from './machines.ts';
 
 /** Judges client certificates with what is trusted now: roots and issuers are read again whenever the authority's stream grows. */
 export type ClientTrust = {
   /** Who this is: the chain is valid, its issuing CA issues for such a machine (and this line), and the log has issued this very certificate.
-   *  @param leaf DER @param isRevoked default: that of the server; who looks at revocations himself learns by `() => false` whose certificate it is
+   *  @param leaf DER @param manner who looks at revocations himself learns by `isRevoked: () => false` whose certificate it is
    *  @throws NusecError as identifyMachine; CHAIN_REFUSED too when the log does not have it, with an alarm */
-  identify(leaf: Uint8Array, isRevoked?: IsRevoked): Promise<Machine>;
+  identify(leaf: Uint8Array, manner?: Manner): Promise<Machine>;
   /** The same without asking the log: for who was identified before, when trust has changed, and where the log is asked otherwise.
    *  @param line of the device, where it is known */
   judge(leaf: Uint8Array, line?: string): Machine;
@@ -69,17 +69,17 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
   });
   const issued = lru<true>(maxKnownIssued);
   const judged = lru<Judged>(maxKnownIssued);
-  const judge = (leaf: Certificate, line?: string, isRevoked: IsRevoked = revocations.isRevoked): Machine =>
-    identifyMachine(leaf, anchors, ctx.clock().toISOString(), isRevoked, line);
+  const judge = (leaf: Certificate, line?: string, manner: Manner = {}): Machine =>
+    identifyMachine(leaf, anchors, ctx.clock().toISOString(), { isRevoked: revocations.isRevoked, ...manner }, line);
 
   /** A certificate that verifies and yet cannot be: somebody else signs with the key of an issuing CA (T17). */
   const alarm = async (icaId: string, what: string): Promise<void> => {
     const detail = `${what}: its key is in other hands, or the log is not whole`;
     await alarms.raise({ code: 'CA_MISUSED', subject: icaId, detail });
   };
-  const judgeWithAlarm = async (leaf: Certificate, line?: string, isRevoked?: IsRevoked): Promise<Machine> => {
+  const judgeWithAlarm = async (leaf: Certificate, line?: string, manner?: Manner): Promise<Machine> => {
     try {
-      return judge(leaf, line, isRevoked);
+      return judge(leaf, line, manner);
     } catch (error) {
       const misused = error instanceof NusecError && error.code === 'CHAIN_REFUSED' ? misusedIssuer(leaf, anchors, line) : undefined;
       if (misused !== undefined) await alarm(misused.icaId, `signed a certificate that it does not issue (${(error as Error).message})`);
@@ -101,22 +101,25 @@ export async function startClientTrust(ctx: Context, revocations: Revocations, a
   };
   return {
     judge: (der, line) => judge(parseCertificate(der), line),
-    async identify(der, isRevoked = revocations.isRevoked) {
+    async identify(der, manner = {}) {
+      const { isRevoked = revocations.isRevoked } = manner;
       const sha256 = sha256Hex(der);
       const known = judged.get(sha256);
       if (known !== undefined && stillCounts(known, isRevoked)) return known.machine;
       const leaf = parseCertificate(der);
-      if (issued.get(sha256)) return remembered(sha256, leaf, judge(leaf, undefined, isRevoked));
+      if (issued.get(sha256)) return remembered(sha256, leaf, judge(leaf, undefined, manner));
       const before = anchors;
-      const machine = await judgeWithAlarm(leaf, undefined, isRevoked);
+      const machine = await judgeWithAlarm(leaf, undefined, manner);
       const record = await issuedTo(ctx, machine);
       if (record === undefined) {
+        // An alarm says that an issuing CA has signed it: that is verified here.
+        judge(leaf, undefined, { isRevoked });
         await alarm(machine.icaId, `the log has no certificate ${machine.serialHex} of ${machine.kind} ${machine.id}`);
         throw new NusecError('CHAIN_REFUSED', 'certificate 0 was not issued by this project');
       }
       // Its signature holds as it did. Where anything has changed meanwhile, or is refused, all of it is judged again.
       const isAsBefore = anchors === before && isOfLine(leaf, anchors, isRevoked, record.line);
-      if (!isAsBefore) await judgeWithAlarm(leaf, record.line, isRevoked);
+      if (!isAsBefore) await judgeWithAlarm(leaf, record.line, manner);
       issued.set(sha256, true);
       return remembered(sha256, leaf, machine);
     },

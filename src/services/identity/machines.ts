@@ -30,6 +30,14 @@ export type TrustAnchors = {
   readonly issuers: readonly KnownIssuer[];
 };
 
+/** How a certificate is judged. */
+export type Manner = {
+  /** Default: that of the server. */
+  readonly isRevoked?: (serialHex: string) => boolean;
+  /** TLS has verified the signatures of its chain, now or when the session that is resumed began. Default: nobody has. */
+  readonly isVerified?: boolean;
+};
+
 /** Judges a machine's certificate: chain to one of our roots, validity, revocation, and that its issuing CA issues for such a machine (T14, T23).
  *  Issuers that the peer did not send are filled in from our own.
  *  @param line the product line that a device must be of, once it is known
@@ -38,14 +46,15 @@ export function identifyMachine(
   certificate: Certificate,
   trust: TrustAnchors,
   now: string,
-  isRevoked: (serialHex: string) => boolean,
+  { isRevoked, isVerified = false }: Manner & Required<Pick<Manner, 'isRevoked'>>,
   line?: string,
 ): Machine {
   const kind = kindOf(certificate);
   const issuer = issuerOf(certificate, trust);
   if (issuer === undefined) throw new NusecError('CHAIN_REFUSED', 'the certificate is not from an issuing CA of this project');
   const roots = kind === 'device' ? [...trust.roots, ...trust.retiredRoots] : trust.roots;
-  checkChain([certificate.der, issuer.certificate.der], { roots, now, isRevoked, ...purposeOf(kind, issuer, line) }, certificate);
+  const policy = { roots, now, isRevoked, isLeafVerified: isVerified, ...purposeOf(kind, issuer, line) };
+  checkChain([certificate.der, issuer.certificate.der], policy, certificate);
   const id = kind === 'gateway' ? certificate.subject.commonName : certificate.uid;
   if (id === undefined) throw new NusecError('CLIENT_CERTIFICATE_REFUSED', 'the certificate names nobody');
   const { serialHex, spki: publicKey } = certificate;

@@ -1,4 +1,5 @@
 import { type Own, opening, repeatedly } from '../../closing.ts';
+import type { LivingDevice } from '../../domain/deviceState.ts';
 import { lru } from '../../lru.ts';
 import { hourMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
@@ -18,7 +19,7 @@ import { createPresence, type Presence } from '../field/presence.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
 import { type Bridge, createBridge } from '../firmware/bridge.ts';
 import type { ByteLimits } from '../firmware/byteBudget.ts';
-import { startDeliveryCare } from '../firmware/deliveryCare.ts';
+import { hasOutstanding, startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
 import { startRecallWatch } from '../firmware/recall.ts';
@@ -125,8 +126,9 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const logFailure = (uid: string) => (error: unknown) =>
     ctx.log.info({ uid, error: (error as Error).message }, 'work after a hello has stopped');
   own('decommission sweep', repeatedly(sweepPauseMs, decommissions.sweep, logFailure('sweep')));
-  const remind = (uid: string): Promise<void> => remindOfRenewal(ctx, connected, channel, uid).catch(logFailure(uid));
-  const remindAll = (): Promise<unknown> => Promise.all([...connected.uids()].map(remind));
+  const remind = (uid: string, known?: LivingDevice): Promise<void> =>
+    remindOfRenewal(ctx, connected, channel, uid, known).catch(logFailure(uid));
+  const remindAll = (): Promise<unknown> => Promise.all([...connected.uids()].map(uid => remind(uid)));
   own('renewal reminders', repeatedly(renewalPauseMs, remindAll, logFailure('renewal reminders')));
   return {
     channel: cluster,
@@ -144,9 +146,10 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
       delivery.forget(uid);
       if (confirmed(hello)) await delivery.noteHello(state, hello.imageHash);
       if (introduction !== undefined) connected.note(uid, introduction);
-      const work = [care.greet(uid, hello, needsProof), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
+      const work = [care.greet(uid, hello, needsProof, state), bundles.follow(uid)].map(each => each.catch(logFailure(uid)));
       // A new certificate is a new connection, so it comes last; and nothing is renewed while an image is on trial.
-      if (confirmed(hello)) void Promise.all(work).then(() => remind(uid));
+      const isAsRead = !needsProof && !hasOutstanding(state) && introduction?.trust === undefined;
+      if (confirmed(hello)) void Promise.all(work).then(() => remind(uid, isAsRead ? state : undefined));
     },
   };
 }

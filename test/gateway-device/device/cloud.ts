@@ -108,9 +108,9 @@ export async function startCloud(oem: Oem) {
       ca: toPem('CERTIFICATE', oem.root.der),
     },
     trust: {
-      checkClient: ([leaf]) => {
-        const certificate = parseCertificate(new Uint8Array(leaf as Uint8Array));
-        if (!new X509Certificate(leaf as Uint8Array).checkIssued(new X509Certificate(oem.ica.der))) throw new Error('foreign');
+      checkClient: leaf => {
+        const certificate = parseCertificate(leaf);
+        if (!new X509Certificate(leaf).checkIssued(new X509Certificate(oem.ica.der))) throw new Error('foreign');
         return { kind: 'device', uid: certificate.uid ?? '', serialHex: certificate.serialHex, certificateSha256: '' };
       },
     },

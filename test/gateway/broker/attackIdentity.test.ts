@@ -203,9 +203,9 @@ describe('revocation does not touch live or resumed connections', () => {
     await harness.broker.close();
     harness = await startBroker(pki, {
       trust: {
-        checkClient: chain => {
+        checkClient: (leaf, isVerified) => {
           if (!trusted) throw new Error('ICA compromised');
-          return pki.checkClient(chain);
+          return pki.checkClient(leaf, isVerified);
         },
       },
     });

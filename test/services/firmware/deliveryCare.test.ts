@@ -1,4 +1,5 @@
 import { expect, it, onTestFinished } from 'vitest';
+import type { LivingDevice } from '../../../src/domain/deviceState.ts';
 import { NusecError } from '../../../src/errors.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import type { Attestation } from '../../../src/services/field/attestation.ts';
@@ -10,6 +11,22 @@ import { type CareParts, startDeliveryCare } from '../../../src/services/firmwar
 const hello: Hello = { version: '1.0.0', securityCounter: 1, imageHash: '00', imageState: 'confirmed', objId: '00' };
 const devices = 1_500;
 const mostAtOnce = 1_000;
+
+it('looks no further after the hello of a device for which nothing is outstanding', async () => {
+  const looks: string[] = [];
+  const parts = {
+    ctx: { followers: { follow: () => ({ close: () => undefined }) }, store: { seen: () => 0 }, log: { info: () => undefined } },
+    channel: { isConnected: () => true },
+    decommissions: { resume: async (uid: string) => looks.push(uid) > 0 },
+  } as unknown as CareParts;
+  const care = startDeliveryCare(parts);
+  onTestFinished(() => void care.close());
+  const settled = { uid: 'settled', decommissionOrderSha256: undefined, offer: undefined } as unknown as LivingDevice;
+  await care.greet('settled', hello, false, settled);
+  await care.greet('ordered', hello, false, { ...settled, decommissionOrderSha256: '00' } as LivingDevice);
+  await care.greet('offered', hello, false, { ...settled, offer: {} } as LivingDevice);
+  expect(looks).toEqual(['ordered', 'offered']);
+});
 
 it('asks a bounded number of silent devices for their proof at the same time, and all of them in the end', async () => {
   const asked = new Map<string, PromiseWithResolvers<never>>();

@@ -56,6 +56,20 @@ describe('the certificate of a machine', () => {
     expect(alarms.filter(alarm => String(alarm) === 'CA_MISUSED,device-meter-1')).toHaveLength(1);
   });
 
+  it('whose signature TLS has verified is not verified again, and only the one that the log has counts', async () => {
+    covers('T17');
+    const known = await project.newDevice();
+    const tampered = new Uint8Array(known.certificate);
+    tampered[tampered.length - 1]! ^= 1;
+    expect((await project.trust.identify(known.certificate, { isVerified: true })).id).toBe(known.uid);
+    const alarms = async () => (await project.eventsOf('AlarmRaised')).length;
+    const before = await alarms();
+    await expect(project.trust.identify(tampered, { isVerified: true })).rejects.toMatchObject({
+      message: /a signature that its issuer did not make/,
+    });
+    expect(await alarms()).toBe(before);
+  });
+
   it('is no device of another line', async () => {
     const device = await deviceOf('meter');
     expect(project.trust.judge(device, 'meter').kind).toBe('device');
