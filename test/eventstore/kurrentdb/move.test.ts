@@ -88,7 +88,10 @@ it('a log that is moved out of KurrentDB and in again keeps every event, place a
 
   expect(await moveOutOfKurrent({ ...at, file }, alone)).toBe(21);
   await expect(moveOutOfKurrent({ ...at, file }, alone)).rejects.toMatchObject({ code: 'STATE' });
-  await expect(moveOutOfKurrent({ ...at, file: second }, alone)).rejects.toMatchObject({ code: 'STATE', message: /another machine/ });
+  await expect(moveOutOfKurrent({ ...at, file: second }, alone)).rejects.toMatchObject({
+    code: 'STATE',
+    message: expect.stringMatching(/another machine/),
+  });
   await expect(other.append('s-0', 'any', [event('X')])).rejects.toMatchObject({ code: 'STATE' });
   await expect(other.readStream('s-0')).rejects.toMatchObject({ code: 'STATE' });
   expect(await other.trouble()).toMatchObject({ code: 'STATE' });

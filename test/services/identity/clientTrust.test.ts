@@ -35,7 +35,7 @@ describe('the certificate of a machine', () => {
     for (const kind of ['programmer', 'gateway'] as const)
       await expect(project.trust.identify(await makeLeaf(kind, old))).rejects.toMatchObject({
         code: 'CHAIN_REFUSED',
-        message: /not for a/,
+        message: expect.stringMatching(/not for a/),
       });
   });
 
@@ -48,7 +48,7 @@ describe('the certificate of a machine', () => {
     const known = await project.newDevice();
     for (const name of [newUid(), known.uid])
       await expect(trust.identify(await makeLeaf('device', stolen, { name }))).rejects.toMatchObject({
-        message: /not issued by this project/,
+        message: expect.stringMatching(/not issued by this project/),
       });
     expect(trust.judge(await makeLeaf('device', stolen)).kind).toBe('device');
     expect((await trust.identify(known.certificate)).id).toBe(known.uid);
@@ -65,7 +65,7 @@ describe('the certificate of a machine', () => {
     const alarms = async () => (await project.eventsOf('AlarmRaised')).length;
     const before = await alarms();
     await expect(project.trust.identify(tampered, { isVerified: true })).rejects.toMatchObject({
-      message: /a signature that its issuer did not make/,
+      message: expect.stringMatching(/a signature that its issuer did not make/),
     });
     expect(await alarms()).toBe(before);
   });
