@@ -12,10 +12,11 @@ import { toPem } from '../src/pki/pem.ts';
 import { type Context, execute } from '../src/services/base/context.ts';
 import { openContext } from '../src/services/dataFolder/open.ts';
 import { certifyOperational } from '../src/services/identity/operational.ts';
-import { build, people, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
+import { build, line, people, publish, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
 import { makeCsr, makeKey } from '../test/pki/support.ts';
 import { type ServerProcess, startServerProcesses, testSettings } from '../test/support/server.ts';
 import type { Answer, Device, Target, Work } from './parts/gatewayClient.ts';
+import { bringWorkers } from './parts/gatewayLive.ts';
 import { type Rival, startAedes, startMosquitto } from './parts/gatewayRivals.ts';
 import { inTemporaryFolder, median, type Report } from './parts/measure.ts';
 
@@ -27,7 +28,7 @@ const devices = Number(process.env.NUSEC_BENCH_DEVICES ?? 500);
 const connects = Math.min(devices, 1_000);
 const rounds = 3;
 const parts = process.env.NUSEC_BENCH_PARTS?.split(',');
-type Part = 'hello' | 'connects' | 'open' | 'strangers' | 'storm' | 'revocation' | 'processes';
+type Part = 'hello' | 'connects' | 'open' | 'strangers' | 'storm' | 'live' | 'revocation' | 'processes';
 const isAsked = (part: Part): boolean => parts === undefined || parts.includes(part);
 const buildsAtOnce = 32;
 const echoes = 400;
@@ -35,20 +36,27 @@ const fan = { clients: 50, each: 400 } as const;
 const crowd = { silent: 12_000, slow: 500, connects: 100 } as const;
 /** `getconf CLK_TCK` of every Linux. */
 const ticksPerSecond = 100;
-const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000, cut: 50 };
+const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000, cut: 50, liveCut: 1_000 };
 const revocations = 20;
+/** Half of them attest, half of them fetch firmware. */
+const workerCount = 20;
+const workerImageBytes = 300_000;
+const workMs = 10_000;
 /** Device fields in a hello. */
 const cid = 1;
 
 export function run(report: Report): Promise<void> {
   return inTemporaryFolder(async folder => {
-    const units: Unit[] = [];
+    let fleet: BuiltFleet = { units: [], workers: [], releaseId: '' };
     // The same devices come again and again.
     process.env.NUSEC_EFFECTS_PER_DAY = '1000';
     // As the `nusec` command does.
     process.env.NODE_COMPILE_CACHE = join(folder, 'compiled');
     process.env.NUSEC_MQTT_LIMITS = JSON.stringify({ connectBurst: 100_000, takeoverBurst: 100_000 });
-    const group = await startServerProcesses(1, async ctx => void units.push(...(await buildUnits(ctx))));
+    const group = await startServerProcesses(1, async ctx => {
+      fleet = await buildFleet(ctx);
+    });
+    const { units } = fleet;
     const [server] = group.first as [ServerProcess];
     const clientCa = join(folder, 'clients.pem');
     writeFileSync(clientCa, server.rootPem);
@@ -68,6 +76,7 @@ export function run(report: Report): Promise<void> {
       if (isAsked('open')) await measureOpen(report, load, brokers);
       if (isAsked('strangers')) await measureStrangers(report, load, server);
       const restarted = isAsked('storm') ? await measureStorm(report, load, group, server, rivals[0], units) : server;
+      if (isAsked('live')) await measureLive(report, load, restarted, fleet);
       if (isAsked('revocation')) await measureRevocation(report, load, restarted, units);
       if (isAsked('processes')) await measureTwoProcesses(report, load, file, restarted, await group.startOne());
     } finally {
@@ -79,10 +88,12 @@ export function run(report: Report): Promise<void> {
 }
 
 type Broker = Pick<Rival, 'name' | 'target' | 'pid'>;
+/** Workers have the certificate of their production, which a measured chain begins with. */
+type BuiltFleet = { readonly units: readonly Unit[]; readonly workers: readonly Unit[]; readonly releaseId: string };
 type Load = ReturnType<typeof startLoad>;
 
-async function buildUnits(ctx: Context): Promise<Unit[]> {
-  const { bl2, app } = await seedFleet(ctx, 0);
+async function buildFleet(ctx: Context): Promise<BuiltFleet> {
+  const { bl2, app } = await seedFleet(ctx, 0, { blockBytes: 16 * 1024 });
   const units: Unit[] = [];
   const builder = async (): Promise<void> => {
     while (units.length < devices) {
@@ -91,7 +102,10 @@ async function buildUnits(ctx: Context): Promise<Unit[]> {
     }
   };
   await Promise.all(Array.from({ length: buildsAtOnce }, builder));
-  return units;
+  const { releaseId } = await publish(ctx, 'app', '2.0.0', 3, line, workerImageBytes);
+  const workers: Unit[] = [];
+  while (workers.length < workerCount) workers.push(await build(ctx, bl2, app));
+  return { units, workers, releaseId };
 }
 
 /** As devices come in the field: with the certificate of their operation. */
@@ -254,20 +268,46 @@ async function measureStorm(
   return restarted;
 }
 
+/** All devices connected after their hello, while others prove their state, fetch firmware and are revoked. What the workers do without the others
+ *  is the bound of what they do beside them. */
+async function measureLive(report: Report, load: Load, server: ServerProcess, { units, workers, releaseId }: BuiltFleet): Promise<void> {
+  const working = await bringWorkers(server, workers, releaseId);
+  await working.work(workMs);
+  const alone = await working.work(workMs);
+  const before = residentKiB(server.pid);
+  const { failed } = await load.ask({ do: 'connect', target: targetOf(server), count: devices, keep: true, resume: false, hello: true });
+  const memory = (residentKiB(server.pid) - before) / devices;
+  const revoked = units.slice(-2 * revocations, -revocations);
+  const [beside, ms] = await Promise.all([working.work(workMs), revokeSome(load, server, revoked)]);
+  const lost = failed + (await load.ask({ do: 'lost' })).failed - revoked.length;
+  working.close();
+  await load.ask({ do: 'end' });
+  report({
+    figure: `memory of a connection after hello, ${devices} of them`,
+    value: memory,
+    unit: 'KiB',
+    bound: 80,
+    boundWhat: 'the goal',
+  });
+  const boundWhat = 'without the others';
+  const what = `beside ${devices} connections`;
+  report({ figure: `attestations ${what}`, value: beside.attestations, unit: '1/s', bound: alone.attestations, boundWhat });
+  report({ figure: `blocks of firmware ${what}`, value: beside.blocks, unit: '1/s', bound: alone.blocks, boundWhat });
+  for (const p of [50, 99] as const)
+    report({
+      figure: `revocation to cut ${what}, p${p}`,
+      value: percentile(ms, p),
+      unit: 'ms',
+      bound: goalMs.liveCut,
+      boundWhat: 'the goal',
+    });
+  report({ figure: `of ${devices} connections stayed`, value: devices - lost, unit: 'of all', bound: devices, boundWhat: 'all' });
+}
+
 /** From the request of an officer to the end of the connection, at the device. */
 async function measureRevocation(report: Report, load: Load, server: ServerProcess, units: readonly Unit[]): Promise<void> {
   await load.ask({ do: 'connect', target: targetOf(server), count: devices, keep: true, resume: true });
-  const http = people(server);
-  // The handshake of the officer's client is not what is measured.
-  await http.json('GET', '/v1/lines');
-  const ms: number[] = [];
-  for (const { uid } of units.slice(-revocations)) {
-    const ended = load.ask({ do: 'ended', uid });
-    const begin = performance.timeOrigin + performance.now();
-    await http.json('POST', `/v1/devices/${uid}/revoke`, { reason: 'keyCompromise' });
-    ms.push(...(await ended).ms.map(at => at - begin));
-  }
-  http.close();
+  const ms = await revokeSome(load, server, units.slice(-revocations));
   await load.ask({ do: 'end' });
   for (const p of [50, 99] as const) {
     const figure = `revocation to cut, request and commit included, p${p}`;
@@ -275,11 +315,26 @@ async function measureRevocation(report: Report, load: Load, server: ServerProce
   }
 }
 
+async function revokeSome(load: Load, server: ServerProcess, units: readonly Unit[]): Promise<readonly number[]> {
+  const http = people(server);
+  // The handshake of the officer's client is not what is measured.
+  await http.json('GET', '/v1/lines');
+  const ms: number[] = [];
+  for (const { uid } of units) {
+    const ended = load.ask({ do: 'ended', uid });
+    const begin = performance.timeOrigin + performance.now();
+    await http.json('POST', `/v1/devices/${uid}/revoke`, { reason: 'keyCompromise' });
+    ms.push(...(await ended).ms.map(at => at - begin));
+  }
+  http.close();
+  return ms;
+}
+
 /** Two processes of one data folder beside one, under the same load of two clients. On few processors the clients take what the second process would
  *  need. A process can do no more than its main thread can, so there is a second figure: the rates at which one main thread and two are busy all the time. */
 async function measureTwoProcesses(report: Report, load: Load, file: string, one: ServerProcess, two: ServerProcess): Promise<void> {
   const other = startLoad();
-  const half = Math.floor(Math.min(devices - revocations, connects) / 2);
+  const half = Math.floor(Math.min(devices - 2 * revocations, connects) / 2);
   try {
     await other.ask({ do: 'load', file });
     const measure = async (servers: readonly ServerProcess[], resume: boolean) => {

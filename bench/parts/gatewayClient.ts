@@ -35,6 +35,8 @@ export type Work =
   | { readonly do: 'freeze'; readonly topic: string }
   /** Waits until the server has ended the connection of a device; `ms` is when, Unix time. */
   | { readonly do: 'ended'; readonly uid: string }
+  /** How many of the connections that are open were ended, as `failed`. */
+  | { readonly do: 'lost' }
   | { readonly do: 'end' };
 type Say = { readonly topic: string; readonly payload: string };
 export type Measured = { readonly seconds: number; readonly ms: readonly number[]; readonly failed: number };
@@ -265,6 +267,8 @@ async function carryOut(work: Work): Promise<Measured> {
       return freeze(work.topic);
     case 'ended':
       return whenEnded(work.uid);
+    case 'lost':
+      return { seconds: 0, ms: [], failed: [...open.values()].filter(({ socket }) => socket.destroyed).length };
     case 'end':
       return end();
   }
