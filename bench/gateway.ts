@@ -36,7 +36,7 @@ const fan = { clients: 50, each: 400 } as const;
 const crowd = { silent: 12_000, slow: 500, connects: 100 } as const;
 /** `getconf CLK_TCK` of every Linux. */
 const ticksPerSecond = 100;
-const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000, cut: 50, liveCut: 1_000 };
+const goalMs = { echoP50: 0.5, echoP99: 2, besideFrozen: 100, besideStrangers: 1_000, cut: 50, liveCut: 1_000, loopDelay: 60 };
 const revocations = 20;
 /** Half of them attest, half of them fetch firmware. */
 const workerCount = 20;
@@ -234,10 +234,11 @@ async function measureStorm(
     const cpuBefore = cpuSeconds(pid);
     await load.ask({ do: 'end' });
     const found = await load.ask({ do: 'connect', target: next, count: devices, keep: true, resume: true, hello });
+    const loopDelayMs = hello ? await loopDelayOf(restarted) : Number.NaN;
     const seconds = (performance.now() - begin) / 1000;
     const cpuMs = ((cpuSeconds(pid) - cpuBefore) * 1000) / devices;
     await load.ask({ do: 'end' });
-    return { seconds, startSeconds, cpuMs, clientCpuMs: (found.cpuSeconds * 1000) / devices, failed: found.failed };
+    return { seconds, startSeconds, cpuMs, loopDelayMs, clientCpuMs: (found.cpuSeconds * 1000) / devices, failed: found.failed };
   };
   const restartOurs = async () => {
     await restarted.kill();
@@ -265,6 +266,8 @@ async function measureStorm(
     ['processor time of the clients for each device', 'clientCpuMs', 'ms CPU'],
   ] as const;
   for (const [name, key, unit] of rows) report({ figure: name, value: ours[key], unit, bound: theirs[key], boundWhat });
+  const delay = { value: ours.loopDelayMs, unit: 'ms', bound: goalMs.loopDelay, boundWhat: 'the goal' } as const;
+  report({ figure: 'delay of the event loop from the start to the end of the storm, p99', ...delay });
   return restarted;
 }
 
@@ -302,6 +305,13 @@ async function measureLive(report: Report, load: Load, server: ServerProcess, { 
       boundWhat: 'the goal',
     });
   report({ figure: `of ${devices} connections stayed`, value: devices - lost, unit: 'of all', bound: devices, boundWhat: 'all' });
+}
+
+async function loopDelayOf(server: ServerProcess): Promise<number> {
+  const http = people(server);
+  const figures = new TextDecoder().decode(await http.bytes('GET', '/metrics'));
+  http.close();
+  return Number(/^nodejs_eventloop_lag_p99_seconds (\S+)$/m.exec(figures)?.[1]) * 1000;
 }
 
 /** From the request of an officer to the end of the connection, at the device. */

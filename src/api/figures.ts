@@ -1,3 +1,4 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, Gauge, type Registry } from 'prom-client';
 import { alarmQueries } from '../projections/alarms.ts';
 import { certificateQueries } from '../projections/certificates.ts';
@@ -27,7 +28,14 @@ const endingDays = [7, 30];
 const one = (value: number): readonly Sample[] => [[{}, value]];
 
 export function registerFigures(registry: Registry, services: Services): void {
-  for (const figure of [...ofLog(services), ...ofFleet(services), ...ofAttestation(services), ...ofPort(services), ...ofProcess()])
+  for (const figure of [
+    ...ofLog(services),
+    ...ofFleet(services),
+    ...ofAttestation(services),
+    ...ofPort(services),
+    ...ofProcess(),
+    loopDelay(),
+  ])
     addGauge(registry, figure);
   for (const figure of [...totals(services), ...ofWebhooks(services)]) addCounter(registry, figure);
   for (const figure of webhookGauges(services)) addGauge(registry, figure);
@@ -279,6 +287,24 @@ const webhookGauges = ({ ctx, webhookFigures }: Services): readonly Figure[] => 
     read: () => webhookFigures.all().map(({ name: webhook, position }) => [{ webhook }, Math.max(0, ctx.store.seen() - position)]),
   },
 ];
+
+/** A timer of this period that comes late has waited for the event loop. */
+const loopTimerMs = 10;
+
+/** How long work had to wait for the event loop: that is what a device feels. Counted from one reading to the next, as exporters do. */
+function loopDelay(): Figure {
+  const delays = monitorEventLoopDelay({ resolution: loopTimerMs });
+  delays.enable();
+  return {
+    name: 'nodejs_eventloop_lag_p99_seconds',
+    help: 'Delay of the event loop that 99 of 100 turns stay below, since it was read last',
+    read() {
+      const delayMs = delays.percentile(99) / 1e6 - loopTimerMs;
+      delays.reset();
+      return one(Math.max(0, delayMs) / 1000);
+    },
+  };
+}
 
 /** By the names that exporters use. */
 const ofProcess = (): readonly Figure[] => [

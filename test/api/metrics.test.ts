@@ -52,6 +52,19 @@ describe('the figures', () => {
     expect(text).toMatch(/^nusec_events_total [1-9]/m);
   });
 
+  it('tell how long the event loop was busy', async () => {
+    const busyMs = 100;
+    await ask('/metrics', server.alice);
+    // The server is in this process.
+    for (let turn = 0; turn < 10; turn += 1) {
+      const endMs = performance.now() + busyMs;
+      while (performance.now() < endMs);
+      await new Promise(setImmediate);
+    }
+    const lag = /^nodejs_eventloop_lag_p99_seconds ([\d.e-]+)$/m.exec((await ask('/metrics', server.alice)).text)?.[1];
+    expect(Number(lag)).toBeGreaterThan(busyMs / 2000);
+  });
+
   it('are clean for promtool', () => {
     const checked = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
     expect(checked.stdout + checked.stderr).toBe('');
