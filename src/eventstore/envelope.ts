@@ -56,6 +56,9 @@ export function decodeEvent(position: number, stream: string, revision: number, 
   return { ...event, ...(cause === null ? {} : { cause }), ...(corr === null ? {} : { corr }) };
 }
 
+/** The type alone of a stored text. */
+export const typeIn = (text: string): string => text.slice(2, text.indexOf('"', 2));
+
 const noCauses = '",null,null,{';
 
 /** As JSON.parse, for most events in half the time: only their data is left to it.

@@ -36,6 +36,9 @@ export type RecordedEvent = Required<Pick<EventToAppend, 'type' | 'v' | 'id' | '
     readonly hash: string;
   };
 
+/** What the map of stream heads is made of. */
+export type EventOutline = Pick<RecordedEvent, 'position' | 'stream' | 'revision' | 'hash' | 'type'>;
+
 /** any: no check · none: the stream must not exist · exists: it must · number: its newest revision must be this one. */
 export type ExpectedRevision = 'any' | 'none' | 'exists' | number;
 
@@ -154,6 +157,8 @@ export type EventStore = {
   learnEnd(stream: string, end: StreamHead): void;
   /** At most `limit` events with position > `after`, oldest first. */
   readAll(after: number, limit: number): Promise<readonly RecordedEvent[]>;
+  /** As `readAll`, as they are stored and without what they say: many events are gone through for half of the work. */
+  readOutlines(after: number, limit: number): Promise<readonly EventOutline[]>;
   /** Calls `handler` with batches in order, from `after` on, past and future, one batch at a time; a batch is acknowledged when the handler's promise resolves. */
   subscribe(after: number, handler: (events: readonly RecordedEvent[]) => void | Promise<void>): Subscription;
   /** Somebody waits for what subscribers make of the events: those on the disk are handed out now, and do not gather first. */

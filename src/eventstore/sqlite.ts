@@ -17,7 +17,7 @@ import { treeRows } from './sqliteTree.ts';
 import type { Committer, Storage } from './storage.ts';
 import { createStore } from './store.ts';
 import { damaged, storeError, translated } from './storeError.ts';
-import { eventIn, isIntact, streamRows, type WholeRow } from './streamRows.ts';
+import { eventIn, isIntact, outlineIn, streamRows, type WholeRow } from './streamRows.ts';
 import { startUpkeep, type Upkeep } from './upkeep.ts';
 import { openWal } from './wal.ts';
 
@@ -260,6 +260,11 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     back: (position, fromRevision) => back(position, fromRevision).map(decodeWhole),
     ...openIdIndex(db, check),
     after: (position, limit) => rowsAfter.all(position, limit).map(decodeWhole),
+    outlinesAfter: (position, limit) =>
+      rowsAfter.all(position, limit).map(row => {
+        check(row);
+        return outlineIn(row);
+      }),
     async close() {
       await upkeep.close();
       await wal.close();

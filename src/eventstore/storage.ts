@@ -1,7 +1,7 @@
 import type { NusecError } from '../errors.ts';
 import type { Tile } from '../merkle/edge.ts';
 import type { Hash } from '../merkle/hashing.ts';
-import type { RecordedEvent, StreamHead } from './port.ts';
+import type { EventOutline, RecordedEvent, StreamHead } from './port.ts';
 import type { Seal } from './seal.ts';
 
 /** One event as a row. `prev` is the position of the previous event of the same stream, 0 for the first. */
@@ -92,5 +92,7 @@ export type Storage = {
   highestId(): string;
   /** At most `limit` events with a greater position, oldest first. */
   after(position: number, limit: number): RecordedEvent[];
+  /** The same without what is in them. */
+  outlinesAfter(position: number, limit: number): EventOutline[];
   close(): Promise<void>;
 };

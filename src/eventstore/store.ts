@@ -117,6 +117,19 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
     return position;
   };
 
+  const readInOrder = async <Read extends Pick<RecordedEvent, 'position'>>(
+    read: (after: number, limit: number) => readonly Read[],
+    after: number,
+    limit: number,
+  ): Promise<readonly Read[]> => {
+    requireOpen();
+    writer.catchUp();
+    const events = read(after, Math.min(limit, maxReadEvents));
+    requireGapless(events, after, Math.min(limit, maxReadEvents, writer.progress().position - after));
+    if ((events.at(-1)?.position ?? 0) > durability.position()) await durability.reached();
+    return events;
+  };
+
   const store: EventStore = {
     async trouble() {
       if (closing !== undefined) return new NusecError('STORE_CLOSED', 'the event store is closed');
@@ -165,14 +178,8 @@ export function createStore(storage: Storage, options: StoreOptions = {}): Event
       return writer.ends.end(stream);
     },
     learnEnd: writer.ends.learn,
-    async readAll(after, limit) {
-      requireOpen();
-      writer.catchUp();
-      const events = storage.after(after, Math.min(limit, maxReadEvents));
-      requireGapless(events, after, Math.min(limit, maxReadEvents, writer.progress().position - after));
-      if ((events.at(-1)?.position ?? 0) > durability.position()) await durability.reached();
-      return events;
-    },
+    readAll: (after, limit) => readInOrder(storage.after, after, limit),
+    readOutlines: (after, limit) => readInOrder(storage.outlinesAfter, after, limit),
     subscribe(after, handler) {
       requireOpen();
       const subscription = follow({ readAll: readForSubscribers, shown }, after, handler);
@@ -234,7 +241,7 @@ function requireExpected(expected: ExpectedRevision): void {
 }
 
 /** @param least how many there must be */
-function requireGapless(events: readonly RecordedEvent[], after: number, least: number): void {
+function requireGapless(events: readonly Pick<RecordedEvent, 'position'>[], after: number, least: number): void {
   const gap = events.findIndex(({ position }, i) => position !== after + 1 + i);
   if (gap !== -1 || events.length < least)
     throw damaged(`the event at position ${after + 1 + (gap === -1 ? events.length : gap)} is missing`);

@@ -1,6 +1,6 @@
 import type Database from 'better-sqlite3';
-import { decodeEvent } from './envelope.ts';
-import type { RecordedEvent } from './port.ts';
+import { decodeEvent, typeIn } from './envelope.ts';
+import type { EventOutline, RecordedEvent } from './port.ts';
 import { rowText, rowTextCheck, splitRowText } from './rowCheck.ts';
 
 /** The events of a stream as the store's file has them. */
@@ -16,6 +16,12 @@ export const isIntact = ([position, revision, prev, crc, text]: WholeRow): boole
 export function eventIn([position, revision, , , text]: WholeRow): RecordedEvent {
   const { stream, id, hash, body } = splitRowText(text);
   return decodeEvent(position, stream, revision, id, hash, body);
+}
+
+/** The same without what it says. */
+export function outlineIn([position, revision, , , text]: WholeRow): EventOutline {
+  const { stream, hash, body } = splitRowText(text);
+  return { position, stream, revision, hash, type: typeIn(body) };
 }
 
 /** @returns reads from the event at a position back to a revision of the same stream, newest first */

@@ -38,6 +38,7 @@ async function openShared(): Promise<EventStore> {
     endOf: stream => now.endOf(stream),
     learnEnd: (...args) => now.learnEnd(...args),
     readAll: (...args) => now.readAll(...args),
+    readOutlines: (...args) => now.readOutlines(...args),
     subscribe: (...args) => now.subscribe(...args),
     hurry() {
       now.hurry();
@@ -313,6 +314,15 @@ describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
     expect(await store.readStream('nothing')).toEqual([]);
     expect((await store.readAll(4, 3)).map(e => e.position)).toEqual([5, 6, 7]);
     expect(await store.readAll(10, 3)).toEqual([]);
+    const outlines = (await store.readAll(4, 3)).map(({ position, stream, revision, hash, type }) => ({
+      position,
+      stream,
+      revision,
+      hash,
+      type,
+    }));
+    expect(await store.readOutlines(4, 3)).toMatchObject(outlines);
+    expect(await store.readOutlines(10, 3)).toEqual([]);
     expect(await store.head()).toBe(10);
   });
 
@@ -405,6 +415,7 @@ describe.each(Object.entries(engines))('event store on %s', (_name, open) => {
     await expect(store.append('s', 'any', [event('B')])).rejects.toMatchObject({ code: 'STORE_CLOSED' });
     await expect(store.readStream('s')).rejects.toMatchObject({ code: 'STORE_CLOSED' });
     await expect(store.readAll(0, 1)).rejects.toMatchObject({ code: 'STORE_CLOSED' });
+    await expect(store.readOutlines(0, 1)).rejects.toMatchObject({ code: 'STORE_CLOSED' });
     expect(() => store.subscribe(0, () => {})).toThrow(expect.objectContaining({ code: 'STORE_CLOSED' }));
     await store.close();
   });

@@ -118,6 +118,7 @@ describe('a position that is missing', () => {
     const named = { code: 'STORE_DAMAGED', message: expect.stringContaining('position 3') };
     await expect(store.readAll(0, 10)).rejects.toMatchObject(named);
     await expect(store.readAll(2, 10)).rejects.toMatchObject(named);
+    await expect(store.readOutlines(0, 10)).rejects.toMatchObject(named);
     await expect(store.readStream('c')).rejects.toMatchObject(named);
     expect(await store.readAll(0, 2)).toHaveLength(2);
     await store.close();

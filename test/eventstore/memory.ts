@@ -63,6 +63,7 @@ export function memoryStorage(shared: SharedRows = { rows: [], tiles: new Map() 
     doubtNew: () => undefined,
     highestId: () => '',
     after: (position, limit) => rows.slice(position, position + limit).map(decode),
+    outlinesAfter: (position, limit) => rows.slice(position, position + limit).map(decode),
     putBlob: ({ sha256, bytes }) => void blobs.set(sha256, bytes),
     dropBlob: sha256 => void blobs.delete(sha256),
     blob: sha256 => blobs.get(sha256),

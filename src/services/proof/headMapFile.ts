@@ -1,10 +1,10 @@
 import type { EventType } from '../../domain/events.ts';
-import type { EventStore, RecordedEvent } from '../../eventstore/port.ts';
+import type { EventOutline, EventStore } from '../../eventstore/port.ts';
 import type { RevocationMark } from '../../merkle/checkpoint.ts';
 import type { Hash } from '../../merkle/hashing.ts';
 import { changesRevocation } from '../../projections/certificates.ts';
 import { type HeadEvidence, openHeadRows, type Reached } from './headMapRows.ts';
-import { type HeadChange, type HeadMapThread, startHeadMapThread } from './headMapThread.ts';
+import { type HeadChanges, type HeadMapThread, revoking, startHeadMapThread } from './headMapThread.ts';
 
 /** The map from streams to their newest events on disk (`heads.db`), and the mark of all revocations. It is made of the log alone and can be deleted:
  *  it is built again. A tile of it costs some twenty hashes, so it is brought up in a thread of its own. */
@@ -37,9 +37,9 @@ export function openHeadMap(file: string): HeadMapFile {
     let taken: Promise<boolean> = Promise.resolve(true);
     // While the thread has a batch, the next one is read.
     while (at < size && performance.now() < endMs) {
-      const events = await store.readAll(at, Math.min(batchEvents, size - at));
+      const events = await store.readOutlines(at, Math.min(batchEvents, size - at));
       if (!(await taken)) return undefined;
-      taken = thread.take(events.map(changeOf));
+      taken = thread.take(changesIn(events));
       at = events.at(-1)?.position ?? at;
     }
     return (await taken) ? thread.write() : undefined;
@@ -61,10 +61,9 @@ export function openHeadMap(file: string): HeadMapFile {
   };
 }
 
-const changeOf = ({ position, stream, revision, hash, type }: RecordedEvent): HeadChange => ({
-  position,
-  stream,
-  revision,
-  hash,
-  revokes: changesRevocation(type as EventType),
-});
+const changesIn = (events: readonly EventOutline[]): HeadChanges =>
+  events
+    .map(({ position, stream, revision, hash, type }) =>
+      [position, revision, hash, changesRevocation(type as EventType) ? revoking : '', stream].join(' '),
+    )
+    .join('\n');

@@ -2,7 +2,7 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { withRevocation } from '../../merkle/checkpoint.ts';
 import { type HeadTile, type HeadTiles, setHeads, streamKey } from '../../merkle/headMap.ts';
 import { openHeadRows, type Reached } from './headMapRows.ts';
-import type { HeadChange, HeadMapAnswer, HeadMapTask } from './headMapThread.ts';
+import { type HeadChanges, type HeadMapAnswer, type HeadMapTask, revoking } from './headMapThread.ts';
 
 /** The thread behind headMapThread.ts. */
 
@@ -10,6 +10,14 @@ import type { HeadChange, HeadMapAnswer, HeadMapTask } from './headMapThread.ts'
 const eventsAtOnce = 1000;
 /** Tiles that have changed and are not in the file yet: a tile that changes again is written once. */
 const maxUnwrittenTiles = 2000;
+
+type HeadChange = {
+  readonly position: number;
+  readonly revision: number;
+  readonly hash: string;
+  readonly revokes: boolean;
+  readonly stream: string;
+};
 
 const rows = openHeadRows(workerData as string, true);
 const unwritten = new Map<string, HeadTile>();
@@ -37,7 +45,8 @@ function goOnFrom(now: Reached): void {
   from = now.size;
 }
 
-function take(events: readonly HeadChange[]): HeadMapAnswer {
+function take(changes: HeadChanges): HeadMapAnswer {
+  const events = changes.split('\n').map(changeIn);
   if (events[0]?.position !== reached.size + waiting.length + 1) return 'lost';
   waiting.push(...events);
   if (waiting.length >= eventsAtOnce) takeIn();
@@ -67,4 +76,9 @@ function write(): HeadMapAnswer {
   const isWritten = reached.size === from || rows.write(from, reached, unwritten);
   goOnFrom(isWritten ? reached : rows.now());
   return isWritten ? reached : 'lost';
+}
+
+function changeIn(line: string): HeadChange {
+  const [position, revision, hash = '', mark, stream = ''] = line.split(' ');
+  return { position: Number(position), revision: Number(revision), hash, revokes: mark === revoking, stream };
 }

@@ -128,7 +128,10 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, even
   const begun = await ctx.store.head();
   for (const { id, status } of (await stateNow(ctx)).byId.values()) if (status === 'RUNNING') run(id);
   const follower = ctx.followers.follow('bulk revocations', begun, events => {
-    for (const { stream, type, data } of events) if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(data.id);
+    for (const { stream, type, data } of events) {
+      if (type === 'BulkRevocationProposed') ahead.begin();
+      if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(data.id);
+    }
   });
 
   return {

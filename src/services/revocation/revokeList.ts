@@ -83,8 +83,10 @@ function groupsOf(uids: Uint8Array, from: number, ahead: StatesAhead): () => Gro
     states.catch(() => undefined);
     ready.push({ first, uids: some, states });
   };
+  // Not all that are ahead in one turn: the devices of each are looked up in an index, of which nothing is in memory at first.
   return () => {
-    while (ready.length <= groupsAhead && next < total) begin();
+    if (ready.length === 0 && next < total) begin();
+    if (ready.length <= groupsAhead && next < total) begin();
     return ready.shift();
   };
 }

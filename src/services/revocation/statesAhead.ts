@@ -9,6 +9,8 @@ import type { Context } from '../base/context.ts';
  *  after it are read with the decision, and the commit holds its revision against the log. */
 
 export type StatesAhead = {
+  /** Starts the thread, before there is work for it: while it starts, it takes a processor. */
+  begin(): void;
   /** The states of these devices, but for those that are left to whoever decides. */
   read(uids: readonly string[]): Promise<PassingStates>;
   close(): Promise<void>;
@@ -34,6 +36,9 @@ export function readStatesAhead({ storedLog }: Context, file: string): StatesAhe
     return started;
   };
   return {
+    begin() {
+      worker ??= start();
+    },
     async read(uids) {
       const ends = uids.map(deviceStream).map((stream): StreamEnd => [stream, storedLog.endOf(stream)]);
       worker ??= start();

@@ -70,12 +70,12 @@ describe('the file of stream heads', () => {
   it('takes nothing over what another process has written meanwhile', async () => {
     await fill(store, 40);
     const other = openHeadMap(file);
-    const readAll: EventStore['readAll'] = async (...range) => {
-      const events = await store.readAll(...range);
+    const readOutlines: EventStore['readOutlines'] = async (...range) => {
+      const events = await store.readOutlines(...range);
       await other.advance(store, 40, patient);
       return events;
     };
-    expect(await heads.advance({ ...store, readAll }, 30, patient)).toBeUndefined();
+    expect(await heads.advance({ ...store, readOutlines }, 30, patient)).toBeUndefined();
     other.keep('note', 40);
     expect(heads.prove('device-1')).toBeDefined();
     await other.close();
