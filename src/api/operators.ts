@@ -4,7 +4,7 @@ import { operatorChangeContent } from '../domain/operatorChanges.ts';
 import type { KnownChange, OperatorChange } from '../domain/operatorsState.ts';
 import { roles } from '../domain/roles.ts';
 import { NusecError } from '../errors.ts';
-import { type ChangeAnswer, changeOperator, rotateOwnToken } from '../services/administration/operatorChanges.ts';
+import { type ChangeAnswer, changeOperator, type OperatorWish, rotateOwnToken } from '../services/administration/operatorChanges.ts';
 import { listOperators } from '../services/administration/operators.ts';
 import { requireOwnHands } from './auth.ts';
 import { dryRunQuery } from './dryRun.ts';
@@ -104,9 +104,9 @@ export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) 
   const setRoles = createRoute({
     method: 'put',
     path: '/v1/operators/{name}/roles',
-    summary: 'Gives a person other roles, or proposes it',
+    summary: 'Gives a person other roles, or proposes it; without a scope the person keeps the one it has, null drops it',
     middleware: administrator,
-    request: { params, ...jsonBody(z.strictObject({ roles: z.array(roleField).min(1), scope: scopeField.optional() })) },
+    request: { params, ...jsonBody(z.strictObject({ roles: z.array(roleField).min(1), scope: scopeField.nullable().optional() })) },
     responses: { 200: jsonAnswer(withToken, 'changed'), ...proposed },
   });
   const reset = createRoute({
@@ -126,7 +126,7 @@ export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) 
     responses: { 204: { description: 'removed' }, ...proposed },
   });
 
-  const change = (wish: OperatorChange, by: string): Promise<ChangeAnswer> => changeOperator(parts, wish, by);
+  const change = (wish: OperatorWish, by: string): Promise<ChangeAnswer> => changeOperator(parts, wish, by);
   api.openapi(me, c => {
     const { name, roles: held, scope } = c.var.person;
     return c.json({ name, roles: held, ...(scope && { scope }) }, 200);
@@ -148,7 +148,7 @@ export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) 
   });
   api.openapi(setRoles, async c => {
     const { name } = c.req.valid('param');
-    const answer = await change({ type: 'setRoles', name, ...c.req.valid('json') } as OperatorChange, actor(c));
+    const answer = await change({ type: 'setRoles', name, ...c.req.valid('json') } as OperatorWish, actor(c));
     if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name }, 200);
   });

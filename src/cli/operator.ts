@@ -12,7 +12,7 @@ type Person = { readonly name: string; readonly roles: readonly string[]; readon
 export type Change = {
   readonly id: string;
   readonly status: string;
-  readonly change: { readonly type: string; readonly name: string; readonly roles?: readonly string[] };
+  readonly change: { readonly type: string; readonly name: string; readonly roles?: readonly string[]; readonly scope?: Scope };
   readonly proposedBy: string;
   readonly proposedAt: string;
   readonly notBefore?: string;
@@ -26,6 +26,7 @@ type Wish = ServerOptions & {
   site?: readonly string[];
   tokenSha256?: string;
   subject?: string;
+  everywhere?: boolean;
 };
 
 const path = '/v1/operators';
@@ -71,11 +72,16 @@ export function registerOperator(program: Command): void {
   withRoles(
     command(
       'roles <name>',
-      'give a person other roles, in place of all that it has: without --line, --job and --site everywhere',
+      'give a person other roles, in place of all that it has; the scope stays unless another is given',
       'roles carol --role productionPlanner --role releaseManager',
       'roles lino --role lineOperator --site "Example CM"',
+      'roles rita --role auditor --everywhere',
     ),
-  ).action((name: string, wish: Wish) => send(wish, 'PUT', `${path}/${name}/roles`, rolesOf(wish)));
+  )
+    .addOption(new Option('--everywhere', 'drop the scope that the person has').conflicts(['line', 'job', 'site']))
+    .action((name: string, wish: Wish) =>
+      send(wish, 'PUT', `${path}/${name}/roles`, { ...rolesOf(wish), ...(wish.everywhere && { scope: null }) }),
+    );
   command('reset <name>', 'give a person another token', `reset carol --token-sha256 ${hash}`)
     .option('--token-sha256 <sha256>', 'of the token that the person has made (nusec operator new-token)')
     .action((name: string, wish: Wish) => send(wish, 'POST', `${path}/${name}/token`, tokenOf(wish)));
@@ -138,8 +144,10 @@ async function list(options: ServerOptions): Promise<void> {
   print(options, operators, table(['NAME', 'ROLES', 'ONLY', 'TOKEN ENDS'], rows));
 }
 
-export const show = ({ change, ...known }: Change): string =>
-  record({ ...known, change: [change.type, change.name, ...(change.roles ?? [])].join(' ') });
+export const show = ({ change, ...known }: Change): string => {
+  const reach = change.roles && { scope: scopeText(change.scope) || 'everywhere' };
+  return record({ ...known, change: [change.type, change.name, ...(change.roles ?? [])].join(' '), ...reach });
+};
 
 function registerChange(operator: Command): void {
   const change = operator.command('change').description('proposed changes of people');

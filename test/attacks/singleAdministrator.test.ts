@@ -33,7 +33,7 @@ const alarms = async () => {
   const { json } = await ask(server.bob, 'GET', '/v1/alarms?limit=500');
   return (json.alarms as { code: string; subject: string; detail: string }[]).filter(({ code }) => code === 'PEOPLE_CHANGED');
 };
-type Proposal = { id: string; status: string };
+type Proposal = { id: string; status: string; contentSha256: string; change: { scope?: object } };
 const proposal = async (token: string, method: string, path: string, body?: unknown): Promise<Proposal> => {
   const { status, json } = await ask(token, method, path, body);
   expect(status).toBe(202);
@@ -75,6 +75,28 @@ describe('one administrator (T17, I16)', () => {
     const { id } = await proposal(server.alice, 'PUT', '/v1/operators/aldo/roles', { roles: ['administrator'] });
     expect((await ask(String(json.token), 'GET', '/v1/operators/me')).json.roles).toEqual(['auditor']);
     await ask(server.alice, 'POST', `/v1/operator-changes/${id}/withdraw`);
+  });
+
+  it('widens nobody’s scope by the way: other roles keep it, and what drops it says so to the others', async () => {
+    covers('I16');
+    const scope = { lines: ['meter'], sites: ['Example CM'] };
+    const scopeNow = async () => {
+      const { operators } = (await ask(server.bob, 'GET', '/v1/operators')).json as { operators: { name: string; scope?: object }[] };
+      return operators.find(({ name }) => name === 'sven')?.scope;
+    };
+    await ask(server.alice, 'POST', '/v1/operators', { name: 'sven', roles: ['auditor'], scope });
+    expect((await ask(server.alice, 'PUT', '/v1/operators/sven/roles', { roles: ['auditor', 'lineOperator'] })).status).toBe(200);
+    expect(await scopeNow()).toEqual(scope);
+    expect((await alarms()).at(-1)?.detail).toContain('make sven auditor, lineOperator, limited to lines meter; 1 site');
+    const proposed = await proposal(server.alice, 'PUT', '/v1/operators/sven/roles', { roles: ['releaseManager'] });
+    expect(proposed.change.scope).toEqual(scope);
+    await ask(server.alice, 'POST', `/v1/operator-changes/${proposed.id}/withdraw`);
+    const everywhere = await proposal(server.alice, 'PUT', '/v1/operators/sven/roles', { roles: ['releaseManager'], scope: null });
+    expect(everywhere.contentSha256).not.toBe(proposed.contentSha256);
+    await ask(server.alice, 'POST', `/v1/operator-changes/${everywhere.id}/withdraw`);
+    expect((await ask(server.alice, 'PUT', '/v1/operators/sven/roles', { roles: ['auditor'], scope: null })).status).toBe(200);
+    expect(await scopeNow()).toBeUndefined();
+    expect((await alarms()).at(-1)?.detail).toContain('make sven auditor, everywhere');
   });
 
   it('gets no approval from somebody who came after the proposal', async () => {

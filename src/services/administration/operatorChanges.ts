@@ -1,8 +1,11 @@
+import { isDeepStrictEqual } from 'node:util';
+import { counted } from '../../counted.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { changeOf, isForOne, operatorChangeContent, recoveryActor } from '../../domain/operatorChanges.ts';
 import { type OperatorsCommand, operators, operatorsStream } from '../../domain/operators.ts';
-import type { KnownChange, OperatorChange } from '../../domain/operatorsState.ts';
+import type { KnownChange, OperatorChange, OperatorsState } from '../../domain/operatorsState.ts';
 import { recoveryDelayHours } from '../../domain/recoveryCodes.ts';
+import { type Scope, scopeText } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import { hourMs } from '../../times.ts';
 import type { Parts } from '../base/alarms.ts';
@@ -18,20 +21,36 @@ import { newToken, tellOfPeople, tokenEnd } from './operators.ts';
 /** Done by one person, with the token that was made for it; or proposed. */
 export type ChangeAnswer = { readonly token?: string } | { readonly proposal: KnownChange };
 
+type RolesChange = Extract<OperatorChange, { readonly type: 'setRoles' }>;
+/** As it is asked for: other roles without a scope keep the one that the person has, null drops it. */
+export type OperatorWish = Exclude<OperatorChange, RolesChange> | (Omit<RolesChange, 'scope'> & { readonly scope?: Scope | null });
+
 /** @throws NusecError CONFLICT, NOT_FOUND, STATE (the last administrators), RATE_LIMITED */
-export async function changeOperator(parts: Parts, change: OperatorChange, by: Actor): Promise<ChangeAnswer> {
+export async function changeOperator(parts: Parts, wish: OperatorWish, by: Actor): Promise<ChangeAnswer> {
   const { ctx } = parts;
-  if (!isForOne(change, await stateOf(ctx, operators, operatorsStream))) return { proposal: await propose(parts, change, by) };
+  const before = await stateOf(ctx, operators, operatorsStream);
+  const change = changeFor(wish, before);
+  if (!isForOne(change, before)) return { proposal: await propose(parts, change, by) };
   const told = 'tokenSha256' in change ? change.tokenSha256 : undefined;
   const made = needsToken(change) && told === undefined ? newToken(ctx) : undefined;
   // What is one person's to do must still be so when it is stored: the other may have got another role.
   const condition: Condition = async read => {
-    if (!isForOne(change, await read(operators, operatorsStream)))
-      throw new NusecError('FOUR_EYES_REQUIRED', `a change of ${change.name} needs two administrators now`);
+    const now = await read(operators, operatorsStream);
+    if (!isForOne(change, now)) throw new NusecError('FOUR_EYES_REQUIRED', `a change of ${change.name} needs two administrators now`);
+    if (!isDeepStrictEqual(changeFor(wish, now), change))
+      throw new NusecError('CONFLICT', `${change.name} has got another scope meanwhile`);
   };
   await run(ctx, commandOf(ctx, change, told ?? made?.tokenSha256 ?? ''), by, condition);
   await tellOfPeople(parts, change.name, `${by} alone: ${describe(change)}`);
   return made === undefined ? {} : { token: made.token };
+}
+
+/** What a wish comes to for the person as it is. */
+function changeFor(wish: OperatorWish, { byName }: OperatorsState): OperatorChange {
+  if (wish.type !== 'setRoles') return wish;
+  const { scope: wanted, ...change } = wish;
+  const scope = wanted === undefined ? byName.get(wish.name)?.scope : wanted;
+  return scope ? { ...change, scope } : change;
 }
 
 const needsToken = ({ type }: OperatorChange): boolean => type === 'add' || type === 'resetToken';
@@ -160,9 +179,9 @@ function describe(change: OperatorChange): string {
   const { name } = change;
   switch (change.type) {
     case 'add':
-      return `add ${name} as ${change.roles.join(', ')}`;
+      return `add ${name} as ${change.roles.join(', ')}, ${reachOf(change.scope)}`;
     case 'setRoles':
-      return `make ${name} ${change.roles.join(', ')}`;
+      return `make ${name} ${change.roles.join(', ')}, ${reachOf(change.scope)}`;
     case 'resetToken':
       return `give ${name} another token`;
     case 'endAuthenticator':
@@ -170,4 +189,11 @@ function describe(change: OperatorChange): string {
     case 'remove':
       return `remove ${name}`;
   }
+}
+
+/** Sites are counted: a text about a person does not name others. */
+function reachOf(scope: Scope | undefined): string {
+  const { sites, ...named } = scope ?? {};
+  const limits = [scopeText(named), sites && counted(sites.length, 'site')].filter(Boolean);
+  return limits.length === 0 ? 'everywhere' : `limited to ${limits.join('; ')}`;
 }

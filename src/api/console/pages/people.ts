@@ -94,7 +94,7 @@ const changeColumns = (visit: Visit): readonly Column<OperatorChangeAnswer>[] =>
   {
     name: 'Change',
     cell: ({ change }) =>
-      html`<strong>${{ add: 'Add', setRoles: 'Set roles of', resetToken: 'New token for', endAuthenticator: 'End an authenticator of', remove: 'Remove' }[change.type]} ${change.name}</strong>${change.roles === undefined ? '' : html`<br>${change.roles.join(', ')}`}`,
+      html`<strong>${{ add: 'Add', setRoles: 'Set roles of', resetToken: 'New token for', endAuthenticator: 'End an authenticator of', remove: 'Remove' }[change.type]} ${change.name}</strong>${change.roles === undefined ? '' : html`<br>${change.roles.join(', ')}<br>${scopeOf(change.scope)}`}`,
   },
   { name: 'State', cell: ({ status }) => badge(status) },
   { name: 'Proposed', cell: ({ proposedBy, proposedAt }) => html`${proposedBy}<br>${time(proposedAt)}` },
@@ -194,7 +194,7 @@ export const peopleActions: Actions = {
       ];
     },
     back,
-    request: ([name], form) => ({ method: 'PUT', path: `/v1/operators/${name}/roles`, body: accountOf(form) }),
+    request: ([name], form) => ({ method: 'PUT', path: `/v1/operators/${name}/roles`, body: { scope: null, ...accountOf(form) } }),
     answer: answer => tokenOrProposal(answer, back()),
     done: '',
   },
