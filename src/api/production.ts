@@ -119,7 +119,7 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(step('application-key', 'The key whose hash goes into OTP, behind the bootloader', installed, keySchema), async c => {
     const { grantId } = c.req.valid('param');
     const given = c.req.valid('json');
-    const { publicKey, unlockSha256 } = await together(({ ctx }) => applicationKey(ctx, c.var.machine.id, grantId, given, actor(c)));
+    const { publicKey, unlockSha256 } = await together(parts => applicationKey(parts, c.var.machine.id, grantId, given, actor(c)));
     const hashes = { publicKeySha256: publicKeySha256(publicKey), unlockSha256: toHex(unlockSha256) };
     return c.json({ publicKey: toBase64url(publicKey), ...hashes }, 200);
   });

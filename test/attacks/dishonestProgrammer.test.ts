@@ -4,7 +4,7 @@ import { sha256 } from '../../src/digest.ts';
 import { maxRefusalsPerWindow } from '../../src/domain/allotment.ts';
 import { otpMap, publicOtp } from '../../src/production/otpMap.ts';
 import { csrOf, newParty, newUid, programmerImage, receiptOf } from '../services/parties.ts';
-import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/production/factory.ts';
+import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer, type UnitStep } from '../services/production/factory.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
 import { covers } from '../support/covers.ts';
 
@@ -17,6 +17,14 @@ beforeAll(async () => {
   await defineProduct(plant, 'heater');
 });
 afterAll(() => plant.close());
+
+/** The same with one bit of its last signature flipped. */
+function damaged(text: string): string {
+  const bytes = Uint8Array.from(fromBase64url(text));
+  const last = bytes.length - 9;
+  bytes[last] = (bytes[last] ?? 0) ^ 1;
+  return toBase64url(bytes);
+}
 
 async function started(line: string, count = 9, uids?: readonly string[]): Promise<TestProgrammer> {
   const builder = await activeProgrammer(plant);
@@ -200,6 +208,86 @@ describe('what a programmer claims', () => {
     const { sha256: measured } = programmerImage(signed.bytes);
     expect(await lock(measured, 99)).toBe('RECEIPT_REFUSED');
     expect(await lock(measured, 1)).toBe(200);
+  });
+});
+
+describe('what a programmer brings as the word of a unit', () => {
+  const alarmsAbout = async ({ uid }: TestProgrammer) =>
+    (await plant.ctx.store.readStream(`alarm-programmer-${uid}`)).map(({ data }) => [data.code, data.detail]);
+  const stranger = newParty(newUid());
+  type Lie = (bent: TestProgrammer, chip: Chip) => Promise<string | number>;
+  const unit = (bent: TestProgrammer, chip: Chip, step: string, body: unknown) => bent.code(`units/${chip.grantId}/${step}`, body);
+  const lies: readonly (readonly [string, UnitStep | 'commit', string, Lie])[] = [
+    [
+      'a request for a certificate that names another chip',
+      'csr',
+      'CSR_SUBJECT',
+      (bent, chip) => unit(bent, chip, 'csr', { csr: csrOf(stranger, chip.objId) }),
+    ],
+    [
+      'another bootloader as read back',
+      'application-key',
+      'CONFLICT',
+      (bent, chip) => unit(bent, chip, 'application-key', { ...chip.bootProof(), imageHash: '00'.repeat(32) }),
+    ],
+    [
+      'a lock receipt of another key',
+      'application',
+      'COSE_SIGNATURE',
+      async (bent, chip) => {
+        const receipt = await Object.assign(new Chip(stranger), { grantId: chip.grantId, objId: chip.objId }).receipt('NuSEC lock receipt');
+        return unit(bent, chip, 'application', await bent.applicationRequest(chip, { receipt }));
+      },
+    ],
+    [
+      'a session that was held for another grant',
+      'application',
+      'SPDM_UNEXPECTED',
+      async (bent, chip) =>
+        unit(bent, chip, 'application', await bent.applicationRequest(chip, { evidence: await chip.session(sha256(new Uint8Array(1))) })),
+    ],
+    [
+      'a commit receipt of another application',
+      'commit',
+      'RECEIPT_REFUSED',
+      async (bent, chip) => {
+        chip.application = { ...chip.application, imageHash: '11'.repeat(32) };
+        return unit(bent, chip, 'commit', await bent.commitRequest(chip));
+      },
+    ],
+    [
+      'a ledger record of another key',
+      'commit',
+      'LEDGER_SIGNATURE',
+      async (bent, chip) => {
+        const request = await bent.commitRequest(chip);
+        return unit(bent, chip, 'commit', { ...request, ledger: request.ledger.map(damaged) });
+      },
+    ],
+  ];
+
+  it.each(lies)(
+    'and does not hold is an alarm that names it, and leaves the unit as it was: %s (T9, T11, T29)',
+    async (_, step, code, lie) => {
+      covers('T9', 'T11', 'T29');
+      const [bent, chip] = [await started('meter'), new Chip()];
+      await bent.build(chip, step);
+      const before = await streamOf(chip.party.uid);
+      expect(await lie(bent, chip)).toBe(code);
+      expect(await alarmsAbout(bent)).toEqual([['PROGRAMMER_EVIDENCE', expect.stringContaining(code)]]);
+      // The lock is proven by a receipt of its own, and stays so when the session is false.
+      const after = (await streamOf(chip.party.uid)).slice(before.length);
+      expect(after.filter(type => !['BootKeyBurned', 'DebugLocked'].includes(type))).toEqual([]);
+    },
+  );
+
+  it('accuses nobody when it is refused for another reason', async () => {
+    const [honest, chip] = [await started('meter'), new Chip()];
+    await honest.build(chip, 'application');
+    const request = await honest.applicationRequest(chip);
+    await plant.ask('pia', 'POST', `/v1/jobs/${honest.jobId}/suspend`, { reason: 'audit' });
+    expect(await unit(honest, chip, 'application', request)).toBe('JOB_NOT_RUNNING');
+    expect(await alarmsAbout(honest)).toEqual([]);
   });
 });
 

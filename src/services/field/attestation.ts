@@ -14,6 +14,7 @@ import type { Spoken } from '../base/attestationLog.ts';
 import { type Context, execute, oneCommit, reader, stateOf } from '../base/context.ts';
 import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
 import type { Answer, PerDeviceQueue } from '../base/perDeviceQueue.ts';
+import { raiseFalseProof } from '../base/programmerProof.ts';
 import { type AttestationCount, createAttestationCounts } from './attestationCounts.ts';
 import { askedSpdm, type DevicePolicy, devicePolicy } from './attestationPolicy.ts';
 import { answeredThrough } from './deviceChannel.ts';
@@ -101,6 +102,8 @@ export function createAttestation(parts: AttestationParts): Attestation {
     requireConnectable(state);
     const refused = async (refusal: Refusal): Promise<never> => {
       if (way.via === 'gateway') await blameGateway(parts, way.gatewayId, 'evidence', { uid, ...refusal, evidence: bytes });
+      if (way.via === 'programmer')
+        await raiseFalseProof(parts.alarms, way.programmer, `of ${uid}`, { code: refusal.code, message: refusal.detail });
       throw new NusecError('ATTESTATION_FAILED', `the evidence proves nothing: ${refusal.code}: ${refusal.detail}`);
     };
     const evidence = await readable(bytes, refused);

@@ -30,8 +30,9 @@ export type Decommissions = {
   /** A device has connected: it gets the outstanding order. @returns whether it was wiped */
   resume(uid: string): Promise<boolean>;
   /** A receipt has come, asked for by this process or by one that died since. Resolves when the end of the device is recorded; what follows
-   *  from it is done behind. A receipt that proves nothing is an alarm. @param order one of `orderFor`; the standing one when not given */
-  receive(uid: string, receipt: Uint8Array, order?: Uint8Array): Promise<void>;
+   *  from it is done behind. A receipt that proves nothing is an alarm. @param brought `order`: one of `orderFor`, instead of the standing one;
+   *  `messenger`: who brought it, when it was not the device itself */
+  receive(uid: string, receipt: Uint8Array, brought?: { readonly order: Uint8Array; readonly messenger: Actor }): Promise<void>;
   /** The standing order, signed once more for the nonce that the device has named on its wire (T31): it serves once.
    *  @throws NusecError NOT_FOUND */
   orderFor(uid: string, nonce: Uint8Array): Promise<Uint8Array>;
@@ -123,11 +124,11 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       const value = await verifyOrder(standing, { operation: 'wipe', ...idBytesOf(state) }, ownKeysFor(authority, 'order'));
       return signOrder({ ...value, nonce }, await signerFor(ctx, authority, 'order'));
     },
-    async receive(uid, receipt, order) {
+    async receive(uid, receipt, brought) {
       try {
-        await record(uid, receipt, order);
+        await record(uid, receipt, brought?.order);
       } catch (error) {
-        await tellRefusal(parts, uid, error);
+        await tellRefusal(parts, uid, error, brought?.messenger);
         return;
       }
       void settle(parts, uid).catch(error =>
@@ -161,10 +162,13 @@ async function acceptReceipt(ctx: Context, state: LivingDevice, order: Uint8Arra
 
 const silent: readonly ErrorCode[] = ['DEVICE_UNREACHABLE', 'RATE_LIMITED'];
 
-async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, error: unknown): Promise<void> {
+/** A messenger hands on what it got: a receipt that proves nothing may be its own or the device's, so both are named. */
+async function tellRefusal({ ctx, alarms }: DecommissionParts, uid: string, error: unknown, messenger?: Actor): Promise<void> {
   if (!(error instanceof NusecError)) throw error;
   ctx.log.info({ uid, code: error.code }, 'the order to wipe was not executed');
-  if (!silent.includes(error.code)) await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}` });
+  if (silent.includes(error.code)) return;
+  const way = messenger === undefined ? '' : `, brought by ${messenger}`;
+  await alarms.raise({ code: 'WIPE_REFUSED', subject: uid, detail: `${error.code}: ${error.message}${way}` });
 }
 
 const endOf = ({ status, end }: LivingDevice): DecommissionStatus => ({

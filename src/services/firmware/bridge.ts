@@ -32,7 +32,7 @@ export type Bridge = {
   prove(machine: Machine, uid: string, otaJobId: string, evidence: Uint8Array): Promise<{ readonly result: string }>;
   /** The standing order to wipe, signed for this nonce of the device. @throws NusecError NOT_FOUND */
   order(machine: Machine, uid: string, nonce: Uint8Array): Promise<Uint8Array>;
-  /** The device's receipt for that order. @throws NusecError RECEIPT_REFUSED */
+  /** The device's receipt for that order. One that proves nothing raises an alarm that names the device and the messenger. */
   receipt(machine: Machine, uid: string, order: Uint8Array, receipt: Uint8Array): Promise<void>;
 };
 
@@ -113,7 +113,7 @@ export function createBridge({ ctx, attachments, attestation, decommissions, del
     },
     async receipt(machine, uid, order, receipt) {
       await allowed(machine, uid);
-      await decommissions.receive(uid, receipt, order);
+      await decommissions.receive(uid, receipt, { order, messenger: `${machine.kind}:${machine.id}` });
     },
   };
 }

@@ -6,6 +6,7 @@ import { NusecError } from '../../errors.ts';
 import { verifyPackageAck } from '../../production/packageAck.ts';
 import type { Parts } from '../base/alarms.ts';
 import { always, type Condition, executeIf, nowIso } from '../base/context.ts';
+import { watchProof } from '../base/programmerProof.ts';
 import { allotmentOf } from './allotments.ts';
 import { requireWorking } from './conditions.ts';
 import { acceptLedger, readLedger } from './ledger.ts';
@@ -29,7 +30,8 @@ export type ImportAnswer = { readonly jobId: string; readonly remaining: number;
 export async function recordImport(parts: Parts, programmer: string, notice: ImportNotice, by: Actor): Promise<ImportAnswer> {
   const { ctx } = parts;
   const key = authKeyOf(await activeProgrammer(ctx, programmer));
-  const ack = await verifyPackageAck(notice.acknowledgement, () => key);
+  const about = `package ${notice.packageId}`;
+  const ack = await watchProof(parts.alarms, programmer, about, () => verifyPackageAck(notice.acknowledgement, () => key));
   const jobId = toHex(ack.jobId);
   const isOwn = toHex(ack.progUid) === programmer && toHex(ack.packageId) === notice.packageId;
   const state = await allotmentOf(ctx, jobId, programmer);

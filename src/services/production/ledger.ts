@@ -11,6 +11,7 @@ import { historyOf } from '../../eventstore/recorded.ts';
 import { type LedgerRecord, ledgerHeadOf, maxSegmentRecords, readLedgerRecord, verifyLedgerSegment } from '../../production/ledger.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
+import { watchProof } from '../base/programmerProof.ts';
 
 /** The programmers' ledgers (I14, T1, T2, T19): one chain per allotment, sent again until the server has taken it. Every record is a blob
  *  named by its hash, which is what the next record quotes, so the whole chain can be walked back and shown to anybody.
@@ -40,7 +41,7 @@ export async function readLedger(
   signed: readonly Uint8Array[],
   by: Actor,
 ): Promise<Ledger> {
-  const entries = await readEntries(state, key, signed);
+  const entries = await watchProof(parts.alarms, state.programmer, `job ${state.jobId}`, () => readEntries(state, key, signed));
   const last = entries.at(-1);
   if (last === undefined) throw new NusecError('BAD_REQUEST', 'the request carries no ledger record');
   const known = newestOf(state);

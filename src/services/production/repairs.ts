@@ -21,6 +21,7 @@ import { type Parts, watchKey } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
 import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
+import { watchProof } from '../base/programmerProof.ts';
 import { askedSpdm, wirePolicy } from '../field/attestationPolicy.ts';
 import { type WiredIdentity, wiredIdentity } from '../field/wiredIdentity.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
@@ -209,7 +210,7 @@ export async function certifyNextGeneration(
  *  are superseded, here when this returns.
  *  @throws NusecError RECEIPT_REFUSED, COSE_…, SPDM_…, CHAIN_REFUSED, and as deviceInRepair */
 export async function returnToService(
-  { ctx, revocations }: RepairParts,
+  { ctx, alarms, revocations }: RepairParts,
   programmer: string,
   uid: string,
   proof: { readonly objId: string; readonly receipt: Uint8Array; readonly evidence: Uint8Array },
@@ -224,14 +225,17 @@ export async function returnToService(
   const certificate = await storedCertificate(ctx, certificateSha256);
   const ids = idBytesOf({ uid, objId: next.objId });
   const expected = { publicKey: certificate.spki, ...ids, nonce: returnReceiptNonce(ids.objId) };
-  const receipt = await verifyReceipt(proof.receipt, expected);
-  requireLocked(receipt);
-  const holds = receipt.certificateSha256 !== undefined && toHex(receipt.certificateSha256) === certificateSha256;
-  if (!holds || receipt.stage !== 'bl2' || receipt.lifeCycle !== 'deployed')
-    throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the next generation');
   const { spdm, publicKey } = await askedSpdm(ctx, state, own);
   const session = { leaf: certificate.der, leafKey: importKey(certificate.spki), publicKey, nonce: returnSessionNonce(ids.objId), uid };
-  requirePolicy(spdm, await provenSession(proof.evidence, session));
+  const { receipt, negotiated } = await watchProof(alarms, programmer, `of ${uid}`, async () => {
+    const shown = await verifyReceipt(proof.receipt, expected);
+    requireLocked(shown);
+    const holds = shown.certificateSha256 !== undefined && toHex(shown.certificateSha256) === certificateSha256;
+    if (!holds || shown.stage !== 'bl2' || shown.lifeCycle !== 'deployed')
+      throw new NusecError('RECEIPT_REFUSED', 'the receipt does not prove the next generation');
+    return { receipt: shown, negotiated: await provenSession(proof.evidence, session) };
+  });
+  requirePolicy(spdm, negotiated);
   await ctx.blobs.put(proof.evidence);
   const receiptSha256 = await ctx.blobs.put(proof.receipt);
   const certified = encryptionKeyIn(receipt, receiptSha256);

@@ -24,7 +24,7 @@ import { jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
 import { activeProgrammer, authKeyOf, programmerOf } from './programmers.ts';
-import { readReceipt, requireLocked, requireOwnOtp, requireSameConfig } from './unitSteps.ts';
+import { readReceipt, requireLocked, requireOwnOtp, requireSameConfig, watchUnit } from './unitSteps.ts';
 import { grantOf, receiptNonce } from './units.ts';
 import { outcomeOf, type VoidReason, voidUnit, wasScrapped } from './unitVoid.ts';
 
@@ -52,11 +52,14 @@ export async function commitUnit(
   const receiptSha256 = sha256Hex(proof.receipt);
   const condition = outcomeOf(state, grantId) === 'committed' ? always : mayCommit(ctx, { ...signed, grantId });
   await condition(reader(ctx));
-  const receipt = await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId));
-  requireInstalled(receipt, firmware);
-  requireUnitData(receipt, getEntry(state.open, grantId)?.unitData?.sha256);
+  const receipt = await watchUnit(parts, signed, async () => {
+    const shown = await readReceipt(ctx, unit, proof.receipt, receiptNonce('NuSEC commit receipt', grantId));
+    requireInstalled(shown, firmware);
+    requireUnitData(shown, getEntry(state.open, grantId)?.unitData?.sha256);
+    requireSameConfig(shown, owner);
+    return shown;
+  });
   await requireOwnOtp(parts, unit, receipt, programmer);
-  requireSameConfig(receipt, owner);
   const ledger = await readLedger(parts, state, authKeyOf(caller), proof.ledger, by);
   requireCommitRecord(ledger, grantId, receiptSha256);
   await ctx.blobs.put(proof.receipt);

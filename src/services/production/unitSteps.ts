@@ -22,6 +22,7 @@ import { currentTrustBundle } from '../authority/trustBundle.ts';
 import type { Parts } from '../base/alarms.ts';
 import { type Context, executeAllIf } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
+import { watchProof } from '../base/programmerProof.ts';
 import { askedSpdm, wirePolicy } from '../field/attestationPolicy.ts';
 import type { WiredIdentity } from '../field/wiredIdentity.ts';
 import { certifyDevice } from '../identity/enrolment.ts';
@@ -51,6 +52,8 @@ export async function certifyUnit(
     return { ...issued, spdm, bundle: await currentTrustBundle(ctx, await authorityOf(ctx), sha256Hex(issued.root)) };
   } catch (error) {
     if (error instanceof NusecError && error.code === 'WEAK_OR_CLONED_KEY') await stopForClonedKey(parts, signed, csr);
+    // Another key than before may come from the chip; a request that is not signed by its key cannot.
+    if (error instanceof NusecError && error.code.startsWith('CSR_')) await watchUnit(parts, signed, () => Promise.reject(error));
     throw error;
   }
 }
@@ -75,16 +78,24 @@ export type BurnedSlot = { readonly slot: number; readonly sha256: string };
 export type InstalledBootloader = { readonly otp: readonly BurnedSlot[]; readonly imageHash: string };
 
 /** R40–R42. @throws NusecError CONFLICT (another key or image than the assigned one) */
-async function recordBootloader(ctx: Context, unit: UnitInWork, proof: InstalledBootloader, by: Actor): Promise<UnitInWork> {
-  const { device: state, job: owner } = unit;
+async function recordBootloader(parts: Parts, unit: UnitInWork, proof: InstalledBootloader, by: Actor): Promise<UnitInWork> {
+  const { ctx } = parts;
+  const { device: state, job: owner, signed } = unit;
   const key = state.bootKeys.bl2;
   if (key === undefined) throw new NusecError('DEVICE_STATE', 'no bootloader key is assigned');
-  await checkOtp(ctx, state, proof.otp);
   const { releaseId, version, securityCounter, imageHash } = requireBoundFirmware(owner, 'bl2');
-  if (proof.imageHash !== imageHash) throw new NusecError('CONFLICT', 'the installed bootloader is not the one of the job');
+  await watchUnit(parts, signed, async () => {
+    await checkOtp(ctx, state, proof.otp);
+    if (proof.imageHash !== imageHash) throw new NusecError('CONFLICT', 'the installed bootloader is not the one of the job');
+  });
   const burned = { type: 'BurnBootKey', slot: 'bl2', keyId: key.keyId } as const;
   return changed(ctx, unit, [burned, { type: 'InstallBootloader', releaseId, version, securityCounter, imageHash }], by);
 }
+
+/** What the programmer brought of this unit. @throws what `verify` throws, with an alarm about the programmer when it does not hold */
+export const watchUnit = <Result>({ alarms }: Parts, { programmer, uid }: UnitOf, verify: () => Promise<Result>): Promise<Result> =>
+  watchProof(alarms, programmer, `of ${uid}`, verify);
+type UnitOf = Pick<UnitInWork['signed'], 'programmer' | 'uid'>;
 
 /** What the server gave to be burned into the public slots. */
 async function givenOtp(ctx: Context, state: LivingDevice): Promise<ReadonlyMap<number, Uint8Array>> {
@@ -134,13 +145,14 @@ async function checkOtp(ctx: Context, state: LivingDevice, otp: readonly BurnedS
 /** R40–R42, R45–R49: what asks for the key says that bootloader and boot key are in the chip.
  *  @returns SubjectPublicKeyInfo, whose SHA-256 goes into OTP, and the hash of the unlock password, which goes there too */
 export async function applicationKey(
-  ctx: Context,
+  parts: Parts,
   programmer: string,
   grantId: string,
   installed: InstalledBootloader,
   by: Actor,
 ): Promise<{ readonly publicKey: Uint8Array; readonly unlockSha256: Uint8Array }> {
-  const unit = await recordBootloader(ctx, await unitInWork(ctx, programmer, grantId), installed, by);
+  const { ctx } = parts;
+  const unit = await recordBootloader(parts, await unitInWork(ctx, programmer, grantId), installed, by);
   const { publicKey } = await assignBootKey(ctx, unit.device, 'app', by, unit.condition);
   return { publicKey: fromBase64url(publicKey), unlockSha256: await unlockPasswordHash(ctx, unit.device.uid) };
 }
@@ -150,12 +162,15 @@ export async function applicationKey(
 async function recordLock(parts: Parts, unit: UnitInWork, receipt: Uint8Array, by: Actor): Promise<UnitInWork> {
   const { ctx } = parts;
   const { grantId, signed } = unit;
-  const read = await readReceipt(ctx, unit.device, receipt, receiptNonce('NuSEC lock receipt', grantId));
-  if (read.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
-  requireLocked(read);
-  requireOwnBootloader(read, requireBoundFirmware(unit.job, 'bl2'));
+  const read = await watchUnit(parts, signed, async () => {
+    const shown = await readReceipt(ctx, unit.device, receipt, receiptNonce('NuSEC lock receipt', grantId));
+    if (shown.stage !== 'bl2') throw new NusecError('RECEIPT_REFUSED', 'the lock receipt must come from the bootloader');
+    requireLocked(shown);
+    requireOwnBootloader(shown, requireBoundFirmware(unit.job, 'bl2'));
+    requireConfig(shown, unit.job);
+    return shown;
+  });
   await requireOwnOtp(parts, unit.device, read, signed.programmer);
-  requireConfig(read, unit.job);
   const receiptSha256 = await ctx.blobs.put(receipt);
   const isUnlockable = (read.otpMask & (1 << otpMap.deviceSecret.slot)) !== 0;
   const locked = { type: 'LockDebug', receiptSha256, ...(isUnlockable && { unlockKeyId }) } as const;
@@ -224,12 +239,14 @@ async function certificateOf(ctx: Context, state: LivingDevice): Promise<Certifi
 
 /** R50–R51, R69: the device that was certified is at the other end of the programming session, not an interposer (T9).
  *  @param evidence of SPDM KEY_EXCHANGE, canonical JSON form  @throws NusecError SPDM_…, CHAIN_REFUSED */
-async function recordSession(ctx: Context, unit: UnitInWork, evidence: Uint8Array, by: Actor): Promise<UnitInWork> {
+async function recordSession(parts: Parts, unit: UnitInWork, evidence: Uint8Array, by: Actor): Promise<UnitInWork> {
+  const { ctx } = parts;
   const { device: state, grantId, signed } = unit;
   const { der: leaf, spki } = await certificateOf(ctx, state);
   const { spdm, publicKey } = await askedSpdm(ctx, state);
   const nonce = sessionNonce(await ctx.blobs.get(signed.grantSha256));
-  requireAllowed(spdm, await provenSession(evidence, { leaf, leafKey: pointOf(spki), publicKey, nonce, uid: state.uid }));
+  const expected = { leaf, leafKey: pointOf(spki), publicKey, nonce, uid: state.uid };
+  requireAllowed(spdm, await watchUnit(parts, signed, () => provenSession(evidence, expected)));
   const evidenceSha256 = await ctx.blobs.put(evidence);
   return changed(ctx, unit, [{ type: 'AuthenticateSession', grantId, evidenceSha256 }], by);
 }
@@ -269,10 +286,11 @@ export async function applicationFor(
   const { ctx } = parts;
   const unit = await unitInWork(ctx, programmer, grantId);
   const { jobId, uid, objId } = unit.signed;
-  if (request.jobId !== jobId || request.uid !== uid || request.objId !== objId) {
-    throw new NusecError('GRANT_REFUSED', 'job, UID and registration id are not those of the grant');
-  }
-  const ready = await recordSession(ctx, await recordLock(parts, unit, request.receipt, by), request.evidence, by);
+  await watchUnit(parts, unit.signed, async () => {
+    if (request.jobId !== jobId || request.uid !== uid || request.objId !== objId)
+      throw new NusecError('GRANT_REFUSED', 'job, UID and registration id are not those of the grant');
+  });
+  const ready = await recordSession(parts, await recordLock(parts, unit, request.receipt, by), request.evidence, by);
   requireReadyForApplication(ready.device, grantId);
   return signFor(ctx, ready, 'app', by);
 }

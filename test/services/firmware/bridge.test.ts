@@ -27,7 +27,7 @@ let used = 0;
 const nextUnit = (): Unit => bench.fleet.units[used++] as Unit;
 
 beforeAll(async () => {
-  bench = await openField(6);
+  bench = await openField(7);
   const { ctx } = bench;
   await registerProgrammer(ctx, liar.id, 'NuLink3', 'operator:olga');
   const about = { id: ctx.newId(), at: nowIso(ctx), by: `programmer:${liar.id}` } as const;
@@ -108,6 +108,19 @@ describe('a programmer that is not at the device (T25, C1)', () => {
     expect(await bench.field.bridge.prove(liar, unit.uid, jobId, await evidenceOf(unit, jobId))).toMatchObject({ result: 'passed' });
     proved.resolve();
     expect(await attested).toMatchObject({ result: 'passed', via: 'gateway' });
+  });
+
+  it('is named when it is a programmer and brings what the device has not signed for this job (T20)', async () => {
+    covers('T20');
+    const unit = nextUnit();
+    const jobId = offerIdOf(await roll(unit), unit.uid);
+    const before = await bench.typesOf(unit.uid);
+    expect(await codeOf(async () => bench.field.bridge.prove(liar, unit.uid, jobId, await evidenceOf(unit, newUid())))).toBe(
+      'ATTESTATION_FAILED',
+    );
+    expect(await bench.typesOf(unit.uid)).toEqual(before);
+    const alarms = await bench.ctx.store.readStream(`alarm-programmer-${liar.id}`);
+    expect(alarms.map(({ data }) => data.code)).toContain('PROGRAMMER_EVIDENCE');
   });
 
   it('is named when it is a gateway and brings what the device has not signed for this job; the device is as it was (T20)', async () => {
