@@ -67,7 +67,9 @@ export async function openSerial(path: string, baudRate = defaultBaudRate): Prom
   const { SerialPort } = await import('serialport');
   const port = new SerialPort({ path, baudRate, autoOpen: false });
   await new Promise<void>((resolve, reject) => {
-    port.open(cause => (cause ? reject(new NusecError('LINK_FAILED', `${path}: ${cause.message}`, { cause })) : resolve()));
+    port.open(cause =>
+      cause ? reject(new NusecError('LINK_FAILED', `${path}: ${cause.message.replace(/^Error: /, '')}`, { cause })) : resolve(),
+    );
   });
   return linkOf(port, () => new Promise(resolve => (port.isOpen ? port.close(() => resolve()) : resolve())));
 }

@@ -34,6 +34,7 @@ export async function connectProgrammer(address: string): Promise<ProgrammerClie
   const timeoutMs = (messageBytes: number): number => (slow.has(present) ? slowTimeoutMs : responseTimeoutMs(messageBytes));
   const mctp = createMctpClient(await openByteLink(address), { timeoutMs });
   let sequence = 0;
+  let hasAnswered = false;
   return {
     request: async <N extends ProgrammerCommandName>(name: N, params: ProgrammerRequest<N>) => {
       const { id, op, request, response } = programmerCommands[name];
@@ -42,8 +43,11 @@ export async function connectProgrammer(address: string): Promise<ProgrammerClie
       const body = encodeAs(request as never, params as never, maxBodyDepth);
       const message = encodeMessage({ op, sequence, command: id, body }, programmerGroup);
       const { message: bytes } = decodeVendorMessage(
-        await mctp.request(encodeVendorMessage(message, { integrityCheck: true })).catch(lost),
+        await mctp
+          .request(encodeVendorMessage(message, { integrityCheck: true }))
+          .catch(error => (hasAnswered ? lost(error) : neverFound(address, error))),
       );
+      hasAnswered = true;
       const answer = decodeMessage(bytes, programmerGroup);
       if (answer.op !== responseTo(op) || answer.sequence !== sequence || answer.command !== id) {
         throw devAuthMalformed('the response answers another request');
@@ -54,9 +58,19 @@ export async function connectProgrammer(address: string): Promise<ProgrammerClie
   };
 }
 
+const isOfLink = (cause: unknown): cause is NusecError =>
+  cause instanceof NusecError && (cause.code === 'LINK_FAILED' || cause.code === 'LINK_TIMEOUT');
+
+/** What is connected has not said anything that a programmer says: it may be a chip, another server, or a line that goes nowhere. */
+function neverFound(address: string, cause: unknown): never {
+  if (!isOfLink(cause)) throw cause;
+  const detail = 'look whether this is the serial link of the programmer, and whether it is on';
+  throw new NusecError(cause.code, `no programmer answers at ${address} (${cause.message}): ${detail}`, { cause });
+}
+
 /** Whoever asks has lost the programmer, and the programmer nothing. */
 function lost(cause: unknown): never {
-  if (!(cause instanceof NusecError) || (cause.code !== 'LINK_FAILED' && cause.code !== 'LINK_TIMEOUT')) throw cause;
+  if (!isOfLink(cause)) throw cause;
   const detail = 'what it has begun goes on by itself, a unit too; connect it again and run the same command';
   throw new NusecError(cause.code, `the programmer cannot be reached any more (${cause.message}): ${detail}`, { cause });
 }

@@ -15,13 +15,22 @@ export function registerDevauth(program: Command): void {
     .addHelpText(
       'after',
       `
-Exit status 0: every check passed or was skipped. The device runs DevAuth, its bootloader or its application.
+Exit status 0: every check passed or was skipped. The device runs DevAuth, its bootloader or its application;
+a blank chip runs nothing that could answer: a programmer loads DevAuth into its SRAM over the debug port first (docs/cortex-m.md).
 
 Examples:
   $ nusec devauth check --serial /dev/ttyUSB0
   $ nusec devauth check --tcp localhost:7001 --json`,
     )
     .action(check);
+}
+
+/** A blank chip has nothing that could answer. */
+function explainSilence(address: string, cause: unknown): never {
+  if (!(cause instanceof NusecError) || cause.code !== 'LINK_TIMEOUT') throw cause;
+  const next =
+    'look at the wires and the speed; a blank chip runs nothing yet: load DevAuth into its SRAM over the debug port and start it (docs/cortex-m.md)';
+  throw new NusecError(cause.code, `nothing answers on ${address} (${cause.message}): ${next}`, { cause });
 }
 
 async function check({ serial, tcp, json }: { serial?: string; tcp?: string; json?: boolean }): Promise<void> {
@@ -32,7 +41,7 @@ async function check({ serial, tcp, json }: { serial?: string; tcp?: string; jso
   const { createMctpClient } = await import('../../gateway-device/link/mctpLink.ts');
   const client = createMctpClient(await openByteLink(address));
   try {
-    const report = await checkDevAuth(client);
+    const report = await checkDevAuth(client).catch(error => explainSilence(address, error));
     const marks = { passed: styled('green', 'passed'), failed: styled('red', 'failed'), skipped: styled('yellow', 'skipped') };
     const rows = report.results.map(({ name, source, result, detail }) => [marks[result], name, source, detail ?? '']);
     const text = `${record({ uid: report.uid, stage: report.stage })}\n\n${table(['RESULT', 'CHECK', 'SOURCE', 'DETAIL'], rows)}`;

@@ -281,7 +281,7 @@ describe('what a programmer brings as the word of a unit', () => {
     },
   );
 
-  it('accuses nobody when it is refused for another reason', async () => {
+  it('accuses nobody when it is refused for another reason (T29)', async () => {
     const [honest, chip] = [await started('meter'), new Chip()];
     await honest.build(chip, 'application');
     const request = await honest.applicationRequest(chip);
