@@ -23,7 +23,7 @@ const spkiOf = (key: KeyObject): Uint8Array => new Uint8Array(key.export({ forma
 const curveOf = (key: KeyObject): string | undefined => key.asymmetricKeyDetails?.namedCurve ?? key.asymmetricKeyType;
 
 /** The policy of a bootloader that knows this public key, in the form in which the image names it: by its hash, or whole (HW_KEY). An image that names
- *  none is judged by a bootloader that wants the hash. @throws NusecError NOT_FOUND, KEY_REFUSED (neither P-256 nor Ed25519) */
+ *  none is judged by a bootloader that wants the hash. No bootloader of ours knows a key of another algorithm. @throws NusecError NOT_FOUND, KEY_REFUSED */
 export function signaturePolicyOf(path: string, image: Uint8Array): SignaturePolicy {
   const key = readKey(path, createPublicKey);
   const spki = spkiOf(key);
@@ -31,7 +31,7 @@ export function signaturePolicyOf(path: string, image: Uint8Array): SignaturePol
   if (curveOf(key) === 'ed25519') {
     return { algorithm: types.includes(tlvType.pureSignature) ? 'Ed25519-pure' : 'Ed25519', keyHashOf: [spki] };
   }
-  if (curveOf(key) !== 'prime256v1') throw new NusecError('KEY_REFUSED', 'a bootloader of ours has a P-256 or an Ed25519 key');
+  if (curveOf(key) !== 'prime256v1') return { algorithm: 'P-256', keyHashOf: [] };
   const isWhole = types.includes(tlvType.publicKey) && !types.includes(tlvType.keyHash);
   return isWhole ? { algorithm: 'P-256', otpKeyHash: sha256(spki) } : { algorithm: 'P-256', keyHashOf: [spki] };
 }

@@ -31,6 +31,7 @@ beforeAll(() => {
   };
   writeFileSync(vendorKey, pem('sign-p256.pub.der', 'PUBLIC KEY'));
   writeFileSync(deviceKey, pem('enc-p256.priv.der', 'PRIVATE KEY'));
+  for (const key of ['sign-p384', 'sign-rsa2048']) writeFileSync(file(`${key}.pem`), pem(`${key}.pub.der`, 'PUBLIC KEY'));
   const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   writeFileSync(file('own.pem'), privateKey.export({ format: 'pem', type: 'pkcs8' }));
   writeFileSync(file('own.pub.pem'), publicKey.export({ format: 'pem', type: 'spki' }));
@@ -57,6 +58,14 @@ describe('nusec image verify', () => {
     expect(await verify(encrypted, '--key', vendorKey)).toMatchObject({ reason: 'encrypted-but-no-enc-key-configured' });
     expect(await verify(encrypted, '--key', vendorKey, '--encryption-key', deviceKey)).toMatchObject({ status: 0, ok: true });
     expect(await verify(image('20-p384.bin'), '--key', vendorKey)).toMatchObject({ status: 1, unsupported: 'unsupported-sha384' });
+  });
+
+  it('names the algorithm that no bootloader of ours has, also with a key of it', async () => {
+    for (const [name, key, reason, unsupported] of [
+      ['20-p384', 'sign-p384', 'hash-tlv-wrong-algorithm', 'unsupported-sha384'],
+      ['21-rsa2048', 'sign-rsa2048', 'unknown-signing-key', 'unsupported-rsa'],
+    ] as const)
+      expect(await verify(image(`${name}.bin`), '--key', file(`${key}.pem`))).toEqual({ status: 1, ok: false, reason, unsupported });
   });
 });
 
