@@ -12,11 +12,14 @@ cc -O1 -w -I"$here/port" -I"$here/port/mcuboot_config" -I"$here/port/flash_map_b
     bootutil_misc fault_injection_hardening encrypted; do echo "$source/src/$name.c"; done) \
   $(for name in sha256 ecc ecc_dsa ecc_dh hmac aes_encrypt aes_decrypt ctr_mode utils; do echo "$crypto/source/$name.c"; done) "$asn1/src/asn1parse.c" "$asn1/src/platform_util.c" -o "$validate"
 read -r key counter slot vendor class < "$folder/device.txt"
+imgtool() { PYTHONPATH=$mcuboot/scripts:${PYTHONPATH:-} python3 -m imgtool.main "$@" >/dev/null 2>&1; }
+imgtool version && has_imgtool=yes || { has_imgtool=no; echo "imgtool does not run with $(command -v python3): it judges nothing" >&2; }
 differ=0
 while read -r name where ours reason; do
   bootloader=$("$validate" "$folder/$name.bin" "$key" "$counter" "$slot" "$vendor" "$class" "$where" "$folder/encryption.der" || true)
-  imgtool=$(PYTHONPATH=$mcuboot/scripts:${PYTHONPATH:-} python3 -m imgtool.main verify -k "$folder/key.pem" "$folder/$name.bin" >/dev/null 2>&1 && echo ok || echo refused)
+  said=none
+  [ $has_imgtool = no ] || said=$(imgtool verify -k "$folder/key.pem" "$folder/$name.bin" && echo ok || echo refused)
   [ "$bootloader" = "$ours" ] || differ=1
-  printf '%-24s %-9s verifyImage %-8s MCUboot %-8s imgtool %-8s %s\n' "$name" "$where" "$ours" "$bootloader" "$imgtool" "$reason"
+  printf '%-24s %-9s verifyImage %-8s MCUboot %-8s imgtool %-8s %s\n' "$name" "$where" "$ours" "$bootloader" "$said" "$reason"
 done < "$folder/verdicts.txt"
 exit $differ
