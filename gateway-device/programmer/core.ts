@@ -11,7 +11,7 @@ import { type ImageCache, openImageCache } from './imageCache.ts';
 import { agreeKek } from './kekAgreement.ts';
 import { type KekStore, openKekStore } from './kekStore.ts';
 import { type LedgerArchive, openLedgerArchive } from './ledgerBook.ts';
-import { type Nvm, openNvm } from './nvm.ts';
+import { type Nvm, neededImages, openNvm } from './nvm.ts';
 import { createServerApi, type ServerApi } from './serverApi.ts';
 
 /** The parts of a programmer that every function of its works with. */
@@ -40,7 +40,7 @@ export function openCore(chip: Chip, folder: string, tell: Core['tell'] = () => 
     chip,
     nvm,
     keks: openKekStore(fileVault(join(folder, 'kek.json'))),
-    images: openImageCache(join(folder, 'images')),
+    images: openImageCache(join(folder, 'images'), () => neededImages(nvm.state().jobs)),
     archive: openLedgerArchive(folder),
     uptimeSeconds: () => secondsOf(performance.now() - startedAt),
     serverTime: serverTimeIn(nvm),

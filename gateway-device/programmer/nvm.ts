@@ -159,6 +159,10 @@ export function remainingUnits({ count, scrapAllowance, committed, scrapped, ope
   return Math.max(0, Math.min(count - taken, count + scrapAllowance - taken - scrapped));
 }
 
+/** SHA-256 of the images of jobs that have not ended, hex. @param but a job that does not count */
+export const neededImages = (jobs: NvmState['jobs'], but?: string): ReadonlySet<string> =>
+  new Set(Object.values(jobs).flatMap(job => (job.jobId === but || job.zeroised !== false ? [] : job.images)));
+
 export const withJob = (state: NvmState, job: JobState): NvmState => ({ ...state, jobs: { ...state.jobs, [job.jobId]: job } });
 
 /** @throws NusecError NOT_FOUND */

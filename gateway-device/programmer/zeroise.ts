@@ -3,7 +3,7 @@ import { NusecError } from '../../src/errors.ts';
 import type { Core } from './core.ts';
 import { readIdentity } from './identity.ts';
 import { appendRecord } from './ledgerBook.ts';
-import { type JobState, jobOf, remainingUnits, withJob } from './nvm.ts';
+import { type JobState, jobOf, neededImages, remainingUnits, withJob } from './nvm.ts';
 
 /** The end of a job on this programmer (RULE-19, R82): cached images are erased, what is left of the count is given up, and a signed
  *  ledger record, the last of the package, reports it to the server. A new package of a higher sequence begins again. */
@@ -33,6 +33,6 @@ export async function zeroiseJob(core: Core, jobId: string): Promise<number> {
 /** Erases the images of a job that no other job needs. They may be fetched again, so this alone needs no record. */
 export function eraseImages(core: Core, jobId: string): void {
   const { jobs } = core.nvm.state();
-  const needed = new Set(Object.values(jobs).flatMap(job => (job.jobId === jobId || job.zeroised !== false ? [] : job.images)));
+  const needed = neededImages(jobs, jobId);
   for (const image of jobs[jobId]?.images ?? []) if (!needed.has(image)) core.images.erase(image);
 }
