@@ -57,8 +57,9 @@ export type HttpClient = {
   bytes(method: string, path: string, body?: Uint8Array, contentType?: string): Promise<Uint8Array>;
   /** Bytes as they come, of any length. @param open called again when the request goes out again @returns JSON */
   upload<T = unknown>(method: string, path: string, open: () => Readable, contentType: string): Promise<T>;
-  /** A part of a file (RFC 9110 §14), from byte `first` to byte `last`. @throws also NusecError SERVER_UNREACHABLE when another part comes */
-  range(path: string, first: number, last: number): Promise<Uint8Array>;
+  /** A part of a file (RFC 9110 §14), from byte `first` to byte `last`. @param signal gives up, also in the middle
+   *  @throws also NusecError SERVER_UNREACHABLE when another part comes, and when it was given up */
+  range(path: string, first: number, last: number, signal?: AbortSignal): Promise<Uint8Array>;
   close(): void;
 };
 
@@ -187,9 +188,10 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
     bytes: async (method, path, body, contentType) => (await send(method, path, body, contentType)).body,
     upload: async <T>(method: string, path: string, open: () => Readable, contentType: string) =>
       jsonIn(await send(method, path, open, contentType)) as T,
-    async range(path, first, last) {
+    async range(path, first, last, signal) {
       const headers = { ...headersOf(options), Range: `bytes=${first}-${last}` };
-      const { status, body } = succeeded(await ask(new URL(path, base), { agent, method: 'GET', headers }));
+      const wish = { agent, method: 'GET', headers, timeout: requestTimeoutMs, ...(signal && { signal }) };
+      const { status, body } = succeeded(await ask(new URL(path, base), wish));
       if (status !== 206 || body.length !== last - first + 1) throw new NusecError('SERVER_UNREACHABLE', 'another part of the file came');
       return body;
     },
@@ -233,7 +235,7 @@ function exchange(url: URL, options: RequestOptions, body?: RequestBody): Promis
     let isTimeout = false;
     let hasAnswer = false;
     const unreachable = (cause: Error): void => {
-      const isDead = outgoing.reusedSocket && !hasAnswer && !isTimeout;
+      const isDead = outgoing.reusedSocket && !hasAnswer && !isTimeout && options.signal?.aborted !== true;
       const Kind = isDead ? DeadConnection : NusecError;
       const hint = cause instanceof UntrustedServer ? '' : '; is the server running and is its root certificate the right one?';
       reject(new Kind('SERVER_UNREACHABLE', `${url.origin}: ${cause.message}${hint}`, { cause }));

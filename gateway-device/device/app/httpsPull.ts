@@ -39,6 +39,7 @@ export const fetcher =
       tell({ event: 'fetched', blocks });
     } catch (error) {
       if (!(error instanceof NusecError)) throw error;
+      if (pull.signal.aborted) return;
       tell({ event: 'unreachable', text: `${error.code}: ${error.message}` });
     } finally {
       http.close();
@@ -52,7 +53,7 @@ async function fetchRuns(http: HttpClient, spdm: SpdmChannel, { signed, have, wr
     if (signal.aborted) return fetched;
     const [from] = sealedBlockAt(job, first);
     const [, to] = sealedBlockAt(job, last);
-    const bytes = await http.range(`/v1/ota/${toHex(job.otaJobId)}`, from, to - 1);
+    const bytes = await http.range(`/v1/ota/${toHex(job.otaJobId)}`, from, to - 1, signal);
     for (let index = first; index <= last; index += 1) {
       const [start, end] = sealedBlockAt(job, index);
       const block = openWithAny(spdm, signed, index, bytes.subarray(start - from, end - from));
