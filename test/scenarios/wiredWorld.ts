@@ -3,7 +3,7 @@ import type { Running } from '../../scripts/demo/processes.ts';
 import type { Unit } from '../../scripts/demo/steps.ts';
 import type { EventRecord } from '../../scripts/demo/world.ts';
 import type { HeldLink } from '../support/heldLink.ts';
-import { openWorldOfTwoDevices } from './twoDevices.ts';
+import { openWorldOfTwoDevices, type WorldWish } from './twoDevices.ts';
 
 /** Two devices that nobody reaches but over their serial line, with a programmer, a server, and what stands for the devices there. */
 export type WiredWorld = Awaited<ReturnType<typeof openWiredWorld>>;
@@ -14,8 +14,8 @@ export const heldAfterBytes = 10_000;
 
 export const serial = (running: Running | undefined): string => `127.0.0.1:${running?.ready.serialPort}`;
 
-export async function openWiredWorld() {
-  const { world, life } = await openWorldOfTwoDevices();
+export async function openWiredWorld(wish: WorldWish = {}) {
+  const { world, life } = await openWorldOfTwoDevices(wish);
   const mcus: Running[] = [];
   const startMcu = async (index: number): Promise<void> => {
     mcus[index] = await world.start(`wired ${index}`, 'mcu', 'run', '--data', `${world.dir}/mcu${index + 1}`, '--json');
