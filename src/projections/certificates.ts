@@ -129,7 +129,7 @@ export const certificates: Projection = {
   writer(db, table) {
     const name = table('certificates');
     const insert = db.prepare(
-      `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?, ?, '${' '.repeat(roomBytes)}')`,
+      `INSERT INTO ${name} VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL, 0, 0, 10000, ?, ?, '${' '.repeat(roomBytes)}') ON CONFLICT DO NOTHING`,
     );
     const open = `(reason IS NULL OR reason = 'certificateHold')`;
     const change = `reason = ?, revoked_at = ?, was_held = max(was_held, ?), position = ?, room = ''`;
@@ -173,7 +173,10 @@ const isEnding = (type: string): type is keyof typeof endings => Object.hasOwn(e
 const isResumption = (type: string): boolean => (resumptions as readonly string[]).includes(type);
 
 /** `programmer-00…ff` → ['00…ff', 'programmer'] */
-const ownerOf = (stream: string): readonly [string, string] => [subjectOf(stream), stream.slice(0, stream.indexOf('-'))];
+const ownerOf = (stream: string): readonly [string, CertificateKind] => [
+  subjectOf(stream),
+  stream.slice(0, stream.indexOf('-')) as CertificateKind,
+];
 
 /** Whether an event of this type can change what is revoked. */
 export const changesRevocation = (type: EventType): boolean =>
@@ -184,6 +187,19 @@ export const changesRevocation = (type: EventType): boolean =>
   type === 'DeviceReturnedToService' ||
   isEnding(type) ||
   isResumption(type);
+
+/** Which certificates an event revokes or puts on hold: one, or all of a machine or authority. @returns undefined when it does neither */
+export function revokedBy(
+  event: Recorded,
+): { readonly serial?: string; readonly subject: string; readonly kind: CertificateKind } | undefined {
+  const { type, stream } = event;
+  const [subject, kind] = ownerOf(stream);
+  if (event.type === 'CertificateRevoked' || event.type === 'GatewayCertificateRevoked')
+    return { serial: event.data.serial, subject, kind };
+  if (event.type === 'CertificateRevocationRestored') return event.data;
+  if (event.type === 'IssuingCaCompromised') return { subject: event.data.icaId, kind: 'ica' };
+  return isEnding(type) ? { subject, kind } : undefined;
+}
 
 /** Changes after a position, up to another one, at most so many; without an end, all of them. */
 type ListedOptions = { readonly after: number; readonly upTo?: number; readonly limit?: number };
@@ -245,6 +261,9 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     const query = db.selectFrom('certificates').select(({ fn }) => fn.max('position').as('position'));
     return (await query.where(changed).executeTakeFirst())?.position ?? 0;
   },
+  /** Of a machine or authority, neither revoked nor on hold. */
+  openOf: (subject: string, kind: CertificateKind) =>
+    db.selectFrom('certificates').selectAll().where('subject', '=', subject).where('kind', '=', kind).where('reason', 'is', null).execute(),
   bySerial: (serial: string) => db.selectFrom('certificates').selectAll().where('serial', '=', serial).executeTakeFirst(),
   /** How many are not revoked and end before this time, `most` at most. */
   async countEnding(time: string, most: number): Promise<number> {

@@ -15,7 +15,7 @@ export const decommissions: Projection = {
     CREATE TABLE ${table('decommissions')} (uid TEXT PRIMARY KEY, order_sha256 TEXT NOT NULL, ordered_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX ${table('decommissions')}_ordered_at ON ${table('decommissions')} (ordered_at);`,
   writer(db, table) {
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${table('decommissions')} VALUES (?, ?, ?)`);
+    const insert = db.prepare(`INSERT INTO ${table('decommissions')} VALUES (?, ?, ?) ON CONFLICT DO NOTHING`);
     const remove = db.prepare(`DELETE FROM ${table('decommissions')} WHERE uid = ?`);
     return on({
       DeviceDecommissionOrdered: ({ stream, at, data }) => insert.run(subjectOf(stream), data.orderSha256, at),

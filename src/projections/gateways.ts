@@ -30,10 +30,10 @@ export const gateways: Projection = {
       gateway_id TEXT NOT NULL, uid TEXT NOT NULL, attached_at TEXT NOT NULL, PRIMARY KEY (gateway_id, uid)
     ) STRICT, WITHOUT ROWID;`,
   writer(db, table) {
-    const register = db.prepare(`INSERT OR IGNORE INTO ${table('gateways')} VALUES (?, ?, 'REGISTERED', NULL, NULL, 0, ?)`);
+    const register = db.prepare(`INSERT INTO ${table('gateways')} VALUES (?, ?, 'REGISTERED', NULL, NULL, 0, ?) ON CONFLICT DO NOTHING`);
     const certify = db.prepare(`UPDATE ${table('gateways')} SET serial = ?, not_after = ? WHERE gateway_id = ?`);
     const apply = db.prepare(`UPDATE ${table('gateways')} SET bundle_version = ? WHERE gateway_id = ?`);
-    const attach = db.prepare(`INSERT OR IGNORE INTO ${table('gateway_devices')} VALUES (?, ?, ?)`);
+    const attach = db.prepare(`INSERT INTO ${table('gateway_devices')} VALUES (?, ?, ?) ON CONFLICT DO NOTHING`);
     const detach = db.prepare(`DELETE FROM ${table('gateway_devices')} WHERE gateway_id = ? AND uid = ?`);
     const keepStatus = statusColumn(db, table('gateways'), 'gateway_id', gatewayWalk);
     const keepFacts = on({

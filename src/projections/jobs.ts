@@ -112,7 +112,9 @@ export const jobs: Projection = {
 type Db = Parameters<Projection['writer']>[0];
 
 function jobWriter(db: Db, name: string): Write {
-  const create = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'DRAFT', NULL, NULL, NULL, ?, ?, NULL, NULL, 0, ?)`);
+  const create = db.prepare(
+    `INSERT INTO ${name} VALUES (?, ?, ?, ?, 'DRAFT', NULL, NULL, NULL, ?, ?, NULL, NULL, 0, ?) ON CONFLICT DO NOTHING`,
+  );
   const bind = {
     bl2: db.prepare(`UPDATE ${name} SET bl2_version = ? WHERE job_id = ?`),
     app: db.prepare(`UPDATE ${name} SET app_version = ? WHERE job_id = ?`),
@@ -146,7 +148,7 @@ function jobWriter(db: Db, name: string): Write {
 
 function allotmentWriter(db: Db, name: string): Write {
   const key = 'WHERE job_id = ? AND programmer = ?';
-  const open = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, 'OPEN', NULL, 0, 0, 0, 0, 0, 0, 0, ?)`);
+  const open = db.prepare(`INSERT INTO ${name} VALUES (?, ?, ?, ?, 'OPEN', NULL, 0, 0, 0, 0, 0, 0, 0, ?) ON CONFLICT DO NOTHING`);
   const raise = db.prepare(`UPDATE ${name} SET quota = ?, scrap_allowance = ? ${key}`);
   const exported = db.prepare(`UPDATE ${name} SET sequence = ? ${key}`);
   const freeze = db.prepare(`UPDATE ${name} SET frozen_reason = ? ${key}`);

@@ -34,8 +34,8 @@ export const releases: Projection = {
     CREATE INDEX ${table('releases')}_line ON ${table('releases')} (line);
     CREATE INDEX ${table('releases')}_image_hash ON ${table('releases')} (image_hash);`,
   writer(db, table) {
-    const define = db.prepare(`INSERT OR IGNORE INTO ${table('product_lines')} VALUES (?, ?)`);
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${table('releases')} VALUES (?, ?, ?, ?, ?, ?, ?, 'UPLOADED', ?, ?)`);
+    const define = db.prepare(`INSERT INTO ${table('product_lines')} VALUES (?, ?) ON CONFLICT DO NOTHING`);
+    const insert = db.prepare(`INSERT INTO ${table('releases')} VALUES (?, ?, ?, ?, ?, ?, ?, 'UPLOADED', ?, ?) ON CONFLICT DO NOTHING`);
     const keepStatus = statusColumn(db, table('releases'), 'release_id', releaseWalk);
     const keepFacts = on({
       LineDefined: ({ data, at }) => define.run(data.line, at),

@@ -57,14 +57,14 @@ export const rollouts: Projection = {
     CREATE INDEX ${table('rollout_devices')}_status ON ${table('rollout_devices')} (status, rollout_id);`,
   writer(db, table) {
     const [name, devices] = [table('rollouts'), table('rollout_devices')];
-    const plan = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, 'PLANNED', ?, ?, ?, 0, 0, 0, 0, NULL)`);
+    const plan = db.prepare(`INSERT INTO ${name} VALUES (?, ?, ?, 'PLANNED', ?, ?, ?, 0, 0, 0, 0, NULL) ON CONFLICT DO NOTHING`);
     const explain = db.prepare(`UPDATE ${name} SET reason = ? WHERE rollout_id = ?`);
     const start = db.prepare(
       `UPDATE ${name} SET started_groups = started_groups + 1, devices = devices + ?, group_devices = ? WHERE rollout_id = ?`,
     );
     const joined = db.prepare(`UPDATE ${name} SET devices = devices + ? - group_devices, group_devices = ? WHERE rollout_id = ?`);
     const pass = db.prepare(`UPDATE ${name} SET passed_groups = passed_groups + 1 WHERE rollout_id = ?`);
-    const offer = db.prepare(`INSERT OR IGNORE INTO ${devices} VALUES (?, ?, ?, 'offered', NULL, ?, ?)`);
+    const offer = db.prepare(`INSERT INTO ${devices} VALUES (?, ?, ?, 'offered', NULL, ?, ?) ON CONFLICT DO NOTHING`);
     const advance = db.prepare(`UPDATE ${devices} SET status = ?, reason = ?, changed_at = ? WHERE offer_id = ?`);
     const keepStatus = statusColumn(db, name, 'rollout_id', rolloutWalk);
     const because = ({ stream, data: { reason } }: Recorded<'RolloutPaused' | 'RolloutHalted' | 'RolloutAborted'>) =>

@@ -6,7 +6,7 @@ import { on, type Projection, subjectOf, type Write } from './projection.ts';
 
 export function unitWriter(db: Parameters<Projection['writer']>[0], name: string): Write {
   const reserve = db.prepare(
-    `INSERT OR IGNORE INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0, ?, ?)`,
+    `INSERT INTO ${name} VALUES (?, ?, ?, ?, ?, ?, 'RESERVED', NULL, NULL, NULL, NULL, ?, ?, NULL, NULL, NULL, 0, 0, ?, ?) ON CONFLICT DO NOTHING`,
   );
   const finish = db.prepare(`UPDATE ${name} SET status = ?, reason = ?, finished_at = ? WHERE grant_id = ?`);
   const renew = db.prepare(`UPDATE ${name} SET expires_at = ?, waits_until = MAX(waits_until, ?) WHERE grant_id = ?`);

@@ -16,7 +16,7 @@ export const vulnerabilities: Projection = {
     ) STRICT, WITHOUT ROWID;`,
   writer(db, table) {
     const name = table('vulnerabilities');
-    const insert = db.prepare(`INSERT OR IGNORE INTO ${name} VALUES (?, 'OPEN', ?, ?, ?)`);
+    const insert = db.prepare(`INSERT INTO ${name} VALUES (?, 'OPEN', ?, ?, ?) ON CONFLICT DO NOTHING`);
     const move = db.prepare(`UPDATE ${name} SET status = ?, changed_at = ? WHERE id = ?`);
     const retitle = db.prepare(`UPDATE ${name} SET title = ?, changed_at = ? WHERE id = ?`);
     return on({

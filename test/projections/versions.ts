@@ -3,14 +3,14 @@ export const versions: Readonly<
   Record<string, { readonly version: number; readonly sha256: string; readonly decidedBy: readonly string[] }>
 > = {
   'projections/alarms.ts': { version: 7, sha256: '3bb02b09ccaa7828', decidedBy: [] },
-  'projections/certificates.ts': { version: 8, sha256: '27642b530bf17388', decidedBy: [] },
+  'projections/certificates.ts': { version: 8, sha256: 'ee73b289f60ad60f', decidedBy: [] },
   'projections/components.ts': { version: 1, sha256: '33ed07d3802b1251', decidedBy: [] },
-  'projections/decommissions.ts': { version: 2, sha256: '40a6a2a22abe6db1', decidedBy: ['domain/deviceState.ts timedOut'] },
+  'projections/decommissions.ts': { version: 2, sha256: 'fc186744b32be838', decidedBy: ['domain/deviceState.ts timedOut'] },
   'projections/devices.ts': { version: 10, sha256: '15717558f3903996', decidedBy: ['domain/deviceStatus.ts'] },
-  'projections/gateways.ts': { version: 2, sha256: 'ba76ee031304aeb5', decidedBy: ['domain/gateway.ts gatewayWalk', 'domain/walk.ts'] },
+  'projections/gateways.ts': { version: 2, sha256: '4f7dcd358feb0eec', decidedBy: ['domain/gateway.ts gatewayWalk', 'domain/walk.ts'] },
   'projections/jobs.ts': {
     version: 5,
-    sha256: '6bda0a284853fc53',
+    sha256: 'b2b81b4a77c46552',
     decidedBy: [
       'projections/units.ts',
       'domain/jobState.ts jobStatusAfter',
@@ -26,8 +26,8 @@ export const versions: Readonly<
     sha256: 'eabe7d96d361e914',
     decidedBy: ['domain/programmer.ts programmerWalk', 'domain/walk.ts'],
   },
-  'projections/releases.ts': { version: 1, sha256: '8a9f6544a24698e7', decidedBy: ['domain/release.ts releaseWalk', 'domain/walk.ts'] },
-  'projections/rollouts.ts': { version: 3, sha256: 'ae6027f7b61ea7f5', decidedBy: ['domain/rollout.ts rolloutWalk', 'domain/walk.ts'] },
-  'projections/vulnerabilities.ts': { version: 1, sha256: '82513a1a280c82b1', decidedBy: [] },
+  'projections/releases.ts': { version: 1, sha256: '66b9fc772544920b', decidedBy: ['domain/release.ts releaseWalk', 'domain/walk.ts'] },
+  'projections/rollouts.ts': { version: 3, sha256: 'df4cf6450a8a3ff8', decidedBy: ['domain/rollout.ts rolloutWalk', 'domain/walk.ts'] },
+  'projections/vulnerabilities.ts': { version: 1, sha256: '5808c8b1374a0f7c', decidedBy: [] },
   'projections/webhooks.ts': { version: 1, sha256: '619b6dedf5cbb0e3', decidedBy: [] },
 };

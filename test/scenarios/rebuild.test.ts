@@ -107,6 +107,8 @@ it(
 
     letGo();
     await eventually(async () => (await ready()).status === 200);
+    // What waits for a read model that is built is no trouble; the file was held, which is one.
+    expect(await http.json('GET', '/v1/alarms?subject=follower-webhooks')).toMatchObject({ alarms: [] });
     for (const unit of [revoked, ending]) {
       expect(await requestAs(server, unit)).toMatchObject({ status: 403, json: { code: 'CERTIFICATE_REVOKED' } });
       expect(await ocspStatus(server.crlPort, unit)).toMatch(/revoked/);

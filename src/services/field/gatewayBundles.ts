@@ -30,8 +30,9 @@ export function startGatewayBundles({ ctx, revocations, attachments }: GatewayBu
   const tell = (gatewayIds: readonly string[] | undefined): void => {
     for (const listener of listeners) listener(gatewayIds);
   };
-  revocations.onChange(({ kind, subject }) => {
-    if (kind === 'device') tell(attachments.gatewaysOf(subject));
+  revocations.onChange(({ kind, subject, list }) => {
+    // A bundle has what is in the inventory.
+    if (kind === 'device' && list !== undefined) tell(attachments.gatewaysOf(subject));
   });
   const follower = ctx.followers.follow('gateway bundles', ctx.store.seen(), async events => {
     if (events.some(({ type, stream }) => type === 'TrustBundlePublished' && stream === authorityStream(ctx.project)))

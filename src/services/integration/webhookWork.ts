@@ -38,7 +38,8 @@ export async function startWebhookWork(parts: DeliveryParts): Promise<{ close():
     if (type === 'WebhookDeadLetterDelivered') running.get(data.name)?.freed([data.position]);
   };
   const beginAll = async (): Promise<void> => {
-    await begins(parts);
+    // It may be being built, which is no trouble of the webhooks.
+    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['webhooks'], patient: true });
     for (const name of (await stateOf(ctx, webhook, webhooksStream)).byName.keys()) if (!running.has(name)) await begin(name);
   };
   const handle = async (events: readonly Recorded[]): Promise<void> => {

@@ -73,8 +73,9 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   };
   const logFailure = (error: unknown): void => ctx.log.error({ error: String(error) }, 'revocation lists');
 
-  const stopListening = revocations.onChange(({ icaId, crlPartition, position }) => {
-    waiting.set(listIdOf({ icaId, crlPartition }), position);
+  const stopListening = revocations.onChange(({ list, position }) => {
+    if (list === undefined) return;
+    waiting.set(listIdOf(list), position);
     gathering ??= setTimeout(() => {
       gathering = undefined;
       signing = signing.then(signWaiting).catch(error => (isClosed ? undefined : logFailure(error)));

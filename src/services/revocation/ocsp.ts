@@ -104,6 +104,8 @@ export async function startOcsp(ctx: Context, revocations: Revocations): Promise
     const row = (await queries.bySerial(serialHex)) ?? (await newlyIssued(serialHex));
     if (row === undefined) return unknown;
     const status = statusOfRow(row);
+    if (status.status === 'good' && revocations.isRevoked(serialHex))
+      throw new NusecError('PROJECTION_BEHIND', `the inventory does not have the revocation of ${serialHex} yet`);
     if (before === changes) statuses.set(serialHex, { icaId: row.ica_id, status });
     return row.ica_id === icaId ? status : unknown;
   };
