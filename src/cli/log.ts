@@ -13,7 +13,7 @@ export function registerLog(program: Command): void {
   const log = program.command('log').description('the event log: verify, follow, export, move');
   log
     .command('verify')
-    .description('check every event, the tree over them, and every checkpoint that is found; the server may be running')
+    .description('check every event, the tree over them, every checkpoint that is found, blobs and boot keys; the server may be running')
     .requiredOption('--data <dir>', 'data folder')
     .option('--witness <dir...>', 'folders with checkpoints of this log; NUSEC_WITNESS_DIR, or what nusec.json names, when not given')
     .option(
@@ -24,7 +24,7 @@ export function registerLog(program: Command): void {
     .addHelpText(
       'after',
       `
-Exit status 0 when everything holds, 1 when an event was changed, a checkpoint is not of this log, or a folder of --witness has none. The first event that does not hold is
+Exit status 0 when everything holds, 1 when an event was changed, a checkpoint is not of this log, a folder of --witness has none, or a blob, a boot key or a database beside the log is damaged. The first event that does not hold is
 named by position, stream and revision; what only a checkpoint shows, by the positions between the last one that holds and the first that does not.
 
 Examples:

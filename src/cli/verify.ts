@@ -28,7 +28,8 @@ Examples:
   $ nusec verify log.jsonl --trust root.pem`,
     )
     .action(async (file: string | undefined, { data, ...options }: VerifyOptions) => {
-      if (file === undefined && data !== undefined) (await import('./logVerify.ts')).verifyLog({ ...options, data } satisfies LogOptions);
+      if (file === undefined && data !== undefined)
+        await (await import('./logVerify.ts')).verifyLog({ ...options, data } satisfies LogOptions);
       else if (file !== undefined && options.trust !== undefined && data === undefined)
         await (await import('./verifyFile.ts')).verifyFile(file, options.trust, options);
       else throw new NusecError('BAD_REQUEST', 'give either --data DIR, or FILE and --trust root.pem');

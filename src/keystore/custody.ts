@@ -64,6 +64,8 @@ const busyTimeoutMs = 5000;
 
 /** Rows that get their checksum in one read while an older file is opened. */
 const checkedAtOnce = 10_000;
+/** Rows of one read while all are looked at. */
+const lookedAtOnce = 200;
 const remedy = 'stop the server and put the boot keys back from a backup (nusec restore)';
 
 const columns = 'key_id, kek_id, public_key, created_at, wrapped, destroyed_at, crc';
@@ -164,6 +166,18 @@ export function openCustody(file: string): Custody {
       database.close();
     },
   };
+}
+
+/** Ids of the keys in a custody file that are not what was stored; undefined where one may pause. A file of an earlier version has no checksums, and
+ *  one without keys nothing to look at. */
+export function* damagedKeys(database: Database): Generator<string | undefined> {
+  const has = database.prepare("SELECT 1 FROM pragma_table_info('custody_key') WHERE name = 'crc'");
+  if (has.get() === undefined) return;
+  const rows = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ${lookedAtOnce}`).raw();
+  for (let page = rows.all(''); page.length > 0; page = rows.all((page.at(-1) as Row)[0])) {
+    for (const row of page) if (!isRow(row) || checkOf(fromColumns(row)) !== row[6]) yield String(row[0]);
+    yield undefined;
+  }
 }
 
 type Change = {

@@ -1,6 +1,7 @@
 import { copyFileSync, mkdirSync, readdirSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import Database from 'better-sqlite3';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { type Life, newLife, type Step, steps } from '../../scripts/demo/steps.ts';
@@ -72,11 +73,21 @@ it('has been tried: a backup under load serves beside the real one, then another
   await restoreKeys(drill);
   const state = { NUSEC_STATE_DIR: place('drill-state'), NUSEC_HTTPS_PORT: '0', NUSEC_MQTT_PORT: '0', NUSEC_CRL_PORT: '0' };
   expect(await nusec(['restore', place('b1'), '--data', drill], state)).toMatchObject({ events: underLoad.events, by: [] });
-  expect(await nusec(['log', 'verify', '--data', drill])).toMatchObject({ ok: true, events: underLoad.events });
+  expect(await nusec(['log', 'verify', '--data', drill])).toMatchObject({ ok: true, events: underLoad.events, beside: [] });
   const beside = startCommand(['server', '--data', drill, '--json'], { ...world.env, ...state });
   expect(await beside.ready).toMatchObject({ ready: true });
   beside.kill('SIGTERM');
   expect((await beside.ended()).status).toBe(0);
+  // A boot key that a disk has changed, while every event is whole.
+  const custody = new Database(join(drill, 'custody.db'));
+  custody.exec('UPDATE custody_key SET wrapped = zeroblob(length(wrapped)) WHERE key_id = (SELECT min(key_id) FROM custody_key)');
+  custody.close();
+  const verification = await startCommand(['log', 'verify', '--data', drill, '--json'], world.env).ended();
+  expect([verification.status, JSON.parse(verification.err)]).toMatchObject([
+    1,
+    { error: 'STORE_DAMAGED', detail: expect.stringContaining('custody.db, key boot/') },
+  ]);
+  expect(JSON.parse(verification.out)).toMatchObject({ ok: false, refused: [], beside: [{ detail: 'is not what was stored' }] });
 
   const before = await world.events();
   const last = await nusec(['backup', place('b2'), '--data', data]);

@@ -32,7 +32,7 @@ export async function copyFolder(settings: KeystoreSettings, into: string, progr
   for (const name of databaseNames)
     if (existsSync(join(dataDir, name))) await copyDatabase(join(dataDir, name), join(into, name), part => progress(name, part));
   progress('check', 0);
-  const { events } = checkCopy(into);
+  const { events } = await checkCopy(into);
   progress('check', 1);
   return {
     events,

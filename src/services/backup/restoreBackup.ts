@@ -38,7 +38,7 @@ export async function restoreBackup(
   const staged = mkdtempSync(`${target}.restoring-`);
   try {
     const manifest = await take(source, staged);
-    const { events } = checkCopy(staged);
+    const { events } = await checkCopy(staged);
     if (events !== manifest.events) throw new NusecError('BACKUP_DAMAGED', `it has ${events} events, and had ${manifest.events}`);
     for (const file of ownFiles(target)) copyFileSync(join(target, file), join(staged, file));
     rmSync(join(staged, manifestName));

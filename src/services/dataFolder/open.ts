@@ -11,7 +11,6 @@ import { createFollowers } from '../../eventstore/followers.ts';
 import { createIdSource } from '../../eventstore/ids.ts';
 import { personalStore } from '../../eventstore/personal.ts';
 import type { EventStore } from '../../eventstore/port.ts';
-import type { ScrubPlaces } from '../../eventstore/scrub.ts';
 import { isPseudonym } from '../../evidence/personalSeal.ts';
 import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
@@ -33,6 +32,7 @@ import type { Subjects } from '../base/subjectRegistry.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore, openObjects } from './keystore.ts';
+import type { ScrubPlaces } from './scrub.ts';
 import { sharedSubjects } from './sharedSubjects.ts';
 import { openSubjects } from './subjectKeys.ts';
 

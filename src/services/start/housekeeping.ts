@@ -1,9 +1,9 @@
 import { opening } from '../../closing.ts';
-import { type ScrubFinding, type ScrubPlaces, startScrub } from '../../eventstore/scrub.ts';
 import { startRetention } from '../administration/retention.ts';
 import { createAlarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
+import { type ScrubFinding, type ScrubPlaces, startScrub } from '../dataFolder/scrub.ts';
 import { startAttestationSchedule } from '../field/attestationSchedule.ts';
 import { startVulnerabilityWatch } from '../firmware/vulnerabilityWatch.ts';
 import { startExpiryScan } from '../identity/expiry.ts';

@@ -21,6 +21,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { toHex } from '../../../src/bytes.ts';
 import { readSettings } from '../../../src/config.ts';
 import { sha256Hex } from '../../../src/digest.ts';
+import { openCustody } from '../../../src/keystore/custody.ts';
 import { startServer } from '../../../src/main.ts';
 import { backUpToFolder, backUpToStream } from '../../../src/services/backup/makeBackup.ts';
 import { restoreBackup } from '../../../src/services/backup/restoreBackup.ts';
@@ -200,6 +201,25 @@ describe('a backup', () => {
     const refusal = { code: 'BACKUP_DAMAGED', message: expect.stringContaining(blob.replace('/', '')) };
     await expect(backUpToFolder(testSettings(damaged.dataDir), place('never'), quiet)).rejects.toMatchObject(refusal);
     expect(existsSync(place('never'))).toBe(false);
+  });
+
+  it('of a custody with a boot key that is not what was stored is refused: it would take the place of a good one', async () => {
+    const damaged = await makeProject(async ctx => void (await ctx.blobs.put(largeBlob)));
+    onTestFinished(damaged.remove);
+    const custody = openCustody(join(damaged.dataDir, 'custody.db'));
+    await custody.put({
+      keyId: 'boot/a',
+      kekId: 'kek/1',
+      publicKey: new Uint8Array(91),
+      wrapped: new Uint8Array(152),
+      createdAt: '2026-01-02',
+    });
+    await custody.close();
+    const db = new Database(join(damaged.dataDir, 'custody.db'));
+    db.exec("UPDATE custody_key SET kek_id = 'kek/2'");
+    db.close();
+    const refusal = { code: 'BACKUP_DAMAGED', message: expect.stringContaining('custody.db, key boot/a') };
+    await expect(backUpToFolder(testSettings(damaged.dataDir), place('never'), quiet)).rejects.toMatchObject(refusal);
   });
 });
 

@@ -1,21 +1,15 @@
 import { Worker } from 'node:worker_threads';
-import { moduleBeside } from '../entry.ts';
+import { moduleBeside } from '../../entry.ts';
+import type { Damage, FolderParts } from './damage.ts';
 
 /** Looks at everything in the data folder, again and again, slowly, in a thread of its own: what nobody reads may be damaged for years. */
 
-export type ScrubPlaces = {
-  /** File of the event store. */
-  readonly store: string;
-  /** Folder of the blobs that are files. */
-  readonly blobs: string;
-  /** Other SQLite files: custody, read models. Those that are missing are left out. */
-  readonly databases: readonly string[];
-};
+export type ScrubPlaces = FolderParts;
 
-/** @property place what is damaged: `event 17`, `blob 3fa…`, a file name */
-export type ScrubFinding = { readonly place: string; readonly detail: string };
+/** @property place as Damage, or `event 17` */
+export type ScrubFinding = Damage;
 export type ScrubPace = {
-  /** Rows or files that are looked at without a pause. */
+  /** Events that are looked at without a pause. */
   readonly atOnce: number;
   readonly pauseMs: number;
   readonly betweenRoundsMs: number;

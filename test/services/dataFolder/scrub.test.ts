@@ -2,10 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { openBlobStore } from '../../src/eventstore/blobs.ts';
-import { type ScrubFinding, startScrub } from '../../src/eventstore/scrub.ts';
-import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
-import { event, temporaryFolder } from './support.ts';
+import { openBlobStore } from '../../../src/eventstore/blobs.ts';
+import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
+import { openCustody } from '../../../src/keystore/custody.ts';
+import { type ScrubFinding, startScrub } from '../../../src/services/dataFolder/scrub.ts';
+import { event, temporaryFolder } from '../../eventstore/support.ts';
 
 const pace = { atOnce: 3, pauseMs: 1, betweenRoundsMs: 60_000 };
 
@@ -22,10 +23,15 @@ async function folderWithAll() {
   const blobs = openBlobStore(places.blobs, { rows: store });
   const [small, large] = [await blobs.put(Uint8Array.of(1, 2, 3)), await blobs.put(new Uint8Array(70_000).fill(7))];
   await store.close();
-  const custody = new Database(places.databases[0] as string);
-  custody.exec('CREATE TABLE key (id TEXT PRIMARY KEY)');
-  for (let i = 0; i < 500; i++) custody.prepare('INSERT INTO key VALUES (?)').run(`key-${i}`.padEnd(60, 'x'));
-  custody.close();
+  const custody = openCustody(places.databases[0] as string);
+  const fresh = {
+    kekId: 'kek/1',
+    publicKey: new Uint8Array(91),
+    wrapped: new Uint8Array(152).fill(7),
+    createdAt: '2026-01-02T03:04:05.000Z',
+  };
+  await Promise.all(Array.from({ length: 500 }, (_, i) => custody.put({ keyId: `boot/${i}`, ...fresh })));
+  await custody.close();
   return { places, small, large };
 }
 
@@ -52,11 +58,18 @@ describe('the scrub', () => {
     db.close();
     writeFileSync(join(places.blobs, large.slice(0, 2), large.slice(2)), 'other');
     const [custody] = places.databases as [string];
+    const keys = new Database(custody);
+    keys.exec("UPDATE custody_key SET wrapped = zeroblob(152) WHERE key_id IN ('boot/3', 'boot/499')");
+    keys.pragma('wal_checkpoint(TRUNCATE)');
+    keys.close();
+    const damaged = ['event 4', 'event 7', `blob ${small}`, `blob ${large}`];
+    const placesOf = async () => (await oneRound(places)).map(({ place }) => place);
+    expect(await placesOf()).toEqual([...damaged, 'custody.db, key boot/3', 'custody.db, key boot/499']);
+
     const bytes = readFileSync(custody);
     bytes.fill(0xff, 4096, 4200);
     writeFileSync(custody, bytes);
-    const findings = await oneRound(places);
-    expect(findings.map(({ place }) => place)).toEqual(['event 4', 'event 7', `blob ${small}`, `blob ${large}`, 'custody.db']);
+    expect(await placesOf()).toEqual([...damaged, 'custody.db']);
   });
 
   it('ends when it is told to, also in the middle of a round', async () => {
