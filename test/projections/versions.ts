@@ -3,14 +3,14 @@ export const versions: Readonly<
   Record<string, { readonly version: number; readonly sha256: string; readonly decidedBy: readonly string[] }>
 > = {
   'projections/alarms.ts': { version: 7, sha256: '3bb02b09ccaa7828', decidedBy: [] },
-  'projections/certificates.ts': { version: 8, sha256: 'ee73b289f60ad60f', decidedBy: [] },
+  'projections/certificates.ts': { version: 8, sha256: 'c4382d082fd4d2a2', decidedBy: [] },
   'projections/components.ts': { version: 1, sha256: '33ed07d3802b1251', decidedBy: [] },
   'projections/decommissions.ts': { version: 2, sha256: 'fc186744b32be838', decidedBy: ['domain/deviceState.ts timedOut'] },
   'projections/devices.ts': { version: 10, sha256: '15717558f3903996', decidedBy: ['domain/deviceStatus.ts'] },
   'projections/gateways.ts': { version: 2, sha256: '4f7dcd358feb0eec', decidedBy: ['domain/gateway.ts gatewayWalk', 'domain/walk.ts'] },
   'projections/jobs.ts': {
     version: 5,
-    sha256: 'b2b81b4a77c46552',
+    sha256: '9a0fad298144b616',
     decidedBy: [
       'projections/units.ts',
       'domain/jobState.ts jobStatusAfter',
