@@ -2,7 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { EventStore, RecordedEvent, Subscription } from './port.ts';
 
 /** Events handed to a subscriber in one call: reading them does not hold up the others. */
-const maxBatchEvents = 500;
+const maxBatchEvents = 1000;
 /** How long events gather before the subscribers are woken again: with each wake-up, every one of them costs some work, however few the events. */
 const gatherMs = 10;
 

@@ -5,6 +5,7 @@ import type { Build, Builds } from './builds.ts';
 
 /** So long events are projected before others get their turn. */
 const turnMs = 4;
+const maxEventsPerLook = 16;
 /** What is wrong with the file and not with one projection: all of the batch is tried again later. */
 const outages = /^SQLITE_(FULL|IOERR|NOMEM|BUSY|READONLY|CANTOPEN|CORRUPT|NOTADB)/;
 
@@ -56,15 +57,24 @@ export function applyBatch(
 
 /** @returns how many events it took */
 function advanceAll(running: readonly Build[], events: readonly Recorded[]): number {
-  const endMs = performance.now() + turnMs;
+  const startMs = performance.now();
   let taken = 0;
+  let nextLook = 1;
   for (const event of events) {
-    if (taken > 0 && performance.now() >= endMs) break;
+    if (taken === nextLook) {
+      const usedMs = performance.now() - startMs;
+      if (usedMs >= turnMs) break;
+      nextLook += eventsToNextLook(usedMs / taken, turnMs - usedMs);
+    }
     for (const build of running) advance(build, event);
     taken += 1;
   }
   return taken;
 }
+
+/** A look at the clock for every event costs as much as a cheap event. Half of what is left is used up before the next look, if events go on as they were. */
+const eventsToNextLook = (eventMs: number, leftMs: number): number =>
+  Math.max(1, Math.min(maxEventsPerLook, Math.floor(leftMs / 2 / eventMs)));
 
 function advance(build: Build, event: Recorded): void {
   if (event.position <= build.position || event.position >= (build.fault?.position ?? Number.POSITIVE_INFINITY)) return;
