@@ -25,6 +25,18 @@ export function judge(
   appends: readonly AppendRequest[],
   basis: readonly Basis[],
 ): readonly (AppendResult | undefined)[] | NusecError {
+  const verdicts = appends.length === 1 ? judgeOne(stored, appends[0] as AppendRequest) : judgeEach(stored, appends);
+  if (verdicts instanceof NusecError) return verdicts;
+  const moved = verdicts.includes(undefined) ? basis.find(({ stream, revision }) => stored.revisionOf(stream) !== revision) : undefined;
+  return moved === undefined ? verdicts : new RevisionConflict(moved.stream, moved.revision, stored.revisionOf(moved.stream));
+}
+
+function judgeOne(stored: Stored, request: AppendRequest): readonly (AppendResult | undefined)[] | NusecError {
+  const verdict = judgeAppend(stored, request, stored.revisionOf(request.stream));
+  return verdict instanceof NusecError ? verdict : [verdict];
+}
+
+function judgeEach(stored: Stored, appends: readonly AppendRequest[]): readonly (AppendResult | undefined)[] | NusecError {
   const ahead = new Map<string, number>();
   const verdicts: (AppendResult | undefined)[] = [];
   for (const request of appends) {
@@ -34,17 +46,15 @@ export function judge(
     if (verdict === undefined) ahead.set(request.stream, revision + request.events.length);
     verdicts.push(verdict);
   }
-  const moved = verdicts.includes(undefined) ? basis.find(({ stream, revision }) => stored.revisionOf(stream) !== revision) : undefined;
-  return moved === undefined ? verdicts : new RevisionConflict(moved.stream, moved.revision, stored.revisionOf(moved.stream));
+  return verdicts;
 }
 
 /** @param revision newest one of the stream when the appends before it in the same request are stored */
 function judgeAppend(stored: Stored, { stream, expected, events }: AppendRequest, revision: number): AppendResult | NusecError | undefined {
   const places = events.map(({ id }) => stored.find(id));
   const isNew = places.every(place => place === undefined);
-  if (!isNew && isRepetition(stream, events, places)) return lastOf(places);
-  const other = events.find(({ body }, i) => places[i] !== undefined && (places[i].stream !== stream || places[i].body !== body));
-  if (other !== undefined) return new NusecError('CONFLICT', `event ${other.id} is already stored with another content`);
+  const known = isNew ? undefined : judgeKnown(stream, events, places);
+  if (known !== undefined) return known;
   if (!matchesExpected(expected, revision)) return new RevisionConflict(stream, expected, revision);
   if (!isNew) return new NusecError('CONFLICT', `event ${events[0]?.id} is already stored together with others`);
   for (const { id } of events) {
@@ -52,6 +62,17 @@ function judgeAppend(stored: Stored, { stream, expected, events }: AppendRequest
     if (doubt !== undefined) return doubt;
   }
   return undefined;
+}
+
+/** Events of which some are stored. @returns undefined when those are with the same content, but not all of them together */
+function judgeKnown(
+  stream: string,
+  events: readonly EncodedEvent[],
+  places: readonly (StoredId | undefined)[],
+): AppendResult | NusecError | undefined {
+  if (isRepetition(stream, events, places)) return lastOf(places);
+  const other = events.find(({ body }, i) => places[i] !== undefined && (places[i].stream !== stream || places[i].body !== body));
+  return other && new NusecError('CONFLICT', `event ${other.id} is already stored with another content`);
 }
 
 /** The same events, in the same order, one behind the other in the same stream. */

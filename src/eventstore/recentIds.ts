@@ -18,19 +18,23 @@ export function recentIds(limit = maxRecentIds): RecentIds {
   let old = new Set<string>();
   /** Of the young ones, of the old ones, and of those that are forgotten. */
   let [highestYoung, highestOld, highestForgotten] = ['', '', ''];
+  let highest = '';
   const forget = (id: string) => {
     if (id > highestForgotten) highestForgotten = id;
+    if (id > highest) highest = id;
   };
   return {
     forget,
     add(id) {
       young.add(id);
       if (id > highestYoung) highestYoung = id;
+      if (id > highest) highest = id;
       if (young.size < limit / 2) return;
       forget(highestOld);
       [old, highestOld] = [young, highestYoung];
       [young, highestYoung] = [new Set(), ''];
     },
-    mayBeStored: id => young.has(id) || old.has(id) || id <= highestForgotten,
+    // Most new ids sort above all others, and then nothing is looked up.
+    mayBeStored: id => id <= highest && (id <= highestForgotten || young.has(id) || old.has(id)),
   };
 }

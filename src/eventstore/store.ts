@@ -217,8 +217,9 @@ export function upkeepTrouble(storage: Pick<Storage, 'upkeepFailure'>): NusecErr
 
 function encodeAll(appends: readonly Append[]): readonly AppendRequest[] {
   const encoded = appends.map(encode);
+  if (appends.length < 2) return encoded;
   const ids = encoded.flatMap(({ events }) => events.map(({ id }) => id));
-  if (appends.length > 1 && new Set(ids).size !== ids.length) throw new NusecError('BAD_REQUEST', 'a commit names the same event id twice');
+  if (new Set(ids).size !== ids.length) throw new NusecError('BAD_REQUEST', 'a commit names the same event id twice');
   return encoded;
 }
 

@@ -35,11 +35,12 @@ export function askedCommit(number: number, request: CommitRequest): AskedCommit
   return [number, append.stream, append.expected, ...append.events.flatMap(({ id, body }) => [id, body])];
 }
 
-export function requestIn(asked: AskedCommit): CommitRequest {
-  if (typeof asked[1] !== 'string') return asked[1];
+/** @param turn under which it is to be stored */
+export function requestIn(asked: AskedCommit, turn: number): CommitRequest {
+  if (typeof asked[1] !== 'string') return { ...asked[1], turn };
   const [, stream, expected, ...idsAndBodies] = asked as Extract<AskedCommit, readonly [number, string, ...unknown[]]>;
   const events = pairs(idsAndBodies).map(([id, body]) => ({ id, body }));
-  return { appends: [{ stream, expected, events }], basis: [] };
+  return { appends: [{ stream, expected, events }], basis: [], turn };
 }
 
 export const answerOf = (number: number, results: readonly AppendResult[]): Answer => [

@@ -3,7 +3,8 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { maxSocketPathBytes } from '../../frames.ts';
-import type { LocalQueue } from '../commitQueue.ts';
+import { type LocalQueue, weightOf } from '../commitQueue.ts';
+import type { AppendResult } from '../port.ts';
 import { type Link, linkOver } from './link.ts';
 import { type Answer, type Asked, answerOf, refusalOf, requestIn } from './messages.ts';
 
@@ -41,10 +42,14 @@ export async function serve({ file, sealKey, local }: Parts, turn: number): Prom
         if (isClosing) return;
         for (const commit of asked.commits) {
           const [number] = commit;
-          local.add({ ...requestIn(commit), turn }).then(
-            results => answer(answerOf(number, results)),
-            error => answer(refusalOf(number, error)),
-          );
+          const request = requestIn(commit, turn);
+          const done = (outcome: readonly AppendResult[] | Error): void =>
+            answer(outcome instanceof Error ? refusalOf(number, outcome) : answerOf(number, outcome));
+          try {
+            local.put(request, weightOf(request), done);
+          } catch (error) {
+            done(error as Error);
+          }
         }
       },
       onEnd: () => links.delete(link),

@@ -57,15 +57,12 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
 
   /** @param turn what this process does as the committer ends with its turn */
   const commitHere = (waiting: Waiting, turn?: number): void => {
-    local.add(turn === undefined ? waiting.request : { ...waiting.request, turn }).then(
-      results => settle(waiting, results),
-      error => {
-        if (!(error instanceof TurnOver)) return settle(waiting, error);
-        leaveCommitting(turn);
-        pending.push(waiting);
-        advance();
-      },
-    );
+    local.put(turn === undefined ? waiting.request : { ...waiting.request, turn }, waiting.weight, outcome => {
+      if (!(outcome instanceof TurnOver)) return settle(waiting, outcome);
+      leaveCommitting(turn);
+      pending.push(waiting);
+      advance();
+    });
   };
   const settle = (waiting: Waiting, outcome: readonly AppendResult[] | Error): void => {
     queuedWeight -= waiting.weight;
