@@ -178,7 +178,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       ...(body !== undefined && !isStream && { 'Content-Length': Buffer.byteLength(body) }),
     };
     const wish = { agent, method, headers, timeout: isStream || waits === 'long' ? longTimeoutMs : requestTimeoutMs };
-    return succeeded(await ask(new URL(path, base), wish, body));
+    return succeeded(await ask(new URL(path, base), wish, body), own !== undefined);
   };
   return {
     async json<T>(method: string, path: string, body?: unknown, waits?: 'long') {
@@ -270,11 +270,25 @@ function exchange(url: URL, options: RequestOptions, body?: RequestBody): Promis
   });
 }
 
-/** @throws NusecError with the server's code and detail */
-function succeeded(response: HttpResponse): HttpResponse {
-  if (response.status >= 400) throw problemError(response);
-  return response;
+/** @param isMachine software asks, not a person: what it asks for is fixed by its version
+ *  @throws NusecError with the server's code and detail */
+function succeeded(response: HttpResponse, isMachine = false): HttpResponse {
+  if (response.status < 400) return response;
+  const error = problemError(response);
+  if (!isMachine || !(error instanceof ServerRefusal) || !isOfAnotherVersion(error)) throw error;
+  throw new ServerRefusal(
+    error.code,
+    `${error.message}; this machine and the server are of different versions: bring both to the same`,
+    error.status,
+  );
 }
+
+/** A call, a field or a content type that the server does not have: a machine of its own version asks for none such. */
+const isOfAnotherVersion = ({ code, message }: ServerRefusal): boolean =>
+  code === 'METHOD_NOT_ALLOWED' ||
+  code === 'MEDIA_TYPE' ||
+  (code === 'NOT_FOUND' && message.startsWith('there is no /')) ||
+  (code === 'BAD_REQUEST' && /Unrecognized key|received undefined/.test(message));
 
 /** What is no problem document does not come from the server: a balancer without one, a portal in between. */
 const isProblem = ({ contentType }: HttpResponse): boolean => contentType.startsWith('application/problem+json');

@@ -29,7 +29,7 @@ const maxListedJobs = 16;
 export const maxListedUnits = 64;
 export const maxProgressEntries = 32;
 /** Where a chip goes after its run. `hold`: it is not finished and comes back · `retry`: nothing was burned, it may be built again · `reject`: no unit
- *  was begun. */
+ *  was begun, or none is built on this chip however often it comes. */
 const bin = oneOf({ pass: 1, hold: 2, retry: 3, scrap: 4, reject: 5 });
 export type Bin = CodecType<typeof bin>;
 

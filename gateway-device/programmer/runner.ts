@@ -1,5 +1,5 @@
 import { fromHex } from '../../src/bytes.ts';
-import { NusecError } from '../../src/errors.ts';
+import { type ErrorCode, NusecError } from '../../src/errors.ts';
 import type { ReportedValue } from '../../src/production/unitData.ts';
 import type { BoardEvent } from '../chip/board.ts';
 import type { Core } from './core.ts';
@@ -154,8 +154,14 @@ const chipOf = ({ entries }: Run): string | undefined => {
   return text !== undefined && /^[0-9a-f]{32}$/.test(text) ? text : undefined;
 };
 
+/** Of the chip itself: it would be refused again, and each attempt counts against the programmer. */
+const ofThisChip: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['UID_CONFLICT', 'UID_NOT_LISTED', 'WEAK_OR_CLONED_KEY', 'WRONG_PRODUCT']);
+
+export const binOfVoided = ({ code, isScrap }: Pick<UnitVoided, 'code' | 'isScrap'>): Bin =>
+  isScrap ? 'scrap' : ofThisChip.has(code) ? 'reject' : 'retry';
+
 function binAfter({ nvm }: Core, error: unknown, chip: string | undefined): Bin {
-  if (error instanceof UnitVoided) return error.isScrap ? 'scrap' : 'retry';
+  if (error instanceof UnitVoided) return binOfVoided(error);
   return chip !== undefined && nvm.state().units[chip] !== undefined ? 'hold' : 'reject';
 }
 

@@ -152,6 +152,20 @@ it('believes a gateway only about itself and about bundles that exist', async ()
   expect(await say(id, version)).toMatchObject({ id, trustBundleVersion: version });
 });
 
+it('tells a machine that asks for what this server does not have that the two are of different versions', async () => {
+  const machine = createHttpClient({ baseUrl: server.url, ...openIdentity(dataDir, id).tls });
+  onTestFinished(() => machine.close());
+  const path = `/v1/gateways/${id}/trust-bundle`;
+  const refusal = (method: string, asked: string, body: unknown): Promise<unknown> =>
+    machine.json(method, asked, body).catch((error: unknown) => error);
+  const mixed = expect.stringMatching(/of different versions: bring both to the same/);
+  expect(await refusal('POST', `${path}/of-tomorrow`, {})).toMatchObject({ code: 'NOT_FOUND', message: mixed });
+  expect(await refusal('DELETE', path, {})).toMatchObject({ code: 'METHOD_NOT_ALLOWED', message: mixed });
+  expect(await refusal('POST', path, { version: 1, ofTomorrow: true })).toMatchObject({ code: 'BAD_REQUEST', message: mixed });
+  expect(await refusal('POST', path, {})).toMatchObject({ code: 'BAD_REQUEST', message: mixed });
+  expect(await refusal('POST', '/v1/gateways/other/trust-bundle', { version: 1 })).not.toMatchObject({ message: mixed });
+});
+
 it('says it once for changes that come together, and again after a failure', async () => {
   let sent = 0;
   const errors: unknown[] = [];
