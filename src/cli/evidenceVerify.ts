@@ -7,6 +7,7 @@ import { fromPem } from '../pki/pem.ts';
 import { secondsOf } from '../times.ts';
 import { readText } from './client.ts';
 import { print, record, styled, table } from './output.ts';
+import { requireKindOf } from './proofFiles.ts';
 
 /** `nusec evidence verify`: one attestation, with the root certificate alone. */
 
@@ -22,6 +23,7 @@ export type VerifyEvidence = {
 
 export async function verifyAttestation(file: string, options: VerifyEvidence): Promise<void> {
   const text = readText(file, 'attestation');
+  requireKindOf('nusec evidence verify', file, text);
   const roots = fromPem('CERTIFICATE', readText(options.trust, 'root certificate'));
   const { at, publicKey, reference } = options;
   if (at !== undefined && Number.isNaN(Date.parse(at)))

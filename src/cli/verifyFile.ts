@@ -7,6 +7,7 @@ import { fromPem } from '../pki/pem.ts';
 import { type ProvenExport, verifyExport } from '../services/proof/exportCheck.ts';
 import { readText } from './client.ts';
 import { print, record, styled } from './output.ts';
+import { requireKindOf } from './proofFiles.ts';
 
 /** Checks the evidence file of a device, or an exported log, with a root certificate alone. */
 
@@ -54,7 +55,9 @@ function verifyExported(proven: ProvenExport, options: VerifyOptions): void {
 
 function verifyEvidenceFile(file: string, roots: readonly Uint8Array[], options: VerifyOptions): void {
   const keys = (options.witnessKey ?? []).map(readWitnessKey);
-  const proven = verifyEvidence(readText(file, 'evidence file'), roots, keys);
+  const given = readText(file, 'evidence file');
+  requireKindOf('nusec verify', file, given);
+  const proven = verifyEvidence(given, roots, keys);
   const { uid, events, related, time, size, blobs, omitted } = proven;
   const newest = events.at(-1);
   const text = record({
