@@ -218,6 +218,33 @@ describe('revocation does not touch live or resumed connections', () => {
     await expect(openMqtt(pki, harness.port, device, uid)).rejects.toThrow();
   });
 
+  it('tells the judge whether TLS has verified the chain, and a resumed session carries what was so when it began (T17)', async () => {
+    covers('T17');
+    const heard: boolean[] = [];
+    await harness.broker.close();
+    harness = await startBroker(pki, {
+      limits: { maxCachedCertificates: 0 },
+      trust: {
+        checkClient: (leaf, isVerified) => {
+          heard.push(isVerified);
+          return pki.checkClient(leaf, isVerified);
+        },
+      },
+    });
+    const [leafOnly = ''] = device.cert.split(/(?<=-----END CERTIFICATE-----\n)/);
+    for (const cert of [device.cert, leafOnly]) {
+      const shown = { ...device, cert };
+      const session = await sessionOf(shown);
+      const judged = heard.length;
+      const { socket } = await openTls(pki, harness.port, shown, { session });
+      expect(socket.isSessionReused()).toBe(true);
+      // Ended sooner, the handshake would not be over at the broker.
+      await until(() => heard.length > judged);
+      socket.destroy();
+    }
+    expect(heard).toEqual([true, true, false, false]);
+  });
+
   it('resumes at another process that shares the ticket keys, and no longer after they were replaced', async () => {
     const [one, other] = [await startBroker(pki), await startBroker(pki)];
     for (const { broker } of [one, other]) broker.setTicketKeys(Buffer.alloc(48, 1));
