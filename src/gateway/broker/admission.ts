@@ -10,8 +10,9 @@ import { guardParser } from './parserGuard.ts';
 import { type GatewayAlarm, isProtocolError, type PresenceEvent, type PresenceReason, reasonOf } from './presence.ts';
 import { gateReading } from './readGate.ts';
 import { type ConnectRefusal, type ConnectRequest, clientIdOf, judgeConnect } from './rights.ts';
-import { createSession, markEnding, type Session } from './session.ts';
+import { createSession, markEnding, onlineNow, type Session } from './session.ts';
 import type { Sessions } from './sessions.ts';
+import { spareMemory } from './spareMemory.ts';
 
 export type AdmissionOptions = {
   readonly trust: { readonly checkClient: CheckClient };
@@ -105,6 +106,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       const session = createSession(identity, peer, socket, handle(socket) as ClientInternals, limits, now());
       guardParser(session.client, limits, now);
       gateReading(session.client);
+      spareMemory(session.client);
       watchEnd(session);
       tellErrors(session, limits.closeGraceMs);
       sessions.add(session);
@@ -130,6 +132,7 @@ export function createAdmission(options: AdmissionOptions, sessions: Sessions, h
       session.isOnline = true;
       sessions.setOnline(session);
       session.online.resolve();
+      session.online = onlineNow;
       onPresence({ at: now(), identity: session.identity, remoteAddress: session.peer.remoteAddress, state: 'connected' });
     },
     /** The client has connected to another process. That counts here too, and of two connections the earlier one ends; the alarm is raised by the

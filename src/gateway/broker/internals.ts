@@ -13,6 +13,9 @@ export type ClientInternals = Client & {
   _keepaliveInterval: number;
   _keepaliveTimer: NodeJS.Timeout | null;
   _parsingBatch: number;
+  /** What its delivery and QoS 2 keep. */
+  duplicates: object;
+  _inboundInflight: ReadonlySet<number>;
   /** Ends its watch over the end of the connection. */
   _eos: () => void;
   /** Called by Aedes when a packet is done. */
@@ -24,6 +27,11 @@ export type ClientInternals = Client & {
   pause: () => void;
   resume: () => void;
 };
+
+type ByteList = { readonly length: number; readUInt8(at: number): number; readUInt16BE(at: number): number };
+
+/** The class of that list, with the class of a list that is no stream (bl 6). */
+export const listClassOf = ({ _list }: ParserInternals): { readonly BufferList?: new () => ByteList } => _list.constructor as never;
 
 export type ParserInternals = EventEmitter & {
   readonly packet: {
@@ -37,7 +45,7 @@ export type ParserInternals = EventEmitter & {
     readonly subscriptions?: readonly unknown[];
   };
   /** What has come and is not read yet. */
-  readonly _list: { readonly length: number; readUInt8(at: number): number; readUInt16BE(at: number): number };
+  _list: ByteList;
   parse(bytes: Buffer): number;
   /** Reads the remaining length (MQTT 3.1.1 §2.2.3); the header byte has been read before. */
   _parseLength(): boolean;

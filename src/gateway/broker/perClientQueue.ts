@@ -4,17 +4,20 @@
  *  would leave in another order than the PUBLISH packets came in ([MQTT-4.6.0-2]). The number of waiting tasks is bounded by one
  *  read of the socket (64 KiB): Aedes reads on only when all packets of the last read are done. */
 export function createPerClientQueue() {
-  const queues = new Map<string, Promise<unknown>>();
+  // Between two messages a connection has none.
+  let queues: Map<string, Promise<unknown>> | undefined;
   let settled: Promise<unknown> = Promise.resolve();
 
   return function enqueue<T>(client: string, task: () => Promise<T>, settle: (result: T) => void): void {
+    queues ??= new Map();
     const before = queues.get(client) ?? Promise.resolve();
     const work = before.then(task);
     queues.set(client, work);
     settled = settled
       .then(() => work)
       .then(result => {
-        if (queues.get(client) === work) queues.delete(client);
+        if (queues?.get(client) === work) queues.delete(client);
+        if (queues?.size === 0) queues = undefined;
         settle(result);
       });
   };

@@ -48,10 +48,12 @@ const maxCauses = 64;
 /** Answers of one connection: one for each cause and minute. A request is a cause of its own, by its cid, so each gets its answer; the same message
  *  sent again and again does not. */
 export function createAnswered() {
-  const last = new Map<string, number>();
+  // Most connections refuse nothing, and need none.
+  let last: Map<string, number> | undefined;
   return {
     /** Whether to answer now. @param cause family, code and cid @param now Unix ms */
     isDue(cause: string, now: number): boolean {
+      last ??= new Map();
       const before = last.get(cause);
       if (before !== undefined && areWithin(windowMs, now, before)) return false;
       last.delete(cause);

@@ -1,9 +1,10 @@
 import { PassThrough } from 'node:stream';
 import type { Aedes } from 'aedes';
-import type { ClientInternals } from './internals.ts';
+import { type ClientInternals, listClassOf } from './internals.ts';
 import { defaultLimits } from './limits.ts';
 import { guardParser } from './parserGuard.ts';
 import { Cut } from './presence.ts';
+import { spareMemory } from './spareMemory.ts';
 
 /** Fixed header of a CONNECT that announces 2 MiB (MQTT 3.1.1 §2.2.3). */
 const hugeConnect = Buffer.from([0x10, 0x80, 0x80, 0x80, 0x01]);
@@ -33,6 +34,7 @@ function isComplete(client: ClientInternals, connection: PassThrough): boolean {
     parser?._newPacket,
     parser?._emitError,
     parser?._list?.readUInt16BE,
+    parser?._list && listClassOf(parser).BufferList,
     client._onError,
     client._eos,
     client.waitForDrain,
@@ -46,13 +48,16 @@ function isComplete(client: ClientInternals, connection: PassThrough): boolean {
     client._authorized === false &&
     client._keepaliveTimer === null &&
     client._keepaliveInterval === -1 &&
-    client._parsingBatch === 1;
+    client._parsingBatch === 1 &&
+    Object.keys(client.duplicates).length === 0 &&
+    client._inboundInflight.size === 0;
   return fields && methods.every(method => typeof method === 'function') && connection.listeners('readable').includes(client._nextBatch);
 }
 
 function isRefused(client: ClientInternals): boolean {
   let refused = false;
   guardParser(client, defaultLimits, () => 0);
+  spareMemory(client);
   client.removeAllListeners('error');
   client.on('error', error => {
     refused = error instanceof Cut && error.reason === 'PACKET_TOO_LARGE';

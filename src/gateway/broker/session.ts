@@ -22,7 +22,7 @@ export type Session = {
   readonly byteBucket: Bucket;
   readonly enqueue: ReturnType<typeof createPerClientQueue>;
   /** Resolves when the client can be sent to; messages that came before wait for it. */
-  readonly online: PromiseWithResolvers<void>;
+  online: Pick<PromiseWithResolvers<void>, 'promise' | 'resolve'>;
   /** What is sent to the connection has a topic below this prefix. */
   readonly downPrefix: string;
   /** Refusals of messages that were answered. */
@@ -66,6 +66,9 @@ export function createSession(
     gathered: [],
   };
 }
+
+/** Of all that are online: one promise for each of them would stay. */
+export const onlineNow: Session['online'] = { promise: Promise.resolve(), resolve: () => undefined };
 
 /** Notes why the connection ends; the first reason stays. */
 export function markEnding(session: Session, reason: PresenceReason, detail: string): void {

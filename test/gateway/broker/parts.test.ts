@@ -1,4 +1,5 @@
-import { type Duplex, Writable } from 'node:stream';
+import { EventEmitter } from 'node:events';
+import { type Duplex, PassThrough, Writable } from 'node:stream';
 import { Aedes } from 'aedes';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -18,6 +19,7 @@ import { createReplyCache } from '../../../src/gateway/broker/replies.ts';
 import { assertInternals } from '../../../src/gateway/broker/selfTest.ts';
 import { createSession } from '../../../src/gateway/broker/session.ts';
 import { createSessions } from '../../../src/gateway/broker/sessions.ts';
+import { spareMemory } from '../../../src/gateway/broker/spareMemory.ts';
 import { downTopic, parseUpTopic } from '../../../src/gateway/broker/topics.ts';
 import { upFamilies } from '../../../src/mqttTopics.ts';
 import { covers } from '../../support/covers.ts';
@@ -212,6 +214,24 @@ describe('start-up', () => {
     expect(altered(client => Object.assign(client._parser, { _emitError: () => undefined }))).toThrow('does not fit');
     expect(altered(client => Object.assign(client, { _parsingBatch: 0 }))).toThrow('does not fit');
     expect(altered(client => Object.assign(client, { _keepaliveInterval: undefined }))).toThrow('does not fit');
+    expect(altered(client => Object.assign(client._parser, { _list: { readUInt16BE: () => 0 } }))).toThrow('does not fit');
+    aedes.close();
+  });
+
+  it('of a connection that are of no use here are let go, and the parser reads on without its stream', () => {
+    const aedes = new Aedes();
+    const clients = [1, 2].map(() => aedes.handle(new PassThrough()) as ClientInternals);
+    const [one, other] = clients as [ClientInternals, ClientInternals];
+    expect(one._parser._list).toBeInstanceOf(EventEmitter);
+    for (const client of clients) spareMemory(client);
+    expect(one._parser._list).not.toBeInstanceOf(EventEmitter);
+    expect(one.duplicates).toBe(other.duplicates);
+    const seen: string[] = [];
+    one._parser.removeAllListeners('packet').on('packet', ({ cmd }) => seen.push(cmd));
+    const ping = Buffer.from([0xc0, 0]);
+    for (const bytes of [ping.subarray(0, 1), ping.subarray(1), ping]) one._parser.parse(bytes);
+    expect(seen).toEqual(['pingreq', 'pingreq']);
+    for (const client of clients) client.close();
     aedes.close();
   });
 });
