@@ -115,6 +115,7 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
     db.pragma(`cache_size = -${cacheKib}`);
     if (maxPages !== undefined) db.pragma(`max_page_count = ${maxPages}`);
     createSchema(db);
+    requireOneRow(db);
     // A commit writes the log and does not wait for the disk: wal.ts does, outside the event loop. Moving the log is upkeep's work.
     db.pragma('synchronous = NORMAL');
     db.pragma('wal_autocheckpoint = 0');
@@ -123,6 +124,12 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
     db.close();
     throw error;
   }
+}
+
+/** Without its row nobody's leadership would ever end. @throws NusecError STORE_DAMAGED */
+function requireOneRow(db: Database): void {
+  if (db.prepare<number>('SELECT count(*) FROM store').pluck().get() !== 1)
+    throw damaged('the row that names the store and who leads is missing');
 }
 
 /** Rows of one read while what others have written is taken in. */
@@ -239,11 +246,15 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
     },
     dropBlob: sha256 => void dropBlob.run(Buffer.from(sha256, 'hex')),
     blob: sha256 => blob.get(Buffer.from(sha256, 'hex')),
-    epoch: () => epoch.get() ?? 0,
+    epoch() {
+      const present = epoch.get();
+      if (present === undefined) throw damaged('who leads cannot be read');
+      return present;
+    },
     setEpoch: next => void setEpoch.run(next),
     committer() {
-      const row = committer.get() ?? { turn: 0, address: '' };
-      if (!(typeof row.turn === 'number' && typeof row.address === 'string'))
+      const row = committer.get();
+      if (!(typeof row?.turn === 'number' && typeof row.address === 'string'))
         throw damaged('who commits for the event store cannot be read');
       return row;
     },

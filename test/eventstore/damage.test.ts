@@ -107,6 +107,21 @@ describe('a store without a mark, or with a mark that is not readable', () => {
   });
 });
 
+describe('the row that says who leads', () => {
+  it('is missed when it is gone: no leadership would ever end', async () => {
+    const file = join(temporaryFolder(), 'events.db');
+    const store = await openSqliteStore({ file });
+    await store.append('s', 'any', [event('A')]);
+    const other = new Database(file);
+    other.exec('DELETE FROM store');
+    other.close();
+    await expect(store.takeEpoch(0)).rejects.toMatchObject({ code: 'STORE_DAMAGED' });
+    expect(await store.readStream('s')).toHaveLength(1);
+    await store.close();
+    await expect(openSqliteStore({ file })).rejects.toMatchObject({ code: 'STORE_DAMAGED', message: expect.stringContaining('who leads') });
+  });
+});
+
 describe('a position that is missing', () => {
   it('is named by whoever reads there, and by the next start', async () => {
     const file = join(temporaryFolder(), 'events.db');

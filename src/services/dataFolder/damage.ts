@@ -26,9 +26,11 @@ type Check = 'quick_check' | 'integrity_check';
 const rowsAtOnce = 200;
 const notWhatWasStored = 'is not what was stored';
 
-/** In the file of an event store. One of the first format has none. */
-function* damagedBlobRows(db: Database): Generator<Damage | undefined> {
+/** In the file of an event store beside the events. One of the first format has nothing there. */
+function* damagedRows(db: Database): Generator<Damage | undefined> {
   if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'blobs'").get() === undefined) return;
+  if (db.prepare('SELECT 1 FROM store').get() === undefined)
+    yield { place: basename(db.name), detail: 'the row that names the store and who leads is missing' };
   const rows = db.prepare<{ sha256: Uint8Array; bytes: Uint8Array }>(
     'SELECT sha256, bytes FROM blobs WHERE sha256 > ? ORDER BY sha256 LIMIT ?',
   );
@@ -88,7 +90,7 @@ export function* damagesIn(file: string, work: (db: Database) => Iterable<Damage
 
 /** Everything beside the events. */
 export async function* damagesBeside({ store, blobs, databases }: FolderParts, check: Check): AsyncGenerator<Damage | undefined> {
-  yield* damagesIn(store, damagedBlobRows);
+  yield* damagesIn(store, damagedRows);
   yield* damagedBlobFiles(blobs);
   for (const file of databases) yield* damagesIn(file, db => damagedParts(db, check));
 }

@@ -55,6 +55,7 @@ describe('the scrub', () => {
     const db = new Database(places.store);
     db.exec(`UPDATE events SET body = replace(body, '"i":3', '"i":8') WHERE position = 4; DELETE FROM events WHERE position = 7`);
     db.prepare('UPDATE blobs SET bytes = ?').run(Buffer.of(1, 2, 4));
+    db.exec('DELETE FROM store');
     db.close();
     writeFileSync(join(places.blobs, large.slice(0, 2), large.slice(2)), 'other');
     const [custody] = places.databases as [string];
@@ -62,7 +63,7 @@ describe('the scrub', () => {
     keys.exec("UPDATE custody_key SET wrapped = zeroblob(152) WHERE key_id IN ('boot/3', 'boot/499')");
     keys.pragma('wal_checkpoint(TRUNCATE)');
     keys.close();
-    const damaged = ['event 4', 'event 7', `blob ${small}`, `blob ${large}`];
+    const damaged = ['event 4', 'event 7', 'events.db', `blob ${small}`, `blob ${large}`];
     const placesOf = async () => (await oneRound(places)).map(({ place }) => place);
     expect(await placesOf()).toEqual([...damaged, 'custody.db, key boot/3', 'custody.db, key boot/499']);
 
