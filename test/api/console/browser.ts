@@ -48,8 +48,25 @@ export async function signedIn(
 
 const axe = readFileSync(new URL('../../../node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 
+/** What a page writes to the console of the browser as errors, each with the page it is on and what it is of. */
+export function consoleErrorsOf(page: Page): readonly string[] {
+  const errors: string[] = [];
+  page.on('console', message => {
+    if (message.type() === 'error') errors.push(`on ${page.url()}: ${message.text()} (${message.location().url})`);
+  });
+  page.on('pageerror', error => errors.push(`on ${page.url()}: ${error.message}`));
+  return errors;
+}
+
+/** The page follows the log no more and has taken in what it had asked for: while it is looked at it is one page, not two. */
+async function standStill(page: Page): Promise<void> {
+  await page.evaluate(`document.body.classList.add('paused')`);
+  await page.locator('main.htmx-request, main.htmx-swapping, main.htmx-settling').waitFor({ state: 'detached' });
+}
+
 /** What axe-core finds wrong on a page, as sentences. */
 export async function violationsOf(page: Page): Promise<readonly string[]> {
+  await standStill(page);
   const found = await page.evaluate(`${axe};axe.run().then(({ violations }) => violations.map(({ id, nodes }) => [id, nodes[0].html]))`);
   return (found as [string, string][]).map(([id, html]) => `${id}: ${html.slice(0, 200)}`);
 }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { actions, pages as everyPage } from '../../../src/api/console/pages.ts';
-import { signedIn, violationsOf } from './browser.ts';
+import { consoleErrorsOf, signedIn, violationsOf } from './browser.ts';
 import { clickDevices } from './clicks/devices.ts';
 import { clickFirmware } from './clicks/firmware.ts';
 import { browser, clicked, endProject, output, seen, server, startProject, unit } from './clicks/kit.ts';
@@ -48,8 +48,7 @@ it.each([
   ['on a telephone, in dark', { width: 390, dark: true }],
 ])('every page has what the project has by now, nothing that axe-core finds, and fits: %s', async (_, look) => {
   const page = await signedIn(browser, server, server.alice, look);
-  const errors: string[] = [];
-  page.on('console', message => message.type() === 'error' && errors.push(message.text()));
+  const errors = consoleErrorsOf(page);
   const paths = Object.keys(everyPage).flatMap(path =>
     path.includes(':') ? (named[path]?.() ?? []) : path.endsWith('/export') ? [] : path,
   );

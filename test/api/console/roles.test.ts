@@ -25,7 +25,7 @@ import { fileOf, osv } from '../../sbom/samples.ts';
 import { newUid } from '../../services/parties.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
-import { openBrowser, signedIn, violationsOf } from './browser.ts';
+import { consoleErrorsOf, openBrowser, signedIn, violationsOf } from './browser.ts';
 
 /** Each role does its main task in the console, in Debian's chromium; and every page is usable by everybody. Screenshots stay in test/output/. */
 
@@ -289,11 +289,10 @@ describe('every page', () => {
     ['on a phone, in dark', { width: 390, dark: true }],
   ])('has nothing that axe-core finds, and fits: %s', async (_, look) => {
     const page = await signedIn(browser, server, server.alice, look);
-    const errors: string[] = [];
-    page.on('console', message => message.type() === 'error' && errors.push(message.text()));
+    const errors = consoleErrorsOf(page);
     for (const path of [...Object.keys(pages).filter(isPage).map(concrete), ...forms()]) {
       const answer = await at(page, path);
-      expect(answer?.status(), path).toBe(200);
+      expect(answer?.status(), `${path}: ${answer?.ok() ? '' : await page.locator('body').textContent()}`).toBe(200);
       expect(await violationsOf(page), path).toEqual([]);
       expect(await page.evaluate('document.documentElement.scrollWidth'), path).toBeLessThanOrEqual(look.width);
       const name = path

@@ -97,7 +97,11 @@ function factsOf(job: JobAnswer): readonly (readonly [string, Cell])[] {
     ['Application', firmware(job.app)],
     [
       'Chips',
-      job.uidCount === undefined ? (job.requireUidList ? 'a list is required, none is attached' : 'any') : `${job.uidCount} on the list`,
+      job.uidCount === undefined
+        ? job.requireUidList
+          ? 'a list is required, none is attached'
+          : 'any'
+        : `${counted(job.uidCount, 'chip')} on the list`,
     ],
     [
       'Unit data',
@@ -134,7 +138,7 @@ function board(
     [endedStates.has(status) ? 'not built' : 'to come', Math.max(0, plannedCount - committed - open), 'quiet'],
   ])}
 ${facts([
-  ['Yield', share === null ? null : `${percent(committed, committed + voided)} of ${committed + voided} units that ended`],
+  ['Yield', share === null ? null : `${percent(committed, committed + voided)} of ${counted(committed + voided, 'unit')} that ended`],
   ['Rate', rateOf(minutes)],
 ])}
 ${perMinute(minutes)}
