@@ -75,7 +75,8 @@ export function run(report: Report): Promise<void> {
       if (isAsked('connects')) await measureConnects(report, load, brokers);
       if (isAsked('open')) await measureOpen(report, load, brokers);
       if (isAsked('strangers')) await measureStrangers(report, load, server);
-      const restarted = isAsked('storm') ? await measureStorm(report, load, group, server, rivals[0], units) : server;
+      const inService = isAsked('storm') || isAsked('live') ? await putInService(group, server, units) : server;
+      const restarted = isAsked('storm') ? await measureStorm(report, load, group, inService, rivals[0]) : inService;
       if (isAsked('live')) await measureLive(report, load, restarted, fleet);
       if (isAsked('revocation')) await measureRevocation(report, load, restarted, units);
       if (isAsked('processes')) await measureTwoProcesses(report, load, file, restarted, await group.startOne());
@@ -90,6 +91,7 @@ export function run(report: Report): Promise<void> {
 type Broker = Pick<Rival, 'name' | 'target' | 'pid'>;
 /** Workers have the certificate of their production, which a measured chain begins with. */
 type BuiltFleet = { readonly units: readonly Unit[]; readonly workers: readonly Unit[]; readonly releaseId: string };
+type Servers = Awaited<ReturnType<typeof startServerProcesses>>;
 type Load = ReturnType<typeof startLoad>;
 
 async function buildFleet(ctx: Context): Promise<BuiltFleet> {
@@ -201,7 +203,8 @@ async function measureOpen(report: Report, load: Load, brokers: readonly Broker[
 }
 
 /** A fleet in service has proven its state; the clients of the bench do not answer who asks for it. */
-async function attestAll(dataDir: string, units: readonly Unit[]): Promise<void> {
+async function putInService({ dataDir, startOne }: Servers, server: ServerProcess, units: readonly Unit[]): Promise<ServerProcess> {
+  await server.close();
   const { ctx, close } = await openContext(testSettings(dataDir), { https: 0, crl: 0 });
   const facts = { passed: true, evidenceSha256: 'e2', measurementSha256: 'm1', via: 'mqtt' } as const;
   const waiting = [...units];
@@ -211,6 +214,7 @@ async function attestAll(dataDir: string, units: readonly Unit[]): Promise<void>
   };
   await Promise.all(Array.from({ length: buildsAtOnce }, recorder));
   await close();
+  return startOne();
 }
 
 /** Every client comes back after the broker was killed: ours with TLS tickets and a stored hello, Mosquitto without a hello. The processor time of a
@@ -218,14 +222,11 @@ async function attestAll(dataDir: string, units: readonly Unit[]): Promise<void>
 async function measureStorm(
   report: Report,
   load: Load,
-  group: Awaited<ReturnType<typeof startServerProcesses>>,
+  group: Servers,
   server: ServerProcess,
   mosquitto: Rival | undefined,
-  units: readonly Unit[],
 ): Promise<ServerProcess> {
-  await server.close();
-  await attestAll(group.dataDir, units);
-  let restarted = await group.startOne();
+  let restarted = server;
   const storm = async (target: Target, restart: () => Promise<Pick<Broker, 'target' | 'pid'>>, hello: boolean) => {
     await load.ask({ do: 'connect', target, count: devices, keep: true, resume: false, hello });
     const begin = performance.now();
