@@ -245,6 +245,11 @@ describe('the units of systemd', () => {
     }
   });
 
+  it('a restart of a server is over when it is ready, however long that takes', () => {
+    const unit = readFileSync(`${root}deploy/nusec@.service`, 'utf8').split('\n');
+    for (const line of ['Type=notify', 'NotifyAccess=all', 'TimeoutStartSec=infinity']) expect(unit).toContain(line);
+  });
+
   it('get the credentials of database and object store from the drop-in for several machines, under the names that a server reads', () => {
     const dropIn = readFileSync(`${root}deploy/nusec-cluster.conf`, 'utf8');
     const handed = [...dropIn.matchAll(/^LoadCredential=([a-z]+):\/etc\/nusec\/\1$/gm)].map(([, name]) => name);

@@ -7,6 +7,7 @@ import { requirePasswordless } from './eventStoreOption.ts';
 import { portNumber } from './options.ts';
 import { print, record } from './output.ts';
 import { runUntilStopped } from './process.ts';
+import { notifyReady } from './systemd.ts';
 
 type Options = {
   data: string;
@@ -88,4 +89,5 @@ function sayReady(options: Options, settings: Settings, { httpsPort, mqttPort, c
     crl: `http://${publicHost}:${publicCrlPort}/crl/`,
   });
   print(options, { ready: true, url, httpsPort, mqttPort, crlPort, ...(linkPort !== undefined && { linkPort }) }, text);
+  notifyReady();
 }

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { verifyStore } from '../../src/eventstore/verify.ts';
 import { lockFile } from '../../src/fileLock.ts';
 import { type End, startCommand } from '../support/command.ts';
-import { limitOfProcesses } from '../support/limits.ts';
+import { limitOfProcesses, processMs } from '../support/limits.ts';
 import { makeProject } from '../support/server.ts';
 
 /** How the commands that run until they are stopped begin and end, as processes: a start that cannot be says why and ends, and a signal ends it at
@@ -121,6 +121,29 @@ describe('a virtual board that cannot start says why and ends; the corrected com
     const file = join(folder, 'a file');
     writeFileSync(file, '');
     expectRefusal(await startCommand(['mcu', 'run', '--data', file, '--json']).ended(), 'FOLDER_REFUSED', file);
+  });
+});
+
+describe('systemd', () => {
+  const socket = { NOTIFY_SOCKET: '/run/systemd/notify' };
+
+  it('is told when a server is ready, by its own tool', async () => {
+    const [tools, told] = [mkdtempSync(join(folder, 'tools-')), join(folder, 'told')];
+    writeFileSync(join(tools, 'systemd-notify'), `#!/bin/sh\necho "$NOTIFY_SOCKET $*" > ${told}.new; exec /bin/mv ${told}.new ${told}\n`, {
+      mode: 0o755,
+    });
+    const running = server({ ...socket, PATH: tools });
+    await running.ready;
+    await expect.poll(() => existsSync(told) && readFileSync(told, 'utf8'), { timeout: processMs }).toBe('/run/systemd/notify --ready\n');
+    running.kill('SIGTERM');
+    expect(await running.ended()).toMatchObject({ status: 0, err: '' });
+  });
+
+  it('without its tool: the server says so, and serves', async () => {
+    const running = server({ ...socket, PATH: join(folder, 'nothing') });
+    await running.ready;
+    running.kill('SIGTERM');
+    expect(await running.ended()).toMatchObject({ status: 0, err: expect.stringContaining('systemd-notify') });
   });
 });
 
