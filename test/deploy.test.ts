@@ -250,6 +250,26 @@ describe('the units of systemd', () => {
     for (const line of ['Type=notify', 'NotifyAccess=all', 'TimeoutStartSec=infinity']) expect(unit).toContain(line);
   });
 
+  it('read nothing of the folder that only root enters themselves: systemd hands it to them', () => {
+    for (const file of globSync('deploy/*.{service,conf}', { cwd: root })) {
+      const lines = readFileSync(root + file, 'utf8').split('\n');
+      for (const line of lines.filter(each => each.includes('/etc/nusec/') && !each.startsWith('#')))
+        expect(line, file).toMatch(/^(LoadCredential=[a-z.-]+:\/etc\/nusec\/|EnvironmentFile=-?\/etc\/nusec\/)/);
+    }
+  });
+
+  it('HAProxy waits for the server that writes its certificate, gives up never, and has what its configuration names', () => {
+    const [ours, theirs, config] = ['nusec-mqtt-proxy.conf', 'nusec-haproxy.conf', 'haproxy.cfg'].map(name =>
+      readFileSync(`${root}deploy/${name}`, 'utf8'),
+    );
+    for (const line of ['After=nusec@1.service', 'Wants=nusec@1.service', 'StartLimitIntervalSec=0'])
+      expect(theirs?.split('\n')).toContain(line);
+    for (const [, name] of config?.matchAll(/\$\{(\w+)\}/g) ?? []) expect(theirs).toContain(`${name}=`);
+    const folderOf = (text = ''): string | undefined => /NUSEC_MQTT_PROXY_FOLDER=(\S+)/.exec(text)?.[1];
+    expect(folderOf(theirs)).toBe(folderOf(ours));
+    expect(ours).toContain(`RuntimeDirectory=${folderOf(ours)?.replace('/run/', '')}\n`);
+  });
+
   it('get the credentials of database and object store from the drop-in for several machines, under the names that a server reads', () => {
     const dropIn = readFileSync(`${root}deploy/nusec-cluster.conf`, 'utf8');
     const handed = [...dropIn.matchAll(/^LoadCredential=([a-z]+):\/etc\/nusec\/\1$/gm)].map(([, name]) => name);

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { HttpClient } from '../../gateway-device/link/httpClient.ts';
 import { NusecError } from '../errors.ts';
@@ -80,10 +80,11 @@ export function rootCertificate(options: Pick<ServerOptions, 'ca'>): string {
   return pem;
 }
 
-/** @throws NusecError NOT_FOUND, BAD_REQUEST for a folder */
+/** @throws NusecError NOT_FOUND, BAD_REQUEST for a folder; the system's error where this user may not look */
 export function requireFile(file: string, what: string): void {
-  if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
-  if (statSync(file).isDirectory()) throw new NusecError('BAD_REQUEST', `${what} ${file} is a folder`);
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined) throw new NusecError('NOT_FOUND', `${what} ${file} does not exist`);
+  if (found.isDirectory()) throw new NusecError('BAD_REQUEST', `${what} ${file} is a folder`);
 }
 
 export function readText(file: string, what: string): string {

@@ -1,5 +1,4 @@
 import { createPrivateKey, createPublicKey, type KeyObject, sign } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
 import type { Decryption } from '../ota/decrypt.ts';
@@ -7,13 +6,14 @@ import { readDecryptionKey } from '../ota/ecies.ts';
 import { readHeader, readImageTlvs, slotReader } from '../ota/image.ts';
 import type { SignaturePolicy } from '../ota/signature.ts';
 import { tlvType } from '../ota/tlv.ts';
+import { readText } from './client.ts';
 
 /** Keys in PEM files, for images on a developer's machine. The keys of a fleet never leave the server's keystore. */
 
 function readKey(path: string, read: (pem: string) => KeyObject): KeyObject {
-  if (!existsSync(path)) throw new NusecError('NOT_FOUND', `key ${path} does not exist`);
+  const pem = readText(path, 'key');
   try {
-    return read(readFileSync(path, 'utf8'));
+    return read(pem);
   } catch (cause) {
     throw new NusecError('KEY_REFUSED', `${path} holds no key that can be read`, { cause });
   }

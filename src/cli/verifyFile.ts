@@ -1,11 +1,11 @@
-import { closeSync, createReadStream, existsSync, openSync, readSync } from 'node:fs';
+import { closeSync, createReadStream, openSync, readSync } from 'node:fs';
 import { NusecError } from '../errors.ts';
 import { exportFormat, maxExportLineBytes } from '../evidence/logExport.ts';
 import { verifyEvidence } from '../evidence/verify.ts';
 import { readWitnessKey } from '../merkle/cosignature.ts';
 import { fromPem } from '../pki/pem.ts';
 import { type ProvenExport, verifyExport } from '../services/proof/exportCheck.ts';
-import { readText } from './client.ts';
+import { readText, requireFile } from './client.ts';
 import { print, record, styled } from './output.ts';
 import { requireKindOf } from './proofFiles.ts';
 
@@ -21,7 +21,7 @@ export async function verifyFile(file: string, trust: string, options: VerifyOpt
 
 /** The first line says so. */
 function isExport(file: string): boolean {
-  if (!existsSync(file)) throw new NusecError('NOT_FOUND', `${file} does not exist`);
+  requireFile(file, 'file');
   const begin = Buffer.alloc(64);
   const opened = openSync(file, 'r');
   try {

@@ -46,6 +46,14 @@ function openCopy(name: string, mode: number): string {
 const server = (dataDir: string, wrapper: readonly string[] = []) =>
   startCommand(['server', '--data', dataDir, '--json'], { ...anyPort, NUSEC_STATE_DIR: join(folder, 'state') }, wrapper);
 
+describe.skipIf(!mayBeTwo)('a file in a folder that this user may not enter', () => {
+  it('is not said to be missing', async () => {
+    const file = join(mkdtempSync(join(folder, 'closed-')), 'root.pem');
+    const { err } = await startCommand(['device', 'list', '--ca', file], { NUSEC_TOKEN: 'a' }, nobody).ended();
+    expect(err).toContain(`error FORBIDDEN: ${file} may not be opened by this user`);
+  });
+});
+
 describe.skipIf(!mayBeTwo)('a data folder that other users can enter', () => {
   it('is refused when it is not ours to change', async () => {
     const dataDir = openCopy('foreign', 0o777);
