@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, cpSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -51,6 +51,21 @@ describe.skipIf(!mayBeTwo)('a file in a folder that this user may not enter', ()
     const file = join(mkdtempSync(join(folder, 'closed-')), 'root.pem');
     const { err } = await startCommand(['device', 'list', '--ca', file], { NUSEC_TOKEN: 'a' }, nobody).ended();
     expect(err).toContain(`error FORBIDDEN: ${file} may not be opened by this user`);
+  });
+});
+
+describe.skipIf(!mayBeTwo)('a service whose home is its data folder, in a folder of root', () => {
+  it('restores a backup there, beside its keystore and what the launcher keeps in a home', async () => {
+    const [backup, dataDir, state] = ['backup', 'home', 'home-state'].map(name => join(folder, name)) as [string, string, string];
+    await startCommand(['backup', backup, '--data', project.dataDir], anyPort).ended();
+    for (const made of [dataDir, join(dataDir, '.cache'), state]) mkdirSync(made, { mode: 0o700 });
+    for (const file of ['keyset.bin', 'keystore.key']) cpSync(join(project.dataDir, file), join(dataDir, file));
+    for (const top of [backup, dataDir, state])
+      for (const entry of ['.', ...readdirSync(top, { recursive: true, encoding: 'utf8' })]) chownSync(join(top, entry), 65534, 65534);
+    const restored = startCommand(['restore', backup, '--data', dataDir], { NUSEC_STATE_DIR: state, NUSEC_LOG_LEVEL: 'silent' }, nobody);
+    expect(await restored.ended()).toMatchObject({ status: 0, err: '' });
+    expect(readdirSync(dataDir)).toContain('events.db');
+    expect(readdirSync(dataDir).filter(name => name.startsWith('.'))).toEqual(['.cache']);
   });
 });
 

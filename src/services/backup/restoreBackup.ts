@@ -35,7 +35,8 @@ export async function restoreBackup(
   requireNoStore(target);
   const before = process.umask(0o077);
   mkdirSync(dirname(target), { recursive: true });
-  const staged = mkdtempSync(`${target}.restoring-`);
+  // A folder that is there may be all that this user writes to, and a disk of its own.
+  const staged = mkdtempSync(existsSync(target) ? join(target, stagedName) : `${target}${stagedName}`);
   try {
     const manifest = await take(source, staged);
     const { events } = await checkCopy(staged);
@@ -58,14 +59,20 @@ export async function restoreBackup(
   }
 }
 
-/** What a folder may have before a backup comes into it: its keystore and its settings. */
+/** What a folder may have before a backup comes into it: its keystore and its settings; and compiled code, which the launcher keeps in the home of its
+ *  user, where that is the data folder (docs/deploy.md). */
 const ownNames: ReadonlySet<string> = new Set(['keyset.bin', 'keystore.key', 'nusec.json', 'custody.db', 'custody-pkcs11.db']);
 const isLock = (name: string): boolean => /\.lock(-journal)?$/.test(name);
+const isCache = (name: string): boolean => name === '.cache';
+const stagedName = '.restoring-';
+const isStaged = (name: string): boolean => name.startsWith(stagedName);
 const ownFiles = (target: string): readonly string[] =>
   existsSync(target) ? readdirSync(target).filter(name => ownNames.has(name) && !name.startsWith('custody')) : [];
 
 function requireNoStore(target: string): void {
-  const others = existsSync(target) ? readdirSync(target).filter(name => !ownNames.has(name) && !isLock(name)) : [];
+  const others = existsSync(target)
+    ? readdirSync(target).filter(name => !(ownNames.has(name) || isLock(name) || isCache(name) || isStaged(name)))
+    : [];
   if (others.length > 0)
     throw new NusecError(
       'CONFLICT',
