@@ -26,7 +26,7 @@ export type Keyring = {
   add(entry: Omit<KeysetEntry, 'wrapped'>, secret: Uint8Array): Promise<KeyInfo>;
   /** Resolves when the file no longer holds the key. @throws KEY_NOT_FOUND */
   remove(id: string): Promise<void>;
-  /** Why the newest rewrite, or look at the file, failed, if it did. */
+  /** Why the newest rewrite failed, or the file cannot be read now, for people. */
   failure(): string | undefined;
   idle(): Promise<void>;
 };
@@ -56,21 +56,31 @@ export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): K
   let version = opened.version;
   let lookedAt = performance.now();
   const imported = new WeakMap<KeysetEntry, KeyObject>();
-  let failure: string | undefined;
+  let notWritten: string | undefined;
+  let notRead: string | undefined;
 
   const read = (): void => {
     lookedAt = performance.now();
-    const now = fileVersion(file);
-    if (now === version) return;
-    entries = keepKnown(entries, readEntries(readSecretFile(file, maxKeysetBytes) ?? new Uint8Array(), keys));
-    version = now;
+    try {
+      const now = fileVersion(file);
+      if (now !== version) {
+        const content = readSecretFile(file, maxKeysetBytes);
+        if (content === undefined) throw new NusecError('KEYSTORE_MISSING', `${file} is not there any more`);
+        entries = keepKnown(entries, readEntries(content, keys));
+        version = now;
+      }
+      notRead = undefined;
+    } catch (error) {
+      notRead = messageOf(error);
+      throw error;
+    }
   };
   /** A file that cannot be read does not stop the keys that are known. */
   const look = (): void => {
     try {
       read();
-    } catch (error) {
-      failure = messageOf(error);
+    } catch {
+      // The health says so.
     }
   };
   const write = async (changes: readonly Change[]): Promise<readonly (undefined | NusecError)[]> => {
@@ -84,7 +94,7 @@ export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): K
     // Another machine was faster: decided again on what it has made.
     else if (!(await shared.push(content))) return write(changes);
     version = fileVersion(file);
-    failure = undefined;
+    notWritten = undefined;
     entries = next;
     return outcomes;
   };
@@ -92,7 +102,7 @@ export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): K
     try {
       return await lock.change(() => write(changes));
     } catch (error) {
-      failure = messageOf(error);
+      if (notRead === undefined) notWritten = messageOf(error);
       throw error;
     }
   });
@@ -130,7 +140,11 @@ export function createKeyring(opened: OpenedKeyset, randomBytes: RandomBytes): K
       batcher.add(next => {
         if (!next.delete(id)) throw keyNotFound(id);
       }),
-    failure: () => failure,
+    failure() {
+      look();
+      if (notRead !== undefined) return `not read: ${notRead}`;
+      return notWritten === undefined ? undefined : `not written: ${notWritten}`;
+    },
     idle: () => batcher.idle(),
   };
 }

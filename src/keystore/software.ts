@@ -175,7 +175,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     async health() {
       if (!open) return { ok: false, detail: 'closed' };
       const failure = ring.failure();
-      return failure ? { ok: false, detail: `not written: ${failure}` } : { ok: true, detail: `software, ${ring.list().length} keys` };
+      return failure ? { ok: false, detail: failure } : { ok: true, detail: `software, ${ring.list().length} keys` };
     },
 
     async close() {

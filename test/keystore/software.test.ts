@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { fromHex, toHex } from '../../src/bytes.ts';
@@ -42,6 +42,17 @@ describe('the software keystore', () => {
     const keystore = await newKeystore({ randomBytes: bytes => (bytes === 32 ? key.slice() : randomBytes(bytes)) });
     await keystore.generate('aes', 'AES-256');
     await expectSealsUnder(keystore, 'aes', key);
+  });
+
+  it('without its file: keys that are known sign, its health says so, and it recovers by itself when the file is back', async () => {
+    const keystore = await openKeystore(file);
+    await keystore.generate('k', 'P-256');
+    renameSync(file, `${file}.away`);
+    expect(await keystore.health()).toEqual({ ok: false, detail: `not read: ${file} is not there any more` });
+    await expect(keystore.generate('lost', 'P-256')).rejects.toMatchObject({ code: 'KEYSTORE_MISSING' });
+    expect((await keystore.sign('k', new Uint8Array(1))).length).toBeGreaterThan(60);
+    renameSync(`${file}.away`, file);
+    expect(await keystore.health()).toEqual({ ok: true, detail: 'software, 1 keys' });
   });
 
   it('acknowledges no key it could not write, says so in its health, and recovers', async () => {
