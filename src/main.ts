@@ -147,6 +147,7 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
     figures: createWebhookFigures(),
   };
   const edges = {
+    processSlot: settings.sharePorts ? slot : undefined,
     webhooks: createWebhooks({ ctx, alarms, ...webhookParts }),
     webhookFigures: webhookParts.figures,
     spans,

@@ -21,6 +21,8 @@ const requestSeconds = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10];
 
 export function createMetrics(services: Services): Metrics {
   const registry = new Registry();
+  // Of processes that share a port any may be the one that is asked: without a name their counters would go back and forth as one.
+  if (services.processSlot !== undefined) registry.setDefaultLabels({ process: String(services.processSlot) });
   const registers = [registry];
   const requests = new Counter({
     ...{ name: 'nusec_http_requests_total', help: 'Requests that were answered', registers },

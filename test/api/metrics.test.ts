@@ -1,6 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { parse } from 'yaml';
 import { exchange } from '../support/http.ts';
 import { pollMs } from '../support/limits.ts';
@@ -52,6 +54,17 @@ describe('the figures', () => {
     expect(text).toMatch(/^nusec_events_total [1-9]/m);
   });
 
+  it('name the process where several may be the one that is asked', async () => {
+    const several = await startTestServer(undefined, undefined, { sharePorts: true });
+    onTestFinished(several.close);
+    const scrape = () => exchange(`${several.url}/metrics`, { ca: several.rootPem, headers: { Authorization: `Bearer ${several.alice}` } });
+    await scrape();
+    const figures = await scrape();
+    expect(figures.text).toMatch(/^nusec_events_total\{process="1"\} \d+$/m);
+    expect(figures.text).toMatch(/^nusec_http_requests_total\{.*process="1"\} \d+$/m);
+    expect(text).not.toContain('process="');
+  });
+
   it('tell how long the event loop was busy', async () => {
     const busyMs = 100;
     await ask('/metrics', server.alice);
@@ -88,6 +101,45 @@ describe('deploy/', () => {
     const asked = [...expr.matchAll(/\b((?:nusec|process|nodejs)_\w+)/g)].map(([, name = '']) => name.replace(/_(bucket|sum|count)$/, ''));
     expect(asked.filter(name => !known.has(name))).toEqual([]);
     expect(asked.length + Number(expr.includes('up{'))).toBeGreaterThan(0);
+  });
+
+  it('has rules that see two processes behind one address, of which each scrape reaches another', () => {
+    const scrapes = 80;
+    const series = (name: string, process: 1 | 2, value: number) => ({
+      series: `${name}process="${process}",job="nusec"}`,
+      values: Array.from({ length: scrapes }, (_, i) => (i % 2 === process - 1 ? value : 'stale')).join(' '),
+    });
+    const input = [
+      series('nusec_alarms_open{', 1, 1),
+      series('nusec_alarms_open{', 2, 1),
+      series('nusec_follower_stopped{follower="x",', 1, 0),
+      series('nusec_follower_stopped{follower="x",', 2, 1),
+      series('nusec_http_requests_total{status="500",', 1, 100),
+      series('nusec_http_requests_total{status="500",', 2, 3),
+    ];
+    const expected = (alertname: string, labels: object | undefined, summary = '') => ({
+      ...{ eval_time: '19m', alertname },
+      exp_alerts: labels === undefined ? [] : [{ exp_labels: { job: 'nusec', ...labels }, exp_annotations: { summary } }],
+    });
+    const test = {
+      rule_files: [`${root}deploy/alerts.yml`],
+      evaluation_interval: '15s',
+      tests: [
+        {
+          interval: '15s',
+          input_series: input,
+          alert_rule_test: [
+            expected('NusecAlarmsOpen', { severity: 'warning' }, '1 alarm cases are open: nusec alarm list'),
+            expected('NusecFollowerStopped', { severity: 'critical', follower: 'x' }, 'x cannot go on: nusec log followers'),
+            expected('NusecRequestsFail', undefined),
+          ],
+        },
+      ],
+    };
+    const file = join(mkdtempSync(join(tmpdir(), 'nusec-rules-')), 'test.yml');
+    writeFileSync(file, JSON.stringify(test));
+    const checked = spawnSync('promtool', ['test', 'rules', file], { encoding: 'utf8' });
+    expect(checked.stdout + checked.stderr).toContain('SUCCESS');
   });
 
   it('has rules that promtool takes', () => {

@@ -20,6 +20,8 @@ import type { Field } from './field.ts';
 /** What the edges (API, MQTT gateway) work with. */
 export type Services = {
   readonly ctx: Context;
+  /** Number of this process among those that share the ports of the machine; undefined when it has them alone. */
+  readonly processSlot?: number | undefined;
   readonly alarms: Alarms;
   readonly tokenUse: TokenUse;
   /** Where people sign in besides by token. */
