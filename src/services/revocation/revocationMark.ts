@@ -9,7 +9,7 @@ import type { Recorded } from '../../eventstore/recorded.ts';
 import { type CertificateRow, certificateQueries, changesRevocation } from '../../projections/certificates.ts';
 import { releaseQueries } from '../../projections/releases.ts';
 import { authorityOf } from '../authority/authority.ts';
-import { type Context, nowIso, stateOf, whileStarting } from '../base/context.ts';
+import { type Context, isFarBehind, nowIso, stateOf, whileStarting } from '../base/context.ts';
 import { beginMark, type KnownMark, type MarkEntry, type MarkFacts, type OldMark, readMark } from './markFile.ts';
 import type { Revocations } from './revocations.ts';
 
@@ -120,7 +120,8 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
     await write();
   };
   const follower = ctx.followers.follow('revocation mark', start, handle, { begin });
-  await whileStarting(follower.begun);
+  const areFar = ['certificates', 'releases'].map(name => isFarBehind(ctx, name));
+  await whileStarting(follower.begun, () => areFar.some(isFar => isFar()));
   return {
     async close() {
       // What a follower cannot reach, the next one makes up for.

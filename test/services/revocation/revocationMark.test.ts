@@ -79,6 +79,23 @@ const signingKeys = async (ctx: Context) => (await authorityOf(ctx)).packageKeys
 const numberOf = async (ctx: Context) => (await currentCrl(ctx, 'gateway-1')).number;
 
 describe('the high-water mark of revocations', () => {
+  it('is not waited for by a start whose read models have a long way to go', async () => {
+    const { ctx, close } = await openContext(settings(), { https: 0, crl: 0 }, true);
+    onTestFinished(close);
+    await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+    const [asked, known] = [vi.fn(), ctx.reads.health()];
+    const built = known.projections.map(each => (each.name === 'releases' ? { ...each, behindEvents: 10_000_000 } : each));
+    const health = () => {
+      asked();
+      return { ...known, projections: built };
+    };
+    const reads = { ...ctx.reads, health, waitFor: () => new Promise<void>(() => {}) };
+    const kept = await keepRevocationMark({ ...ctx, reads }, join(folder, 'later.mark'));
+    expect(asked).toHaveBeenCalled();
+    await kept.close();
+    rmSync(data, { recursive: true });
+  });
+
   it('refuses yesterday’s store, until two administrators say that it is meant; then nothing is good again', async () => {
     covers('T34', 'I16');
     await session(async (ctx, revocations) => {
