@@ -35,7 +35,7 @@ beforeAll(async () => {
     fleet = await seedFleet(ctx, 0);
     for (let i = 0; i < mcuCount; i += 1) units.push(await makeMcuFolder(ctx, fleet, join(folder, String(i))));
     for (const version of ['1.2.0', '1.3.0', '1.4.0', '1.5.0']) releases[version] = await publish(ctx, 'app', version, 3);
-    for (const version of ['1.6.0', '1.7.0', '1.8.0', '1.9.0'])
+    for (const version of ['1.6.0', '1.7.0', '1.8.0', '1.8.5', '1.9.0'])
       releases[version] = await publish(ctx, 'app', version, 3, undefined, largeBytes);
   });
   await useServer(group.first[0] as ServerProcess);
@@ -110,6 +110,13 @@ describe('a rollout to devices that are processes of their own', () => {
       () => ({}),
       () => alice.json('POST', `/v1/releases/${releases['1.8.0']?.releaseId}/withdraw`, { reason: 'bad' }),
     ],
+    [
+      'whose device is quarantined',
+      '1.8.5',
+      'quarantined',
+      () => ({}),
+      () => alice.json('POST', `/v1/devices/${units[2]?.uid}/quarantine`, { reason: 'odd noise' }),
+    ],
   ] as const)(
     '%s in the middle of a download ends it there: nothing is installed, and the device takes part in the next one (I18)',
     async (_, version, reason, plan, stop) => {
@@ -134,11 +141,13 @@ describe('a rollout to devices that are processes of their own', () => {
       await stop(id);
       await eventually(async () => (await view(id)).counts.cancelled === 1);
       expect(await cancelled()).toBe(reason);
-      expect(await show(alice, uid)).toMatchObject({ status: 'IN_SERVICE', version: before });
+      const isQuarantined = reason === 'quarantined';
+      expect(await show(alice, uid)).toMatchObject({ status: isQuarantined ? 'QUARANTINED' : 'IN_SERVICE', version: before });
       expect(said(2, 'cancelled')).toBe(false);
       link.release();
       await eventually(() => said(2, 'cancelled'));
       expect(said(2, 'installed')).toBe(false);
+      if (isQuarantined) await alice.json('POST', `/v1/devices/${uid}/release`, { reason: 'odd noise' });
       await mcus[2]?.stop();
       await link.close();
     },

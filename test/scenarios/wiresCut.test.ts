@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Running } from '../../scripts/demo/processes.ts';
 import { covers } from '../support/covers.ts';
-import { heldLink } from '../support/heldLink.ts';
+import { type HeldLink, heldLink } from '../support/heldLink.ts';
 import { limitOfProcesses } from '../support/limits.ts';
 import { heldAfterBytes, largeBytes, openWiredWorld, type WiredWorld } from './wiredWorld.ts';
 
@@ -27,20 +27,50 @@ const killed = {
   },
 } as const;
 
+/** Length of an image, and after how many bytes of the device it is held. */
+const large: readonly [number, number] = [largeBytes, heldAfterBytes];
+
 /** Half of an image is in the device; what is done then, and what the command ends with. */
-async function cutByHand(version: string, cut: (rolloutId: string) => Promise<unknown>) {
+async function cutByHand(
+  version: string,
+  cut: (rolloutId: string, link: HeldLink) => Promise<unknown>,
+  plan: object = {},
+  [bytes, until] = large,
+) {
   const before = await wired.show(0);
   const link = await heldLink(Number(wired.mcus[0]?.ready.serialPort));
-  const rolloutId = await wired.offer(0, version, {}, largeBytes);
-  const held = link.hold(heldAfterBytes);
+  const rolloutId = await wired.offer(0, version, plan, bytes);
+  const held = link.hold(until);
   const running = wired.upgrade(`127.0.0.1:${link.port}`);
   const offerId = await wired.halfway(0, held, rolloutId);
-  await cut(rolloutId);
+  await cut(rolloutId, link);
   link.release();
   const finished = await running;
   await link.close();
   return { before, rolloutId, offerId, finished };
 }
+
+const inSeconds = (seconds: number): string => new Date(Date.now() + seconds * 1000).toISOString();
+const withdraw = async (rolloutId: string): Promise<unknown> => {
+  const { releaseId } = await wired.world.alice.json<{ releaseId: string }>('GET', `/v1/rollouts/${rolloutId}`);
+  return wired.world.alice.json('POST', `/v1/releases/${releaseId}/withdraw`, { reason: 'bad' });
+};
+/** Below the time after which a message is sent again. */
+const answerDelayMs = 400;
+/** More than a minute of it is left when a little has gone through. */
+const [longestBytes, littleBytes] = [900_000, 6_000];
+/** The transfer goes on meanwhile, slowly: a wire that stands still ends it by itself. */
+async function halted(rolloutId: string, link: HeldLink): Promise<void> {
+  link.release(answerDelayMs);
+  await wired.ended(rolloutId, 'RolloutHalted');
+}
+/** What ends a rollout that is carried out: how it is planned, and what is done in the middle of a transfer. */
+const ends = {
+  'is aborted': { size: large, plan: () => ({}), end: (id: string) => wired.command(id, 'abort') },
+  'meets its deadline': { size: [longestBytes, littleBytes], plan: () => ({ deadline: inSeconds(30) }), end: halted },
+  'has its release withdrawn': { size: large, plan: () => ({}), end: withdraw },
+} as const;
+type End = keyof typeof ends;
 
 const said = ({ status, error, lines }: Awaited<ReturnType<WiredWorld['upgrade']>>) => [status, JSON.stringify([error, ...lines])];
 
@@ -78,6 +108,28 @@ describe('an upgrade by a programmer', () => {
       await wired.shows(0, { version: before.version, status: 'QUARANTINED' });
       await deed('release')();
       const next = await wired.offer(0, '2.4.0');
+      expect(said(await wired.upgrade())).toEqual([0, expect.anything()]);
+      await wired.ended(next, 'RolloutCompleted');
+    },
+    limitMs,
+  );
+
+  it.each<[End, string]>([
+    ['meets its deadline', '2.4.1'],
+    ['has its release withdrawn', '2.4.3'],
+  ])(
+    'ends before the image is whole when its rollout %s meanwhile, and the next rollout comes to the device (I18)',
+    async (how, version) => {
+      covers('I18');
+      const { size, plan, end } = ends[how];
+      const { before, finished, offerId } = await cutByHand(version, end, plan(), size);
+      expect(said(finished)).toEqual([1, expect.stringContaining('"error":"STATE"')]);
+      expect((await wired.phases(0, offerId)).at(-1)).toBe('UpgradeCancelled');
+      await wired.shows(0, { version: before.version, status: before.status });
+      const next = await wired.offer(
+        0,
+        version.replace(/.$/, last => String(Number(last) + 1)),
+      );
       expect(said(await wired.upgrade())).toEqual([0, expect.anything()]);
       await wired.ended(next, 'RolloutCompleted');
     },
@@ -180,6 +232,43 @@ describe('an upgrade by a gateway', () => {
       await wired.ended(rolloutId, 'RolloutCompleted');
       await wired.shows(1, { version, status: before.status });
       if (who !== 'device') await link.close();
+    },
+    limitMs,
+  );
+
+  it.each<[End | 'has its device quarantined', string]>([
+    ['is aborted', '3.3.1'],
+    ['meets its deadline', '3.3.3'],
+    ['has its release withdrawn', '3.3.5'],
+    ['has its device quarantined', '3.3.7'],
+  ])(
+    'ends before the image is whole when its rollout %s meanwhile, and the next rollout comes to the device (I18)',
+    async (how, version) => {
+      covers('I18');
+      const { uid } = wired.unit(1);
+      const deed = (verb: string) => wired.world.alice.json('POST', `/v1/devices/${uid}/${verb}`, { reason: 'odd noise' });
+      const isDeed = how === 'has its device quarantined';
+      const { size, plan, end } = isDeed ? { size: large, plan: () => ({}), end: () => deed('quarantine') } : ends[how];
+      const link = await heldLink(Number(wired.mcus[1]?.ready.serialPort));
+      await gateway?.stop('SIGKILL');
+      await startGateway(`127.0.0.1:${link.port}`);
+      const before = await wired.show(1);
+      const held = link.hold(size[1]);
+      const rolloutId = await wired.offer(1, version, plan(), size[0]);
+      const offerId = await wired.halfway(1, held, rolloutId);
+      await end(rolloutId, link);
+      link.release();
+      const failed = await gateway.until(({ event }) => event === 'relay-failed', 'end of the transfer', limitMs);
+      expect(failed.code).toMatch(/^(DEVICE_)?STATE$/);
+      expect((await wired.phases(1, offerId)).at(-1)).toBe('UpgradeCancelled');
+      await wired.shows(1, { version: before.version });
+      if (isDeed) await deed('release');
+      const next = await wired.offer(
+        1,
+        version.replace(/.$/, last => String(Number(last) + 1)),
+      );
+      await wired.ended(next, 'RolloutCompleted');
+      await link.close();
     },
     limitMs,
   );

@@ -6,7 +6,8 @@ export type HeldLink = {
   readonly port: number;
   /** Lets so many bytes of the server through, and nothing more. Resolves when they have gone through. */
   hold(bytes: number): Promise<void>;
-  release(): void;
+  /** Lets everything through. @param delayMs of each portion of bytes: a link that is slow, and not still */
+  release(delayMs?: number): void;
   close(): Promise<void>;
 };
 
@@ -15,7 +16,16 @@ export async function heldLink(serverPort: number): Promise<HeldLink> {
   const upstreams = new Set<Socket>();
   let left = Number.POSITIVE_INFINITY;
   let held = Promise.withResolvers<void>();
+  let delayMs = 0;
   const forward = (upstream: Socket, device: Socket) => (bytes: Buffer) => {
+    if (delayMs > 0) {
+      upstream.pause();
+      setTimeout(() => {
+        device.write(bytes);
+        upstream.resume();
+      }, delayMs);
+      return;
+    }
     device.write(bytes);
     left -= bytes.length;
     if (left > 0) return;
@@ -44,7 +54,8 @@ export async function heldLink(serverPort: number): Promise<HeldLink> {
       held = Promise.withResolvers();
       return held.promise;
     },
-    release() {
+    release(slowlyMs = 0) {
+      delayMs = slowlyMs;
       left = Number.POSITIVE_INFINITY;
       for (const upstream of upstreams) upstream.resume();
     },
