@@ -95,7 +95,8 @@ const nextSteps = {
   CERTIFICATE_MALFORMED: mend,
   CERTIFICATE_TOO_LARGE: 'Use shorter names.',
   CERTIFICATE_EXPIRED: renew,
-  CERTIFICATE_REVOKED: 'It stays revoked: enrol the machine again if it is trusted.',
+  CERTIFICATE_REVOKED:
+    'A machine that is suspended is let in again when it is resumed. What is revoked stays so: enrol the machine again if it is trusted.',
   CHAIN_REFUSED: 'Use a certificate of this project, and the trust bundle that is current.',
   CA_NOT_ACTIVE: 'Establish and activate an issuing CA (`nusec ca`).',
   UID_CONFLICT: 'Another live unit has this UID: look at it in the fleet.',

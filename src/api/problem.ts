@@ -85,7 +85,7 @@ const problems = {
   CERTIFICATE_MALFORMED: [400, 'Malformed certificate'],
   CERTIFICATE_TOO_LARGE: [422, 'The certificate would be too large'],
   CERTIFICATE_EXPIRED: [403, 'The certificate is outside its validity'],
-  CERTIFICATE_REVOKED: [403, 'The certificate is revoked'],
+  CERTIFICATE_REVOKED: [403, 'The certificate is revoked or on hold'],
   CHAIN_REFUSED: [403, 'The certificate chain is refused'],
   CA_NOT_ACTIVE: [409, 'There is no active issuing CA for this'],
   UID_CONFLICT: [409, 'The UID belongs to another live unit'],

@@ -13,7 +13,7 @@ const chip: Readonly<Record<NonNullable<RunEnd['bin']>, string>> = {
 
 const cause: { readonly [Code in ErrorCode]?: string } = {
   ALLOTMENT_FROZEN: 'the OEM has frozen the share of this programmer: ask the OEM',
-  CERTIFICATE_REVOKED: 'the certificate of this programmer is revoked: ask the OEM',
+  CERTIFICATE_REVOKED: 'the OEM has suspended this programmer, or ended its certificate: ask the OEM',
   COUNT_EXHAUSTED: 'the count is used up; more units need a new package from the OEM',
   DEVICE_STATE: 'look whether the chip is new and both wires are on it',
   GRANT_EXPIRED: 'the server has given the reservation up meanwhile: run the same command again',

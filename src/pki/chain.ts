@@ -124,7 +124,7 @@ function checkLink(place: number, child: Certificate, issuer: Certificate, polic
   if (!issuer.keyUsage?.keyCertSign) refuse(place + 1, issuer, 'may not sign certificates (keyUsage)');
   if (child.signatureCurve === undefined || child.signatureCurve !== issuer.curve)
     refuse(place, child, 'has a signature algorithm that is not its issuer’s');
-  if (policy.isRevoked?.(child.serialHex, issuer.ski)) refuse(place, child, 'is revoked', 'CERTIFICATE_REVOKED');
+  if (policy.isRevoked?.(child.serialHex, issuer.ski)) refuse(place, child, 'is revoked or on hold', 'CERTIFICATE_REVOKED');
 }
 
 /** What an authority lays down for all that is below it (RFC 5280 §6.1.4). Certificates that authorities made over their own names do not count:

@@ -11,7 +11,7 @@ describe('the line about a unit that was not built', () => {
   it.each<readonly [string, ErrorCode, string, RegExp]>([
     ['a chip that was provisioned before', 'DEVICE_STATE', 'this chip has been provisioned before', /provisioned before; .*new/],
     ['a package that was replaced', 'PACKAGE_REFUSED', '', /newer package/],
-    ['a revoked certificate of the programmer', 'CERTIFICATE_REVOKED', '', /ask the OEM/],
+    ['a certificate of the programmer that is revoked or on hold', 'CERTIFICATE_REVOKED', '', /suspended .*or ended .*ask the OEM/],
     ['a full disk of the server', 'STORE_FULL', 'the disk is full', /disk is full; .*tell the OEM/],
     ['a server that cannot store', 'STORE_UNAVAILABLE', '', /tell the OEM/],
     ['no package', 'NOT_FOUND', 'no package was imported', /import a package first/],

@@ -239,7 +239,7 @@ describe('a chain, leaf first', () => {
     covers('R86', 'RULE-16');
     const revoking = (serialHex: string) => ({ isRevoked: (candidate: string) => candidate === serialHex });
     expect(await refusal([device, ica.der], revoking(parseCertificate(device).serialHex))).toMatch(
-      /^CERTIFICATE_REVOKED: certificate 0 .* is revoked/,
+      /^CERTIFICATE_REVOKED: certificate 0 .* is revoked or on hold/,
     );
     expect(await refusal([device, ica.der], revoking(ica.certificate.serialHex))).toMatch(
       /^CERTIFICATE_REVOKED: certificate 1 .* is revoked/,
