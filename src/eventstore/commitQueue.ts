@@ -38,7 +38,7 @@ export type CommitQueue = {
 
 /** The queue of what this process commits by itself. */
 export type LocalQueue = CommitQueue & {
-  /** As `add`, for those who have thousands in a second: without a promise. @throws NusecError RATE_LIMITED */
+  /** As `add`, for those who have thousands in a second: without a promise. */
   put(request: CommitRequest, weight: number, done: Done): void;
   /** Resolves when nothing waits at this moment. */
   idle(): Promise<void>;
@@ -127,7 +127,7 @@ export function createCommitQueue(writer: Writer, durability: Durability, lockWa
     for (const { done } of remove(group)) done(error);
   };
   const put: LocalQueue['put'] = (request, weight, done) => {
-    if (queuedWeight + weight > maxQueuedWeight) throw new NusecError('RATE_LIMITED', 'the event store is behind');
+    if (queuedWeight + weight > maxQueuedWeight) return done(new NusecError('RATE_LIMITED', 'the event store is behind'));
     queuedWeight += weight;
     waiting.push({ request, weight, sinceMs: performance.now(), done });
     advance();

@@ -45,11 +45,7 @@ export async function serve({ file, sealKey, local }: Parts, turn: number): Prom
           const request = requestIn(commit, turn);
           const done = (outcome: readonly AppendResult[] | Error): void =>
             answer(outcome instanceof Error ? refusalOf(number, outcome) : answerOf(number, outcome));
-          try {
-            local.put(request, weightOf(request), done);
-          } catch (error) {
-            done(error as Error);
-          }
+          local.put(request, weightOf(request), done);
         }
       },
       onEnd: () => links.delete(link),
