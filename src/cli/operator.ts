@@ -144,17 +144,21 @@ async function list(options: ServerOptions): Promise<void> {
   print(options, operators, table(['NAME', 'ROLES', 'ONLY', 'TOKEN ENDS'], rows));
 }
 
-export const show = ({ change, ...known }: Change): string => {
-  const reach = change.roles && { scope: scopeText(change.scope) || 'everywhere' };
-  return record({ ...known, change: [change.type, change.name, ...(change.roles ?? [])].join(' '), ...reach });
-};
+export const show = ({ change, ...known }: Change): string => record({ ...known, change: whatOf(change) });
+
+/** `setRoles lino auditor, only lines meter`: all that an approval approves, but for the token. */
+function whatOf({ type, name, roles: held, scope }: Change['change']): string {
+  if (held === undefined) return `${type} ${name}`;
+  const limits = scopeText(scope);
+  return `${type} ${name} ${held.join(' ')}, ${limits === '' ? 'everywhere' : `only ${limits}`}`;
+}
 
 function registerChange(operator: Command): void {
   const change = operator.command('change').description('proposed changes of people');
   const command = subcommandsOf(change, 'operator change');
   command('list', 'all of them, newest first', 'list').action(async (options: ServerOptions) => {
     const all = await listOnce<Change>(options, changes, 'changes');
-    const rows = all.map(one => [one.id, one.status, `${one.change.type} ${one.change.name}`, one.proposedBy, one.approvedBy]);
+    const rows = all.map(one => [one.id, one.status, whatOf(one.change), one.proposedBy, one.approvedBy]);
     print(options, all, table(['CHANGE', 'STATUS', 'WHAT', 'PROPOSED BY', 'APPROVED BY'], rows));
   });
   withLook(

@@ -57,6 +57,15 @@ describe('nusec operator', () => {
     const lino = await json(server.alice, 'add', 'lino', '--role', 'lineOperator', '--site', 'Example CM');
     expect(lino).toMatchObject({ name: 'lino', token: expect.any(String) });
     expect((await nusec(server.alice, 'list')).text).toMatch(/lino +lineOperator +sites Example CM/);
+    await nusec(server.alice, 'roles', 'lino', '--role', 'auditor');
+    expect((await nusec(server.alice, 'list')).text).toMatch(/lino +auditor +sites Example CM/);
+    const kept = await json(server.alice, 'roles', 'lino', '--role', 'releaseManager');
+    expect((await nusec(server.bob, 'change', 'list')).text).toContain('setRoles lino releaseManager, only sites Example CM');
+    await nusec(server.alice, 'change', 'withdraw', kept.id);
+    expect((await nusec(server.alice, 'roles', 'lino', '--role', 'auditor', '--everywhere', '--site', 'Other')).status).toBe(2);
+    const dropped = await nusec(server.alice, 'roles', 'lino', '--role', 'releaseManager', '--everywhere');
+    expect(dropped.text).toContain('setRoles lino releaseManager, everywhere');
+    await nusec(server.alice, 'change', 'withdraw', /[0-9a-f]{32}/.exec(dropped.text)?.[0] ?? '');
     expect((await nusec(server.alice, 'remove', 'lino')).text).toContain('--yes');
     expect((await nusec(server.alice, 'remove', 'lino', '--yes')).status).toBe(0);
     expect((await nusec(server.alice, 'add', 'x', '--role', 'king')).status).toBe(2);
