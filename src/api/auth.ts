@@ -96,9 +96,9 @@ export function createAuth(authenticators: Authenticators, answers?: Answers, co
   };
 }
 
-/** A named token that somebody has stolen must not make others, nor end those of its owner. @throws NusecError FORBIDDEN */
+/** A named token that somebody has stolen must not make others, of its owner or by way of new people, nor end them. @throws NusecError FORBIDDEN */
 export function requireOwnHands({ isNamed }: Person): void {
-  if (isNamed) throw new NusecError('FORBIDDEN', 'a named token does not look after tokens: use your main token');
+  if (isNamed) throw new NusecError('FORBIDDEN', 'a named token does not look after people and their tokens: use your main token');
 }
 
 const peers = new WeakMap<TLSSocket, Uint8Array>();

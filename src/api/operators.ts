@@ -139,6 +139,7 @@ export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) 
     return c.json({ name, ...(token !== undefined && { token }) }, 200);
   });
   api.openapi(add, async c => {
+    requireOwnHands(c.var.person);
     const { subject, ...wish } = c.req.valid('json');
     if (subject !== undefined && openId === undefined) throw new NusecError('NOT_OFFERED', 'no OpenID provider is configured');
     const identity = subject === undefined ? {} : { identity: { issuer: openId?.issuer ?? '', subject } };
@@ -147,18 +148,21 @@ export const operatorsResource: Resource = (api, { ctx, alarms, openId }, auth) 
     return c.json({ name: wish.name, ...answer }, 201);
   });
   api.openapi(setRoles, async c => {
+    requireOwnHands(c.var.person);
     const { name } = c.req.valid('param');
     const answer = await change({ type: 'setRoles', name, ...c.req.valid('json') } as OperatorWish, actor(c));
     if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name }, 200);
   });
   api.openapi(reset, async c => {
+    requireOwnHands(c.var.person);
     const { name } = c.req.valid('param');
     const answer = await change({ type: 'resetToken', name, ...c.req.valid('json') } as OperatorChange, actor(c));
     if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.json({ name, ...answer }, 200);
   });
   api.openapi(remove, async c => {
+    requireOwnHands(c.var.person);
     const answer = await change({ type: 'remove', name: c.req.valid('param').name }, actor(c));
     if ('proposal' in answer) return c.json({ proposal: changeView(answer.proposal) }, 202);
     return c.body(null, 204);

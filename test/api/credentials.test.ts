@@ -56,6 +56,20 @@ describe('a named token', () => {
     expect((await call(paula, 'DELETE', `/v1/operators/me/credentials/${'0'.repeat(32)}`)).json.code).toBe('NOT_FOUND');
   });
 
+  it('of an administrator changes no people: whoever has stolen it makes no token by way of somebody new', async () => {
+    covers('T17');
+    const { token } = await addToken(server.alice, { label: 'stolen', roles: ['administrator'] });
+    await call(server.alice, 'POST', '/v1/operators', { name: 'aldo', roles: ['auditor'] });
+    for (const [method, path, body] of [
+      ['POST', '/v1/operators', { name: 'zed', roles: ['auditor'] }],
+      ['POST', '/v1/operators/aldo/token', {}],
+      ['PUT', '/v1/operators/aldo/roles', { roles: ['lineOperator'] }],
+      ['DELETE', '/v1/operators/aldo', undefined],
+    ] as const)
+      expect((await call(String(token), method, path, body)).json.code, path).toBe('FORBIDDEN');
+    expect((await call(String(token), 'GET', '/v1/operators')).status).toBe(200);
+  });
+
   it('has no role that its person has not, and only 20 at a time', async () => {
     expect((await call(paula, 'POST', '/v1/operators/me/tokens', { label: 'up', roles: ['administrator'] })).json.code).toBe('FORBIDDEN');
     expect((await call(paula, 'POST', '/v1/operators/me/tokens', { label: 'long', days: 366 })).status).toBe(400);

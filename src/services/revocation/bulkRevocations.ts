@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { concat, fromHex, toHex } from '../../bytes.ts';
+import { counted } from '../../counted.ts';
 import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import { requireApproved } from '../../domain/approval.ts';
@@ -125,12 +126,20 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, even
     const now = bulkRevocationOf(await stateNow(ctx), id);
     if (now.status === 'RUNNING' && now.done >= now.count) await change({ type: 'FinishBulkRevocation', id, now: nowIso(ctx) }, by);
   };
+  /** What two people wanted, one has stopped. */
+  const tellOfEnd = async (id: string, by: Actor): Promise<void> => {
+    const { approvedBy, done, count } = bulkRevocationOf(await stateNow(ctx), id);
+    if (approvedBy === undefined) return;
+    const detail = `${by} has cancelled it after ${done} of ${counted(count, 'device')}`;
+    await alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: `bulk-revocation-${id}`, detail });
+  };
   const begun = await ctx.store.head();
   for (const { id, status } of (await stateNow(ctx)).byId.values()) if (status === 'RUNNING') run(id);
   const follower = ctx.followers.follow('bulk revocations', begun, events => {
     for (const { stream, type, data } of events) {
       if (type === 'BulkRevocationProposed') ahead.begin();
       if (type === 'BulkRevocationApproved' && stream === streamOf(ctx)) run(data.id);
+      if (type === 'BulkRevocationCancelled') running = running.then(() => tellOfEnd(data.id, data.by)).catch(() => undefined);
     }
   });
 

@@ -104,6 +104,17 @@ describe('a revocation in bulk', () => {
     await expect(selected({ lines: ['nothing'] })).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
+  it('is not stopped by one person unseen, once two have wanted it (T17)', async () => {
+    covers('T17');
+    const units = await devices(300);
+    const bulk = await start();
+    const { id } = await bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
+    await bulk.approve(id, bob);
+    await bulk.cancel(id, alice);
+    const told = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => `${data.subject} ${data.detail}`);
+    await expect.poll(told).toContainEqual(expect.stringMatching(new RegExp(`${id} ${alice} has cancelled it after \\d+ of 300 devices`)));
+  });
+
   it('can be cancelled, and then revokes nothing more', async () => {
     const units = await devices(3);
     const bulk = await start();
