@@ -1,4 +1,5 @@
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, type Stats, statSync, writeSync } from 'node:fs';
+import { closeSync, constants, fchownSync, fstatSync, fsyncSync, openSync, readFileSync, type Stats, statSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { NusecError } from '../errors.ts';
 
 /** Files that hold a secret: key files, passphrase files, the sealed keyset. Only their owner may read or write them. */
@@ -28,10 +29,19 @@ export function checkOwnerOnly(file: string, stat: Stats = statSync(file)): Stat
   return stat;
 }
 
-/** Writes a new secret file of mode 600, durably. @throws KEY_EXISTS when the file is there already */
+/** Root works for the user whose folder it is, whose server could not read what is root's alone. @returns undefined when the file is right as it comes */
+export function ownerThere(file: string): { readonly uid: number; readonly gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const { uid, gid } = statSync(dirname(file));
+  return uid === 0 ? undefined : { uid, gid };
+}
+
+/** Writes a new secret file of mode 600, durably, for the user whose folder it is. @throws KEY_EXISTS when the file is there already */
 export function createSecretFile(file: string, secret: Uint8Array): void {
   const fd = openNew(file);
   try {
+    const owner = ownerThere(file);
+    if (owner !== undefined) fchownSync(fd, owner.uid, owner.gid);
     writeSync(fd, secret);
     fsyncSync(fd);
   } finally {

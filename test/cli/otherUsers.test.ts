@@ -69,6 +69,19 @@ describe.skipIf(!mayBeTwo)('a service whose home is its data folder, in a folder
   });
 });
 
+describe.skipIf(!mayBeTwo)('root, in the folder of a service', () => {
+  it('rotates the keystore, and its user can read all of it afterwards', async () => {
+    const dataDir = join(folder, 'of-a-service');
+    cpSync(project.dataDir, dataDir, { recursive: true });
+    for (const entry of ['.', ...readdirSync(dataDir, { recursive: true, encoding: 'utf8' })])
+      chownSync(join(dataDir, entry), 65534, 65534);
+    const state = { NUSEC_STATE_DIR: join(folder, 'root-state'), NUSEC_LOG_LEVEL: 'silent' };
+    expect(await startCommand(['keystore', 'rotate', '--data', dataDir], state).ended()).toMatchObject({ status: 0 });
+    const ofRoot = readdirSync(dataDir, { recursive: true, encoding: 'utf8' }).filter(name => statSync(join(dataDir, name)).uid === 0);
+    expect(ofRoot).toEqual([]);
+  });
+});
+
 describe.skipIf(!mayBeTwo)('a data folder that other users can enter', () => {
   it('is refused when it is not ours to change', async () => {
     const dataDir = openCopy('foreign', 0o777);
