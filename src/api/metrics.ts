@@ -51,7 +51,7 @@ export function createMetrics(services: Services): Metrics {
 
 export const metricsResource =
   ({ registry }: Metrics): Resource =>
-  (api, _services, auth) => {
+  (api, services, auth) => {
     const metrics = createRoute({
       method: 'get',
       path: '/metrics',
@@ -59,5 +59,7 @@ export const metricsResource =
       middleware: auth.person('auditor', 'service'),
       responses: { 200: { description: 'Prometheus text format', content: { 'text/plain': { schema: z.string() } } } },
     });
-    api.openapi(metrics, async c => c.text(await registry.metrics(), 200, { 'Content-Type': registry.contentType }));
+    // A connection that stays would show one process alone, again and again.
+    const ends = services.processSlot === undefined ? {} : { Connection: 'close' };
+    api.openapi(metrics, async c => c.text(await registry.metrics(), 200, { 'Content-Type': registry.contentType, ...ends }));
   };

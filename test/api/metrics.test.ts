@@ -60,6 +60,7 @@ describe('the figures', () => {
     const scrape = () => exchange(`${several.url}/metrics`, { ca: several.rootPem, headers: { Authorization: `Bearer ${several.alice}` } });
     await scrape();
     const figures = await scrape();
+    expect(figures.headers.connection).toBe('close');
     expect(figures.text).toMatch(/^nusec_events_total\{process="1"\} \d+$/m);
     expect(figures.text).toMatch(/^nusec_http_requests_total\{.*process="1"\} \d+$/m);
     expect(text).not.toContain('process="');
