@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { Agent } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
@@ -57,9 +58,14 @@ describe('the figures', () => {
   it('name the process where several may be the one that is asked', async () => {
     const several = await startTestServer(undefined, undefined, { sharePorts: true });
     onTestFinished(several.close);
-    const scrape = () => exchange(`${several.url}/metrics`, { ca: several.rootPem, headers: { Authorization: `Bearer ${several.alice}` } });
-    await scrape();
-    const figures = await scrape();
+    // As Prometheus: it keeps a connection that the server does not end.
+    const agent = new Agent({ keepAlive: true });
+    onTestFinished(() => agent.destroy());
+    const scrape = ({ url, rootPem: ca, alice }: TestServer) =>
+      exchange(`${url}/metrics`, { ca, agent, headers: { Authorization: `Bearer ${alice}` } });
+    expect((await scrape(server)).headers.connection).toBe('keep-alive');
+    await scrape(several);
+    const figures = await scrape(several);
     expect(figures.headers.connection).toBe('close');
     expect(figures.text).toMatch(/^nusec_events_total\{process="1"\} \d+$/m);
     expect(figures.text).toMatch(/^nusec_http_requests_total\{.*process="1"\} \d+$/m);
