@@ -4,7 +4,7 @@ import { NusecError } from '../errors.ts';
 import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
 import { cloudEvent } from '../services/integration/cloudEvent.ts';
 import { wholeNumber } from './fields.ts';
-import { patterns } from './log.ts';
+import { filters } from './log.ts';
 import type { Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
 import { stillSignedIn } from './sessions.ts';
@@ -19,7 +19,7 @@ const lookMs = 250;
 /** A comment keeps the connection from being idle. */
 const keepAliveMs = 15_000;
 
-const query = z.strictObject({ after: wholeNumber(0).optional(), type: patterns, stream: patterns, by: patterns });
+const query = z.strictObject({ after: wholeNumber(0).optional(), ...filters });
 
 export const eventStreamResource: Resource = (api, { ctx }, auth) => {
   let streams = 0;

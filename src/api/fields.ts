@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
 import { fromBase64url, isBase64url, utf8 } from '../bytes.ts';
+import { faultOfEventType } from '../domain/eventTypes.ts';
 import { parseVersion } from '../domain/version.ts';
 
 /** Fields that many requests and answers share, in the one form they have on the wire. */
@@ -13,6 +14,11 @@ export const sha256Field = z.string().regex(/^[0-9a-f]{64}$/, 'a SHA-256 is 64 l
 export const lineField = z.string().regex(/^[a-z][a-z0-9.-]{0,39}$/, 'a line is 1 to 40 of a–z, 0–9, . and - and begins with a letter');
 /** A manufacturer, as programmers are shipped to it. */
 export const siteField = z.string().min(1).max(64).openapi({ example: 'Example CM' });
+/** Of a text that names a type of events, or the beginning of some: one that none can have would wait for ever. */
+export function isEventType(pattern: string, { addIssue }: z.RefinementCtx<string>): void {
+  const message = faultOfEventType(pattern);
+  if (message !== undefined) addIssue({ code: 'custom', message });
+}
 /** A word that people sort devices by. */
 export const tagField = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,39}$/, 'a tag is 1 to 40 of a–z, 0–9, ., _ and -');
 export const reasonField = z.string().min(1).max(200);

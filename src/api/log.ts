@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
 import { logPage, storedFilter } from '../services/proof/logEntries.ts';
 import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
-import { jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
+import { isEventType, jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
 import type { Resource } from './resource.ts';
 
 /** The log as auditors follow and export it: checkpoints on demand, events with their proofs, consistency of two trees. */
@@ -10,12 +10,16 @@ import type { Resource } from './resource.ts';
 const size = wholeNumber(0);
 const maxPatterns = 64;
 /** One parameter may be given several times. */
-export const patterns = z
-  .union([z.string().max(256), z.array(z.string().max(256)).max(maxPatterns)])
-  .transform(given => (typeof given === 'string' ? [given] : given))
-  .optional();
+const patternsOf = (one: z.ZodString) =>
+  z
+    .union([one, z.array(one).max(maxPatterns)])
+    .transform(given => (typeof given === 'string' ? [given] : given))
+    .optional();
+const pattern = z.string().max(256);
+const patterns = patternsOf(pattern);
 
-const filters = { type: patterns, stream: patterns, by: patterns };
+/** Which events are meant: each a text, or its beginning with a * behind it. */
+export const filters = { type: patternsOf(pattern.superRefine(isEventType)), stream: patterns, by: patterns };
 type Patterns = { readonly [Name in keyof typeof filters]?: string[] | undefined };
 const filterOf = ({ type, stream, by }: Patterns) => ({
   ...(type && { types: type }),

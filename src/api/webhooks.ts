@@ -3,7 +3,7 @@ import type { WebhookTarget } from '../domain/webhook.ts';
 import type { DeadLetterRow } from '../projections/webhooks.ts';
 import type { WebhookView } from '../services/integration/webhooks.ts';
 import { dryRunQuery } from './dryRun.ts';
-import { jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
+import { isEventType, jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 
 /** Webhooks: systems that are told of events as they come. What they are told anybody may not know, so an administrator adds them. */
@@ -16,11 +16,12 @@ const maxUrlChars = 2000;
 const maxPatterns = 64;
 /** A root and some issuing authorities. */
 const maxCaChars = 32 * 1024;
-const patternsField = z.array(z.string().min(1).max(256)).min(1).max(maxPatterns);
+const pattern = z.string().min(1).max(256);
+const patternsOf = (one: z.ZodString) => z.array(one).min(1).max(maxPatterns).optional();
 const filterFields = {
-  types: patternsField.optional().openapi({ description: 'types of events, with *', example: ['Unit*', 'JobClosed'] }),
-  streams: patternsField.optional().openapi({ description: 'streams, with *', example: ['job-*'] }),
-  actors: patternsField.optional().openapi({ description: 'who did it, with *', example: ['operator:*'] }),
+  types: patternsOf(pattern.superRefine(isEventType)).openapi({ description: 'types of events, with *', example: ['Unit*', 'JobClosed'] }),
+  streams: patternsOf(pattern).openapi({ description: 'streams, with *', example: ['job-*'] }),
+  actors: patternsOf(pattern).openapi({ description: 'who did it, with *', example: ['operator:*'] }),
 };
 const urlField = z
   .url({ protocol: /^https$/ })

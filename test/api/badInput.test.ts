@@ -43,6 +43,12 @@ describe('what an address has that is not known', () => {
     [`/v1/devices?sort=changed&cursor=${'ab'.repeat(16)}`, 'cursor: it is not that of a page in this order'],
     ['/v1/certificates?endsBefore=tomorrow', 'endsBefore: a day or a time, such as 2027-01-31'],
     ['/v1/events/stream?after=999999', 'none at position 999999'],
+    ['/v1/events/stream?type=Bogus', 'no event has the type Bogus: types read CertificateRevoked'],
+    [
+      '/v1/log/entries?type=Unit*&type=UnitComitted',
+      'no event has the type UnitComitted: there are UnitCommitted, UnitReserved, UnitVoided',
+    ],
+    ['/v1/log/export?type=*x', 'no event has the type *x'],
   ])('%s is refused', async (path, detail) => {
     const { status, json } = await exchange(`${server.url}${path}`, { ca: server.rootPem, headers: as(server.alice) });
     expect([status, json]).toEqual([400, expect.objectContaining({ code: 'BAD_REQUEST', detail: expect.stringContaining(detail) })]);

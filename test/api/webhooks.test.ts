@@ -137,9 +137,15 @@ describe('a webhook', () => {
     receiver.answer(() => ({ status: 302, headers: { location: `${server.url}/healthz` } }));
     expect((await ask('POST', '/v1/webhooks/mes/test')).json).toMatchObject({ isDelivered: false, status: 302 });
     receiver.answer(() => ({ status: 200 }));
-    await add('stranger', { caCertificates: undefined, types: ['Nothing'] });
+    await add('stranger', { caCertificates: undefined, types: ['KeystoreMigrated'] });
     const { json } = await ask('POST', '/v1/webhooks/stranger/test');
     expect(json).toMatchObject({ isDelivered: false, failure: expect.stringContaining('self-signed certificate') });
+  });
+
+  it('is not added for a type that no event has', async () => {
+    const wish = { name: 'typo', url: receiver.url, types: ['Unit*', 'UnitComitted'] };
+    const { status, json } = await ask('POST', '/v1/webhooks', wish);
+    expect([status, json.detail]).toEqual([400, expect.stringContaining('no event has the type UnitComitted: there are UnitCommitted')]);
   });
 
   it.each([

@@ -72,7 +72,7 @@ async function seed(ctx: Context): Promise<void> {
 
 /** With a dead letter; nothing fits its filter. */
 async function seedWebhook(ctx: Context): Promise<void> {
-  const target = { name: 'lou', url: `https://mes.example.com/${'in'.repeat(60)}`, types: ['Nothing'] };
+  const target = { name: 'lou', url: `https://mes.example.com/${'in'.repeat(60)}`, types: ['KeystoreMigrated'] };
   const now = new Date().toISOString();
   await execute(ctx, webhook, webhooksStream, { type: 'AddWebhook', ...target, secretId: 'a1', afterPosition: 0, by, now }, by);
   const letter = { position: 1, eventId: ctx.newId(), eventType: 'ProjectCreated', attempts: 5, failure: 'the receiver answered 422' };

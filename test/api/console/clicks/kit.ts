@@ -80,7 +80,7 @@ async function seedScale(ctx: Context): Promise<void> {
 
 /** One that could not deliver an event. */
 async function seedWebhook(ctx: Context): Promise<void> {
-  const target = { name: 'old', url: 'https://mes.example.com/in', types: ['NothingFits'] };
+  const target = { name: 'old', url: 'https://mes.example.com/in', types: ['KeystoreMigrated'] };
   await execute(
     ctx,
     webhook,

@@ -17,7 +17,7 @@ export function clickOversight(): void {
       const fields = {
         Name: 'mes',
         Address: receiver.url,
-        'Only these types': 'NothingFits',
+        'Only these types': 'KeystoreMigrated',
         'Authorities of the receiver': receiver.certificate,
       };
       const added = await act('alice', '/console/webhooks', 'Add a webhook', fields);
