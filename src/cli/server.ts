@@ -7,7 +7,6 @@ import { requirePasswordless } from './eventStoreOption.ts';
 import { portNumber } from './options.ts';
 import { print, record } from './output.ts';
 import { runUntilStopped } from './process.ts';
-import { notifyReady } from './systemd.ts';
 
 type Options = {
   data: string;
@@ -68,10 +67,14 @@ Examples:
       const overrides = definedOf(given);
       const { readSettings } = await import('../config.ts');
       const { startServer } = await import('../main.ts');
+      const { notifyReady } = await import('./systemd.ts');
       const settings = readSettings(data, { ...process.env, ...overrides });
       await runUntilStopped(
         () => startServer(settings),
-        server => sayReady(options, settings, server),
+        server => {
+          sayReady(options, settings, server);
+          notifyReady();
+        },
       );
     });
 }
@@ -89,5 +92,4 @@ function sayReady(options: Options, settings: Settings, { httpsPort, mqttPort, c
     crl: `http://${publicHost}:${publicCrlPort}/crl/`,
   });
   print(options, { ready: true, url, httpsPort, mqttPort, crlPort, ...(linkPort !== undefined && { linkPort }) }, text);
-  notifyReady();
 }
