@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { reservePorts } from '../scripts/demo/ports.ts';
 import { fromHex } from '../src/bytes.ts';
 import { encodeAs } from '../src/cbor/schema.ts';
 import { sha256Hex } from '../src/digest.ts';
@@ -13,12 +14,14 @@ import { type Context, execute } from '../src/services/base/context.ts';
 import { openContext } from '../src/services/dataFolder/open.ts';
 import { certifyOperational } from '../src/services/identity/operational.ts';
 import { build, line, people, publish, seedFleet, type Unit } from '../test/gateway/fieldKit.ts';
+import { startProxy } from '../test/gateway/haproxy.ts';
 import { makeCsr, makeKey } from '../test/pki/support.ts';
 import { type ServerProcess, startServerProcesses, testSettings } from '../test/support/server.ts';
 import type { Answer, Device, Target, Work } from './parts/gatewayClient.ts';
 import { bringWorkers } from './parts/gatewayLive.ts';
 import { type Rival, startAedes, startMosquitto } from './parts/gatewayRivals.ts';
 import { inTemporaryFolder, median, type Report } from './parts/measure.ts';
+import { isInstalled } from './parts/rival.ts';
 
 /** The MQTT gateway of a whole server process beside Mosquitto and stock Aedes, over mTLS with the same client certificates: the load comes from a
  *  process of its own. `NUSEC_BENCH_DEVICES=5000` measures more connections, `NUSEC_BENCH_PARTS=hello,storm` only these parts. */
@@ -28,11 +31,13 @@ const devices = Number(process.env.NUSEC_BENCH_DEVICES ?? 500);
 const connects = Math.min(devices, 1_000);
 const rounds = 3;
 const parts = process.env.NUSEC_BENCH_PARTS?.split(',');
-type Part = 'hello' | 'connects' | 'open' | 'strangers' | 'storm' | 'live' | 'revocation' | 'processes';
+type Part = 'hello' | 'proxy' | 'connects' | 'open' | 'strangers' | 'storm' | 'live' | 'revocation' | 'processes';
 const isAsked = (part: Part): boolean => parts === undefined || parts.includes(part);
 const buildsAtOnce = 32;
 const echoes = 400;
 const fan = { clients: 50, each: 400 } as const;
+/** From one address (deploy/haproxy.cfg). */
+const mostBehindProxy = 2_000;
 const crowd = { silent: 12_000, slow: 500, connects: 100 } as const;
 /** `getconf CLK_TCK` of every Linux. */
 const ticksPerSecond = 100;
@@ -53,6 +58,7 @@ export function run(report: Report): Promise<void> {
     // As the `nusec` command does.
     process.env.NODE_COMPILE_CACHE = join(folder, 'compiled');
     process.env.NUSEC_MQTT_LIMITS = JSON.stringify({ connectBurst: 100_000, takeoverBurst: 100_000 });
+    process.env.NUSEC_MQTT_PROXY_FOLDER = folder;
     const group = await startServerProcesses(1, async ctx => {
       fleet = await buildFleet(ctx);
     });
@@ -72,6 +78,7 @@ export function run(report: Report): Promise<void> {
         report({ figure: 'beside mosquitto', notMeasured: 'Mosquitto is not installed (Debian package mosquitto)' });
       // Memory comes first, while nothing has been allocated before.
       if (isAsked('hello')) await measureHello(report, load, brokers[0] as Broker);
+      if (isAsked('proxy')) await measureBehindProxy(report, load, server, folder);
       if (isAsked('connects')) await measureConnects(report, load, brokers);
       if (isAsked('open')) await measureOpen(report, load, brokers);
       if (isAsked('strangers')) await measureStrangers(report, load, server);
@@ -389,6 +396,31 @@ async function measureTwoProcesses(report: Report, load: Load, file: string, one
 function helloOf({ objId, firmware: { version, securityCounter, imageHash } }: Unit): Uint8Array {
   const facts = { version, securityCounter, imageHash: fromHex(imageHash) };
   return encodeAs(helloMessage, { cid, ...facts, bootCount: 1, imageState: 'confirmed', objId: fromHex(objId) });
+}
+
+/** TLS ends in HAProxy (deploy/haproxy.cfg), and the server has a Unix socket for each device. */
+async function measureBehindProxy(report: Report, load: Load, server: ServerProcess, folder: string): Promise<void> {
+  const figure = 'memory of a connection after hello, TLS in HAProxy';
+  if (!isInstalled('haproxy', '-v')) return report({ figure, notMeasured: 'HAProxy is not installed (Debian package haproxy)' });
+  const count = Math.min(devices, mostBehindProxy);
+  const reserved = await reservePorts(1);
+  const [port = 0] = reserved.ports;
+  const proxy = await startProxy(folder, port);
+  const before = residentKiB(server.pid);
+  const { failed } = await load.ask({
+    do: 'connect',
+    target: { ...targetOf(server), port },
+    count,
+    keep: true,
+    resume: false,
+    hello: true,
+  });
+  if (failed > 0) throw new Error(`${failed} connects through HAProxy failed`);
+  report({ figure, value: (residentKiB(server.pid) - before) / count, unit: 'KiB', bound: 40, boundWhat: 'the goal' });
+  await load.ask({ do: 'end' });
+  proxy.kill();
+  await once(proxy, 'exit');
+  reserved.close();
 }
 
 /** A hello is stored before its PUBACK. */
