@@ -1,10 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { streamSSE } from 'hono/streaming';
 import { NusecError } from '../errors.ts';
-import { fitsFilter, type LogFilter } from '../evidence/logExport.ts';
+import { fitsFilter } from '../evidence/logExport.ts';
 import { cloudEvent } from '../services/integration/cloudEvent.ts';
 import { wholeNumber } from './fields.ts';
-import { filters } from './log.ts';
+import { filterOf, filters } from './log.ts';
 import type { Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
 import { stillSignedIn } from './sessions.ts';
@@ -43,8 +43,8 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
   };
   api.openapi(route, async c => {
     if (streams >= maxStreams) throw new NusecError('RATE_LIMITED', `${maxStreams} systems follow the log already`);
-    const { after, type, stream: where, by } = c.req.valid('query');
-    const filter: LogFilter = { ...(type && { types: type }), ...(where && { streams: where }), ...(by && { by }) };
+    const { after, ...wanted } = c.req.valid('query');
+    const filter = filterOf(wanted);
     const begin = await beginning(c.req.header('Last-Event-ID'), after);
     const { person } = c.var;
     const isStill = stillSignedIn(ctx, person);

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { NusecError } from '../errors.ts';
+import type { LogFilter } from '../evidence/logExport.ts';
 import { logPage, storedFilter } from '../services/proof/logEntries.ts';
 import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
 import { isEventType, jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
@@ -21,7 +22,7 @@ const patterns = patternsOf(pattern);
 /** Which events are meant: each a text, or its beginning with a * behind it. */
 export const filters = { type: patternsOf(pattern.superRefine(isEventType)), stream: patterns, by: patterns };
 type Patterns = { readonly [Name in keyof typeof filters]?: string[] | undefined };
-const filterOf = ({ type, stream, by }: Patterns) => ({
+export const filterOf = ({ type, stream, by }: Patterns): LogFilter => ({
   ...(type && { types: type }),
   ...(stream && { streams: stream }),
   ...(by && { by }),

@@ -30,9 +30,9 @@ import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/al
 import type { Context } from '../base/context.ts';
 import type { Subjects } from '../base/subjectRegistry.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
+import type { FolderParts } from './damage.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
 import { custodyFile, openKeystore, openObjects } from './keystore.ts';
-import type { ScrubPlaces } from './scrub.ts';
 import { sharedSubjects } from './sharedSubjects.ts';
 import { openSubjects } from './subjectKeys.ts';
 
@@ -147,7 +147,7 @@ async function openKnownSubjects(
 export const attestationsFile = (dataDir: string): string => join(dataDir, 'attestations.db');
 
 /** Everything in the data folder that is looked at in the background. */
-export const scrubPlaces = (settings: FolderSettings): ScrubPlaces => ({
+export const scrubPlaces = (settings: FolderSettings): FolderParts => ({
   store: eventsFile(settings),
   blobs: join(settings.dataDir, 'blobs'),
   databases: [custodyFile(settings), subjectsFile(settings), attestationsFile(settings.dataDir), ...viewsFiles(settings.dataDir)],

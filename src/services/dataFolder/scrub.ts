@@ -4,10 +4,6 @@ import type { Damage, FolderParts } from './damage.ts';
 
 /** Looks at everything in the data folder, again and again, slowly, in a thread of its own: what nobody reads may be damaged for years. */
 
-export type ScrubPlaces = FolderParts;
-
-/** @property place as Damage, or `event 17` */
-export type ScrubFinding = Damage;
 export type ScrubPace = {
   /** Events that are looked at without a pause. */
   readonly atOnce: number;
@@ -18,14 +14,14 @@ export type ScrubPace = {
 /** About 4000 events per second, so that ten million take three quarters of an hour; then six hours of rest. */
 const defaultPace: ScrubPace = { atOnce: 200, pauseMs: 50, betweenRoundsMs: 6 * 60 * 60_000 };
 
-export type ScrubMessage = { readonly finding: ScrubFinding } | { readonly roundEnded: true };
-export type ScrubData = { readonly places: ScrubPlaces; readonly pace: ScrubPace };
+export type ScrubMessage = { readonly finding: Damage } | { readonly roundEnded: true };
+export type ScrubData = { readonly places: FolderParts; readonly pace: ScrubPace };
 
-/** @param found called for each damage, in every round again
+/** @param found called for each damage, in every round again; the place may also be `event 17`
  *  @param roundEnded called when everything has been checked once */
 export function startScrub(
-  places: ScrubPlaces,
-  found: (finding: ScrubFinding) => void,
+  places: FolderParts,
+  found: (finding: Damage) => void,
   roundEnded: () => void = () => {},
   pace: ScrubPace = defaultPace,
 ): { close(): Promise<void> } {

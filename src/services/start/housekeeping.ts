@@ -3,7 +3,8 @@ import { startRetention } from '../administration/retention.ts';
 import { createAlarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
-import { type ScrubFinding, type ScrubPlaces, startScrub } from '../dataFolder/scrub.ts';
+import type { Damage, FolderParts } from '../dataFolder/damage.ts';
+import { startScrub } from '../dataFolder/scrub.ts';
 import { startAttestationSchedule } from '../field/attestationSchedule.ts';
 import { startVulnerabilityWatch } from '../firmware/vulnerabilityWatch.ts';
 import { startExpiryScan } from '../identity/expiry.ts';
@@ -34,7 +35,7 @@ type HousekeepingParts = {
   readonly attestations: AttestationLog;
   readonly sharing: AttestationSharing | undefined;
   readonly field: Pick<Field, 'attestation' | 'attachments' | 'channel'>;
-  readonly scrubbed: ScrubPlaces;
+  readonly scrubbed: FolderParts;
   readonly addressDays: number;
   readonly webhookParts: Omit<DeliveryParts, 'ctx' | 'alarms'>;
   /** Sends each checkpoint to the other processes. */
@@ -67,7 +68,7 @@ export const startHousekeeping = (services: HousekeepingParts, epoch: number): P
     own('vulnerability watch', startVulnerabilityWatch(ctx));
     own('webhooks', await startWebhookWork({ ctx, alarms, ...services.webhookParts }));
     const retention = own('retention', startRetention(ctx, services.addressDays));
-    const damaged = ({ place, detail }: ScrubFinding): void => {
+    const damaged = ({ place, detail }: Damage): void => {
       ctx.log.error({ place, detail }, 'damage in the data folder');
       alarms.raise({ code: 'STORE_DAMAGED', subject: place.replaceAll(' ', '-'), detail }).catch(() => undefined);
     };

@@ -5,7 +5,8 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { openBlobStore } from '../../../src/eventstore/blobs.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
 import { openCustody } from '../../../src/keystore/custody.ts';
-import { type ScrubFinding, startScrub } from '../../../src/services/dataFolder/scrub.ts';
+import type { Damage } from '../../../src/services/dataFolder/damage.ts';
+import { startScrub } from '../../../src/services/dataFolder/scrub.ts';
 import { event, temporaryFolder } from '../../eventstore/support.ts';
 
 const pace = { atOnce: 3, pauseMs: 1, betweenRoundsMs: 60_000 };
@@ -35,8 +36,8 @@ async function folderWithAll() {
   return { places, small, large };
 }
 
-async function oneRound(places: Parameters<typeof startScrub>[0]): Promise<readonly ScrubFinding[]> {
-  const findings: ScrubFinding[] = [];
+async function oneRound(places: Parameters<typeof startScrub>[0]): Promise<readonly Damage[]> {
+  const findings: Damage[] = [];
   const ended = Promise.withResolvers<void>();
   const scrub = startScrub(places, finding => findings.push(finding), ended.resolve, pace);
   onTestFinished(() => scrub.close());
