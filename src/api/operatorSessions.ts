@@ -3,7 +3,7 @@ import { NusecError } from '../errors.ts';
 import { endSessionOf, listSessions } from '../services/administration/sessions.ts';
 import { requireOwnHands } from './auth.ts';
 import { dryRunQuery } from './dryRun.ts';
-import { jsonAnswer } from './fields.ts';
+import { idField, jsonAnswer } from './fields.ts';
 import { nameField } from './operators.ts';
 import { actor, type Resource } from './resource.ts';
 
@@ -27,7 +27,7 @@ const sessionsSchema = z.object({ sessions: z.array(sessionSchema).readonly() })
 
 const thisSession = 'current';
 const params = z.object({ id: z.string().regex(/^([0-9a-f]{32}|current)$/, 'an id is 32 lower-case hex digits, or current') });
-const othersParams = z.object({ name: nameField, id: z.string().regex(/^[0-9a-f]{32}$/, 'an id is 32 lower-case hex digits') });
+const othersParams = z.object({ name: nameField, id: idField });
 
 export const operatorSessionsResource: Resource = (api, { ctx, alarms, tokenUse }, auth) => {
   const parts = { ctx, alarms };
