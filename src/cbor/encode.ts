@@ -86,7 +86,11 @@ function writeInteger(sink: Sink, value: number | bigint): void {
 
 function writeText(sink: Sink, value: string): void {
   if (!value.isWellFormed()) throw malformed('text with a lone surrogate');
-  writeBytes(sink, major.text, textEncoder.encode(value));
+  const length = Buffer.byteLength(value);
+  writeHead(sink, major.text, length);
+  reserve(sink, length);
+  textEncoder.encodeInto(value, sink.bytes.subarray(sink.length));
+  sink.length += length;
 }
 
 function writeArray(sink: Sink, items: readonly CborValue[], depth: number): void {

@@ -5,6 +5,7 @@ import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { isDamage, naming, openLog, transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
+import { createHotKeys, type HotKeys } from './hotKeys.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 
@@ -89,12 +90,13 @@ export function openCustody(file: string): Custody {
   const takeOver = database.prepare('INSERT INTO custody_key VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
   const named = <Result>(work: () => Result): Result => naming(file, remedy, work);
   const fromRow = keysIn(file);
+  const hot = createHotKeys(database);
 
-  const get = (keyId: string): CustodyKey | undefined =>
-    named(() => {
-      const row = select.get(keyId);
-      return row && fromRow(row);
-    });
+  const read = (keyId: string): CustodyKey | undefined => {
+    const row = select.get(keyId);
+    return row && fromRow(row);
+  };
+  const get = (keyId: string): CustodyKey | undefined => named(() => hot.get(keyId, () => read(keyId)));
   const stored = (keyId: string): CustodyKey => {
     const key = get(keyId);
     if (key === undefined) throw new NusecError('KEY_NOT_FOUND', `there is no key ${keyId}`);
@@ -106,7 +108,7 @@ export function openCustody(file: string): Custody {
     'SELECT kek_id, count(*) AS keys FROM custody_key WHERE wrapped IS NOT NULL GROUP BY kek_id',
   );
   const log = openOwnLog(file);
-  const batcher = createBatcher(createCommit(database, log.sync));
+  const batcher = createBatcher(createCommit(database, hot, log.sync));
 
   return {
     get: async keyId => get(keyId),
@@ -148,6 +150,7 @@ export function openCustody(file: string): Custody {
       });
     },
     async takeOver(keys) {
+      hot.clear();
       transaction(database, () => {
         for (const key of keys) {
           const { keyId, kekId, publicKey, createdAt, wrapped, destroyedAt } = key;
@@ -206,10 +209,12 @@ function openOwnLog(file: string) {
 
 function createCommit(
   database: Database,
+  hot: HotKeys,
   sync: () => Promise<void>,
 ): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
   let erasureDue = false;
   return async changes => {
+    hot.clear();
     const outcomes = naming(database.name, remedy, () => transaction(database, () => changes.map(outcomeOf)));
     await sync();
     erasureDue ||= changes.some(change => change.erases);

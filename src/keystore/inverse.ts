@@ -19,12 +19,20 @@ const exactLimbs = 2;
 /** x ≡ ± u · value and y ≡ ± v · value, modulo the order: the signs differ, and change with each step. */
 type Rows = { readonly x: Float64Array; readonly y: Float64Array; readonly u: Float64Array; readonly v: Float64Array };
 
+const newRow = (): Float64Array => new Float64Array(limbs);
+/** One for all calls, one after the other: V8 gives such arrays memory outside of its heap, and to free it costs more than to fill it. */
+const kept: Rows = { x: newRow(), y: newRow(), u: newRow(), v: newRow() };
+
 /** Of x and y: rows of the steps that are taken together, [a b; c d], and how many they are. */
 type Steps = { a: number; b: number; c: number; d: number; count: number };
 
 /** @param value 1 … order − 1 */
 export function inverse(value: bigint): bigint {
-  let rows: Rows = { x: limbsOf(order), y: limbsOf(value), u: limbsOf(0n), v: limbsOf(1n) };
+  let rows = kept;
+  rows.x.set(orderLimbs);
+  write(rows.y, value);
+  rows.u.fill(0);
+  rows.v.set(oneLimbs);
   let length = limbs;
   let taken = 0;
   for (;;) {
@@ -101,19 +109,23 @@ function take({ x, y, u, v }: Rows, { a, b, c, d }: Steps): void {
 function oneStep({ x, y, u, v }: Rows): Rows {
   const [wideX, wideY] = [numberOf(x), numberOf(y)];
   const quotient = wideX / wideY;
-  return { x: y, y: limbsOf(wideX - quotient * wideY), u: v, v: limbsOf(numberOf(u) + quotient * numberOf(v)) };
+  const [nextY, nextV] = [wideX - quotient * wideY, numberOf(u) + quotient * numberOf(v)];
+  return { x: y, y: write(x, nextY), u: v, v: write(u, nextV) };
 }
 
 const at = (number: Float64Array, index: number): number => number[index] as number;
 
-function limbsOf(value: bigint): Float64Array {
+/** @returns `out` */
+function write(out: Float64Array, value: bigint): Float64Array {
   const digits = value.toString(16).padStart(limbs * limbDigits, '0');
-  const out = new Float64Array(limbs);
   for (let i = 0; i < limbs; i += 1) {
     const end = digits.length - i * limbDigits;
     out[i] = Number.parseInt(digits.slice(end - limbDigits, end), 16);
   }
   return out;
 }
+
+const orderLimbs = write(newRow(), order);
+const oneLimbs = write(newRow(), 1n);
 
 const numberOf = (number: Float64Array): bigint => number.reduceRight((sum, part) => sum * BigInt(limb) + BigInt(part), 0n);

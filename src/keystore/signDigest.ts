@@ -31,7 +31,7 @@ export function signDigest(scalar: KeyObject, digest: Uint8Array): Uint8Array {
   for (;;) {
     const random = freshRandom();
     const seed = Buffer.concat([secret, digest, random.subarray(0, scalarBytes)]);
-    const k = numberOf(hash('sha512', seed, 'buffer')) % order;
+    const k = BigInt(`0x${hash('sha512', seed, 'hex')}`) % order;
     const blind = numberOf(random.subarray(scalarBytes)) % order;
     seed.fill(0);
     random.fill(0);
@@ -60,11 +60,15 @@ function freshRandom(): Buffer {
 
 const wordBytes = 8;
 
-/** Big endian, in whole words of 8 bytes. */
+const numberBytes = new Uint8Array(scalarBytes);
+const numberWords = new DataView(numberBytes.buffer);
+
+/** Big endian. */
 function numberOf(bytes: Uint8Array): bigint {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  numberBytes.set(bytes);
   let number = 0n;
-  for (let at = 0; at < bytes.length; at += wordBytes) number = (number << 64n) | view.getBigUint64(at);
+  for (let at = 0; at < scalarBytes; at += wordBytes) number = (number << 64n) | numberWords.getBigUint64(at);
+  numberBytes.fill(0);
   return number;
 }
 

@@ -2,7 +2,7 @@ import { createCipheriv, createDecipheriv, createSecretKey, hkdfSync, type KeyOb
 import { concat, equalBytes, utf8 } from '../bytes.ts';
 import { sha256 } from '../digest.ts';
 import { NusecError } from '../errors.ts';
-import { blockCount, blockHashBytes, type OtaJob, type SignedJob } from './otaJob.ts';
+import { blockCount, blockHashBytes, maxBlockBytes, type OtaJob, type SignedJob } from './otaJob.ts';
 
 /** Image blocks: cutting, hashing, and AES-256-GCM on their way (R94, RULE-13, T21).
  *
@@ -109,18 +109,27 @@ const blockHashAt = (hashes: Uint8Array, index: number): Uint8Array =>
  *  `bodyBlockHashes` gives them. */
 export type Delivery = { readonly body: Uint8Array; readonly trailer: Uint8Array; readonly bodyHashes?: Uint8Array };
 
-/** One block of body ‖ trailer, without joining them. @returns fewer bytes for the last block, none beyond the end */
-function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number): Uint8Array {
+/** One block of body ‖ trailer, without joining them. @param into  where one of both is put together; fresh memory when not given
+ *  @returns fewer bytes for the last block, none beyond the end */
+function readBlock({ body, trailer }: Delivery, index: number, blockBytes: number, into?: Uint8Array): Uint8Array {
   const start = index * blockBytes;
   const end = start + blockBytes;
   if (end <= body.length) return body.subarray(start, end);
+  const fromBody = body.subarray(start, end);
   const fromTrailer = trailer.subarray(Math.max(start - body.length, 0), end - body.length);
-  return concat(body.subarray(start, end), fromTrailer);
+  if (into === undefined) return concat(fromBody, fromTrailer);
+  into.set(fromBody);
+  into.set(fromTrailer, fromBody.length);
+  return into.subarray(0, fromBody.length + fromTrailer.length);
 }
 
 /** Hashes of the blocks that lie wholly in the shared body: once per release. */
-export const bodyBlockHashes = (body: Uint8Array, blockBytes: number): Uint8Array =>
-  hashRange({ body, trailer: new Uint8Array(0) }, 0, Math.floor(body.length / blockBytes), blockBytes);
+export function bodyBlockHashes(body: Uint8Array, blockBytes: number): Uint8Array {
+  const count = Math.floor(body.length / blockBytes);
+  const out = new Uint8Array(count * blockHashBytes);
+  hashRange({ body, trailer: new Uint8Array(0) }, { from: 0, to: count, blockBytes }, out);
+  return out;
+}
 
 /** `blockHashes` of a job. @param shared  from `bodyBlockHashes` with the same block length */
 export function deliveryBlockHashes(
@@ -129,14 +138,20 @@ export function deliveryBlockHashes(
   shared = bodyBlockHashes(delivery.body, blockBytes),
 ): Uint8Array {
   const total = Math.ceil((delivery.body.length + delivery.trailer.length) / blockBytes);
-  return concat(shared, hashRange(delivery, shared.length / blockHashBytes, total, blockBytes));
-}
-
-function hashRange(delivery: Delivery, from: number, to: number, blockBytes: number): Uint8Array {
-  const out = new Uint8Array((to - from) * blockHashBytes);
-  for (let index = from; index < to; index += 1) out.set(sha256(readBlock(delivery, index, blockBytes)), (index - from) * blockHashBytes);
+  const out = new Uint8Array(total * blockHashBytes);
+  out.set(shared);
+  hashRange(delivery, { from: shared.length / blockHashBytes, to: total, blockBytes }, out);
   return out;
 }
+
+type Range = { readonly from: number; readonly to: number; readonly blockBytes: number };
+
+function hashRange(delivery: Delivery, { from, to, blockBytes }: Range, out: Uint8Array): void {
+  for (let index = from; index < to; index += 1) out.set(sha256(readBlock(delivery, index, blockBytes, joined)), index * blockHashBytes);
+}
+
+/** Where a block is put together that is only hashed: fresh memory of this size takes longer than its hash. */
+const joined = new Uint8Array(maxBlockBytes);
 
 const isIndex = (job: OtaJob, index: number): boolean => Number.isInteger(index) && index >= 0 && index < blockCount(job);
 

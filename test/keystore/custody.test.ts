@@ -66,6 +66,24 @@ describe('custody of wrapped boot keys (R89)', () => {
     await expect(custody.destroy('boot/none', at)).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
   });
 
+  it('gives no key that was destroyed or re-wrapped since it was read, here or by another process (R89)', async () => {
+    covers('R89');
+    const file = join(temporaryFolder(), 'custody.db');
+    const [here, there] = [open(file), open(file)];
+    for (const id of ['a', 'b', 'c', 'd']) await here.put(key(id));
+    for (const id of ['a', 'b', 'c', 'd'])
+      for (const custody of [here, there]) expect((await custody.get(id))?.wrapped).toEqual(key(id).wrapped);
+    await there.destroy('a', at);
+    expect((await here.get('a'))?.wrapped).toBeUndefined();
+    await here.destroy('b', at);
+    expect((await here.get('b'))?.wrapped).toBeUndefined();
+    const wrapped = new Uint8Array(152).fill(7);
+    await there.replaceWrapping({ keyId: 'c', kekId: 'kek/2', wrapped }, 'kek/1');
+    expect(await here.get('c')).toEqual({ ...key('c'), kekId: 'kek/2', wrapped });
+    await here.replaceWrapping({ keyId: 'd', kekId: 'kek/2', wrapped }, 'kek/1');
+    expect(await here.get('d')).toEqual({ ...key('d'), kekId: 'kek/2', wrapped });
+  });
+
   it('lists in pages and counts', async () => {
     const custody = open(join(temporaryFolder(), 'custody.db'));
     await Promise.all(['c', 'a', 'b'].map(id => custody.put(key(id))));
