@@ -4,6 +4,7 @@ import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount } from './options.ts';
 import { print, record, table } from './output.ts';
 import { readFirmware } from './readFirmware.ts';
+import { type Rollout, showRollout } from './rolloutView.ts';
 
 type Release = {
   readonly releaseId: string;
@@ -23,6 +24,8 @@ type Upload = ServerOptions & {
   counterJump?: boolean;
   sbom?: string;
 };
+
+type Recall = ServerOptions & { with: string; deadline?: string; permitDowngrade?: boolean; permitCounterJump?: boolean };
 
 /** `nusec release`: releases, from upload to withdrawal. Uploading and approving need two people. */
 export function registerRelease(program: Command): void {
@@ -115,18 +118,19 @@ Examples:
       .description('plan the security rollout that takes all devices away from a release')
       .argument('<release>', 'release that the devices run')
       .requiredOption('--with <release>', 'published release that they get')
+      .option('--deadline <time>', 'what has no end by then has one; RFC 3339')
+      .option('--permit-downgrade', 'it may be an older version at the same counter: you and the approver stand for it')
+      .option('--permit-counter-jump', 'the counter may rise by more than the step of the line: you and the approver stand for it')
       .addHelpText(
         'after',
-        '\nIt is approved and started as any rollout: nusec rollout approve, nusec rollout start.\n\nExamples:\n  $ nusec release recall 148f3636cfa2c0dac2794f4ebae4200c --with 874a667189da472d09d34276d97e812f',
+        '\nIt is approved and started as any rollout: nusec rollout approve, nusec rollout start.\n\nExamples:\n  $ nusec release recall 148f3636cfa2c0dac2794f4ebae4200c --with 874a667189da472d09d34276d97e812f\n  $ nusec release recall 148f3636cfa2c0dac2794f4ebae4200c --with 874a667189da472d09d34276d97e812f --permit-downgrade --json',
       ),
-  ).action(async (id: string, { with: releaseId, ...options }: ServerOptions & { with: string }) => {
-    const planned = await ask<{ rolloutId: string; status: string; devices: number }>(options, 'POST', '/v1/rollouts', {
-      releaseId,
-      fromRelease: id,
-      securityUpdate: true,
-    });
-    const none = '\n\nNo device that may get an upgrade runs it now: started, the rollout would reach none.';
-    print(options, planned, `${record(planned)}${planned.devices === 0 ? none : ''}`);
+  ).action(async (id: string, { with: releaseId, deadline, permitDowngrade, permitCounterJump, ...options }: Recall) => {
+    const permits = { permitDowngrade, permitCounterJump };
+    const wish = { releaseId, fromRelease: id, securityUpdate: true, deadline, ...permits };
+    const planned = await ask<Rollout>(options, 'POST', '/v1/rollouts', wish);
+    const none = 'No device that may get an upgrade runs it now: started, the rollout would reach none.';
+    await showRollout(options, planned, planned.devices === 0 ? [none] : []);
   });
   withServerOptions(
     release.command('show').description('one release').argument('<release>', 'release id').addHelpText('after', exampleOf('show')),

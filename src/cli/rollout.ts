@@ -1,28 +1,14 @@
 import type { Command } from 'commander';
 import { upgradableStatuses } from '../domain/rolloutPlan.ts';
-import { groupWords, type SelectorText, type WindowText } from '../domain/rolloutText.ts';
+import type { SelectorText, WindowText } from '../domain/rolloutText.ts';
 import { ask, type Look, listAll, lookOf, type ServerOptions, subcommandsOf, withLook } from './client.ts';
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { unitCount, wholeNumber } from './options.ts';
-import { print, record, styled, table } from './output.ts';
+import { print, table } from './output.ts';
 import { selectorArgument, windowArgument } from './rolloutParts.ts';
+import { type Rollout, showRollout } from './rolloutView.ts';
 import { watchRollout } from './rolloutWatch.ts';
 
-type Progress = { readonly uid: string; readonly status: string; readonly reason: string | null; readonly group: number };
-type Rollout = {
-  readonly rolloutId: string;
-  readonly releaseId: string;
-  readonly line: string;
-  readonly status: string;
-  readonly groups: number;
-  readonly startedGroups: number;
-  readonly passedGroups: number;
-  readonly groupCounts: readonly Readonly<Record<string, number>>[];
-  readonly devices: number;
-  readonly plan: Readonly<Record<string, unknown>>;
-  readonly progress: readonly Progress[];
-  readonly next?: string;
-};
 type Create = ServerOptions & {
   release: string;
   device?: readonly string[];
@@ -121,7 +107,7 @@ export function registerRollout(program: Command): void {
     .requiredOption('--reason <text>', 'why')
     .action(async (id: string, { reason, ...options }: Confirmed & { reason: string }) => {
       const deed = { what: `The rollout ${id} ends.`, name: id, method: 'POST', path: `/v1/rollouts/${id}/abort` } as const;
-      await act<Rollout>(options, { ...deed, body: { reason } }, rollout => show(options, rollout));
+      await act<Rollout>(options, { ...deed, body: { reason } }, rollout => showRollout(options, rollout));
     });
   command(
     'show <rollout>',
@@ -173,35 +159,5 @@ async function create(wish: Create): Promise<void> {
 }
 
 async function change(options: ServerOptions, method: string, path: string, body?: unknown): Promise<void> {
-  await show(options, await ask<Rollout>(options, method, path, body));
-}
-
-async function show(options: ServerOptions, { next, ...answer }: Rollout): Promise<void> {
-  const progress = [...answer.progress, ...(await devicesFrom(options, answer.rolloutId, next))];
-  const { plan, progress: _, groupCounts, ...facts } = answer;
-  const { groups, ...planned } = plan;
-  const rows = progress.map(({ uid: device, group, status, reason }) => [device, group, status, reason]);
-  const parts = [
-    record({ ...facts, ...planned }),
-    `${styled('bold', 'groups')}\n${table(['GROUP', 'DEVICES', 'STATE', 'HOW FAR'], groupRows(answer))}`,
-    `${styled('bold', 'devices')}\n${table(['UID', 'GROUP', 'STATUS', 'REASON'], rows)}`,
-  ];
-  print(options, { ...answer, progress }, parts.join('\n\n'));
-}
-
-const groupRows = ({ plan, startedGroups, passedGroups, groupCounts }: Rollout) =>
-  (plan.groups as Parameters<typeof groupWords>[0][]).map((group, index) => [
-    index + 1,
-    groupWords(group),
-    index < passedGroups ? 'passed' : index < startedGroups ? 'started' : 'to come',
-    Object.entries(groupCounts[index] ?? {})
-      .map(([name, count]) => `${count} ${name}`)
-      .join(', '),
-  ]);
-
-/** The devices of the next pages. */
-async function devicesFrom(options: ServerOptions, id: string, cursor: string | undefined): Promise<readonly Progress[]> {
-  if (cursor === undefined) return [];
-  const { progress, next } = await ask<Rollout>(options, 'GET', `/v1/rollouts/${id}?cursor=${cursor}`);
-  return [...progress, ...(await devicesFrom(options, id, next))];
+  await showRollout(options, await ask<Rollout>(options, method, path, body));
 }

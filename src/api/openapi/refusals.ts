@@ -78,7 +78,7 @@ const ofThings: readonly (readonly [RegExp, readonly ErrorCode[]])[] = [
     ],
   ],
   [/^releases/, ['IMAGE_MALFORMED', 'IMAGE_REFUSED', 'RELEASE_STATE', 'COUNTER_JUMP', 'COUNTER_EXHAUSTED', 'ROLLBACK']],
-  [/^rollouts/, ['RELEASE_STATE', 'WRONG_PRODUCT', 'DOWNGRADE', 'ROLLBACK', 'ALREADY']],
+  [/^rollouts/, ['RELEASE_STATE', 'WRONG_PRODUCT', 'DEVICE_STATE', 'DOWNGRADE', 'ROLLBACK', 'ENCRYPTION_REQUIRED', 'ALREADY']],
   [
     /^programmers/,
     ['KEY_REFUSED', 'RECEIPT_REFUSED', 'IMAGE_MALFORMED', 'PROGRAMMER_NOT_ACTIVE', 'COSE_MALFORMED', 'COSE_SIGNATURE', 'CBOR_MALFORMED'],

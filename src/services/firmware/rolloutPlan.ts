@@ -10,10 +10,8 @@ import { isPast } from '../../domain/rules.ts';
 import { NusecError } from '../../errors.ts';
 import { deviceQueries } from '../../projections/deviceQueries.ts';
 import { type Context, execute, newHexId, nowIso, stateOf } from '../base/context.ts';
-import { livingDevice } from '../base/livingDevice.ts';
-import { requireEncryptedEnough } from './encryptedFirmware.ts';
-import { lineOf } from './lines.ts';
 import { releaseOf } from './releases.ts';
+import { requireOfferable } from './rolloutFit.ts';
 
 /** What a rollout is to do, and which devices a group is. */
 
@@ -56,17 +54,16 @@ const defaults = { successPercent: 90, failurePercent: 20 } as const;
 const maxRolloutDevices = 200_000;
 const pageRows = 1000;
 
-/** @throws NusecError NOT_FOUND (release, or a device that the plan names), RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader),
- *    ENCRYPTION_REQUIRED (the line accepts encrypted images only), BAD_REQUEST */
+/** @throws NusecError NOT_FOUND (release, or a device that the plan names), BAD_REQUEST, and what is known to be refused for good when it is offered:
+ *    RELEASE_STATE (not published), WRONG_PRODUCT (a bootloader, or a device of another line), ROLLBACK (below the floor of the line or the counter of a
+ *    device), DOWNGRADE (without a permit), ENCRYPTION_REQUIRED (the line accepts encrypted images only), DEVICE_STATE (decommissioned) */
 export async function planRollout(ctx: Context, wish: RolloutWish, by: Actor): Promise<string> {
   const release = await releaseOf(ctx, wish.releaseId);
   if (release.status !== 'PUBLISHED') throw new NusecError('RELEASE_STATE', `release ${wish.releaseId} is ${release.status}`);
-  if (wish.fromRelease !== undefined) await releaseOf(ctx, wish.fromRelease);
-  await Promise.all((wish.devices ?? []).map(uid => livingDevice(ctx, uid)));
   if (release.image !== 'app') throw new NusecError('WRONG_PRODUCT', 'a bootloader is not upgraded in the field');
   if (wish.deadline !== undefined && isPast(wish.deadline, nowIso(ctx)))
     throw new NusecError('BAD_REQUEST', 'the deadline has passed already: the rollout would end before its first offer');
-  requireEncryptedEnough((await lineOf(ctx, release.line)).encryption, release);
+  await requireOfferable(ctx, release, wish);
   const shares = wish.groups ?? [100];
   const groups = wish.devices === undefined ? shares.map(groupOf) : listedGroups(wish.devices, sharesOf(wish));
   const rolloutId = newHexId(ctx);

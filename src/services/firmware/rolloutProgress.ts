@@ -162,6 +162,12 @@ export function createRolloutProgress(rolloutId: string, retries?: RolloutRetrie
     /** To be offered now, and not refused until something happens to them. */
     toOffer: (nowMs: number): readonly Member[] =>
       [...waiting].filter(({ refusal, notBeforeMs }) => refusal === undefined && notBeforeMs <= nowMs),
+    /** When one of them is to be offered next, now or later; undefined when none is. */
+    nextOfferMs(): number | undefined {
+      let next: number | undefined;
+      for (const { refusal, notBeforeMs } of waiting) if (refusal === undefined) next = Math.min(next ?? notBeforeMs, notBeforeMs);
+      return next;
+    },
     /** When the first offer of all was made; undefined before. */
     firstOfferMs: (): number | undefined => firstOfferMs,
     /** Offers of the last minute. */

@@ -6,16 +6,29 @@ import type { CancelReason } from '../../domain/deviceEvents.ts';
 import type { EventType } from '../../domain/events.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
-import { defaultTimeLimits, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
+import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { isPast } from '../../domain/rules.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { rolloutQueries } from '../../projections/rollouts.ts';
-import { dayMs, minuteMs } from '../../times.ts';
+import { dayMs } from '../../times.ts';
 import type { Alarms } from '../base/alarms.ts';
-import { always, type Condition, type Context, execute, executeIf, isFarBehind, nowIso, stateOf, whileStarting } from '../base/context.ts';
+import {
+  always,
+  type Condition,
+  type Context,
+  execute,
+  executeIf,
+  isFarBehind,
+  nowIso,
+  reader,
+  stateOf,
+  whileStarting,
+} from '../base/context.ts';
 import type { DeliveryCare } from './deliveryCare.ts';
+import { lineIn } from './lines.ts';
 import type { OtaImages } from './otaImage.ts';
+import { dueMsOf, isEnded, lateMsOf, limitNameOf } from './rolloutDue.ts';
 import { offerToAll } from './rolloutOffers.ts';
 import { devicesOfGroup, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
 import { createRolloutProgress, type Member, type RolloutProgress } from './rolloutProgress.ts';
@@ -45,10 +58,12 @@ export type RolloutTimes = {
   /** The same while the rate of the plan holds offers back. */
   readonly limitedPauseMs: number;
   readonly timerMs: number;
+  /** Between two looks at whether a deadline or a time limit has come. */
+  readonly dueLookMs: number;
   /** An offer without success for this long is an alarm (T22). */
   readonly staleMs: number;
 };
-const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, limitedPauseMs: 1000, timerMs: 30_000, staleMs: dayMs };
+const defaultRolloutTimes: RolloutTimes = { pauseMs: 100, limitedPauseMs: 1000, timerMs: 30_000, dueLookMs: 500, staleMs: dayMs };
 
 const by = 'system:rollouts';
 
@@ -66,6 +81,10 @@ type Followed = {
   lateJoiners: boolean;
   joins: boolean;
   isLimited: boolean;
+  /** Whether devices may not begin now. */
+  isClosed: boolean;
+  /** When the next look has something to do, without an event; ms since 1970. */
+  dueMs: number;
   again: boolean;
   busy: Promise<void> | undefined;
 };
@@ -90,6 +109,8 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
       lateJoiners: false,
       joins: true,
       isLimited: false,
+      isClosed: false,
+      dueMs: Number.POSITIVE_INFINITY,
       again: false,
       busy: undefined,
     };
@@ -116,6 +137,10 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   const wakeAll = (): void => {
     for (const [rolloutId, { done }] of followed) if (!done) wake(rolloutId);
   };
+  const wakeDue = (): void => {
+    const nowMs = ctx.clock().getTime();
+    for (const [rolloutId, { done, dueMs }] of followed) if (!done && dueMs <= nowMs) wake(rolloutId);
+  };
   const tellDevice = (event: Recorded): void => {
     for (const [rolloutId, mine] of followed) {
       if (mine.done) continue;
@@ -136,7 +161,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
     for (const event of events) {
       const { stream, type } = event;
       if (stream.startsWith('device-')) tellDevice(event);
-      if (type === 'ReleaseWithdrawn') wakeAll();
+      if (type === 'ReleaseWithdrawn' || type === 'RollbackFloorRaised') wakeAll();
       if (!stream.startsWith(streamPrefix)) continue;
       const rolloutId = stream.slice(streamPrefix.length);
       if (type === 'RolloutResumed') takeUpAgain(parts, followed.get(rolloutId)?.progress);
@@ -146,8 +171,8 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
   };
   const follower = ctx.followers.follow('rollouts', start, handle, { begin });
   await whileStarting(follower.begun, isFarBehind(ctx, 'rollouts'));
-  const timer = setInterval(wakeAll, times.timerMs);
-  timer.unref();
+  const timers = [setInterval(wakeAll, times.timerMs), setInterval(wakeDue, times.dueLookMs)];
+  for (const timer of timers) timer.unref();
   return {
     async command(rolloutId, command, who, condition = always) {
       await executeIf(ctx, condition, rollout, rolloutStream(rolloutId), command, who);
@@ -156,7 +181,7 @@ export async function startRollouts(parts: RolloutParts, times: RolloutTimes = d
     refusals: rolloutId => followed.get(rolloutId)?.progress?.refusals() ?? new Map(),
     async close() {
       closed = true;
-      clearInterval(timer);
+      for (const timer of timers) clearInterval(timer);
       await follower.close();
       await Promise.all([...followed.values()].map(({ busy }) => busy));
     },
@@ -178,18 +203,21 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   if (mine.progress === undefined) progress = await progressOf(parts, state, mine);
   if (state.status === 'HALTED' || state.status === 'ABORTED') await cancelAll(ctx, state, progress);
   if (state.status === 'RUNNING') {
+    const isClosed = !isWindowOpen(state.windows, nowIso(ctx));
+    // Offers from before get their jobs now.
+    if (mine.isClosed && !isClosed) parts.care.note(standing(progress));
+    mine.isClosed = isClosed;
     mine.isLimited = (await offerToAll(parts, state, progress)).isLimited;
     if (mine.isLimited) mine.again = true;
   }
   await watchLag(parts, times, state, { progress, mine });
   mine.done = isEnded(state) && progress.underway().size === 0;
+  mine.dueMs = dueMsOf(state, progress, ctx.clock());
   if (!['RUNNING', 'PAUSED'].includes(state.status) || state.started.length === 0) return;
   const health = { ...healthOf(state, progress), underway: progress.openCount() };
   const { events } = await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'RecordGroupHealth', ...health }, by);
   if (events.length > 0) mine.again = true;
 }
-
-const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'ABORTED' || status === 'COMPLETED';
 
 /** The group whose verdict is to come; after the last one has passed, the last one. */
 function healthOf({ passed, groups }: PlannedRollout, progress: RolloutProgress) {
@@ -224,15 +252,28 @@ function takeUpAgain({ care }: RolloutParts, progress: RolloutProgress | undefin
   if (progress !== undefined) care.note(standing(progress));
 }
 
-/** A withdrawn release is rolled out no further, and a deadline ends whatever has no end by then. */
+/** A withdrawn release, or one below the floor, is rolled out no further, and a deadline ends whatever has no end by then. */
 async function endFromOutside(ctx: Context, state: PlannedRollout, progress: RolloutProgress): Promise<void> {
   if (isEnded(state)) return;
   const stream = rolloutStream(state.rolloutId);
   const health = healthOf(state, progress);
   if (state.deadline !== undefined && isPast(state.deadline, nowIso(ctx)))
     await execute(ctx, rollout, stream, { type: 'ReachDeadline', now: nowIso(ctx), by, ...health }, by);
-  else if (await isWithdrawn(ctx, state))
-    await execute(ctx, rollout, stream, { type: 'HaltRollout', reason: 'the release is withdrawn', ...health }, by);
+  else {
+    const reason = await unfitReason(ctx, state);
+    if (reason !== undefined) await execute(ctx, rollout, stream, { type: 'HaltRollout', reason, ...health }, by);
+  }
+}
+
+/** Why no device of the line may get the release any more. What has begun ends device by device with a refusal that names the counter (T12). */
+async function unfitReason(ctx: Context, { releaseId, line: name, started }: PlannedRollout): Promise<string | undefined> {
+  const read = reader(ctx);
+  const candidate = await read(release, releaseStream(releaseId));
+  if (candidate.status === 'NONE') return undefined;
+  if (candidate.status === 'WITHDRAWN') return 'the release is withdrawn';
+  if (started.length > 0) return undefined;
+  const { rollbackFloor } = await lineIn(read, name);
+  return candidate.securityCounter < rollbackFloor ? `the floor of the line has risen to ${rollbackFloor}, above the release` : undefined;
 }
 
 const isWithdrawn = async (ctx: Context, { releaseId }: PlannedRollout): Promise<boolean> =>
@@ -316,17 +357,12 @@ async function watchLag(
     await alarms.raise({ code: 'UPDATE_STALE', subject: rolloutStream(state.rolloutId), detail }, 'daily');
   }
   mine.stale = stale.length;
-  const limits = { ...defaultTimeLimits, ...state.timeLimits };
-  const late = open.filter(({ status, sinceMs }) => now - sinceMs >= limits[limitNames[status as keyof typeof limitNames]] * minuteMs);
+  const late = open.filter(member => now >= lateMsOf(state, member));
   await atOnce(maxAtOnce, late, member => giveUp(ctx, member));
 }
 
-const limitNames = { offered: 'offered', started: 'downloading', written: 'written', testing: 'testing' } as const satisfies {
-  readonly [status: string]: keyof RolloutTimeLimits;
-};
-
 async function giveUp(ctx: Context, { uid, offerId = '', status }: Member): Promise<void> {
-  const reason = status === 'offered' ? 'expired' : `timeout-${limitNames[status as keyof typeof limitNames]}`;
+  const reason = status === 'offered' ? 'expired' : `timeout-${limitNameOf(status)}`;
   try {
     await execute(ctx, device, deviceStream(uid), { type: 'FailUpgrade', offerId, reason }, by);
   } catch (error) {

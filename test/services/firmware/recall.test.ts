@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { listDevices } from '../../../src/services/field/devices.ts';
 import { withdrawRelease } from '../../../src/services/firmware/releases.ts';
 import { planRollout, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
-import { eventually } from '../../gateway/fieldKit.ts';
+import { eventually, publish } from '../../gateway/fieldKit.ts';
+import { codeOf } from '../../pki/support.ts';
 import { type FieldBench, openField } from '../field/fieldBench.ts';
 
 /** Withdrawing a release that devices run is a recall. */
@@ -31,8 +32,20 @@ it('lists the devices that run a withdrawn release, raises an alarm, and takes t
 
 it('asks nothing of devices that run another release', async () => {
   const { ctx, fleet, field } = bench;
-  const id = await planRollout(ctx, { releaseId: fleet.next.releaseId, fromRelease: fleet.next.releaseId }, 'operator:rita');
+  const plan = (fromRelease: string) => planRollout(ctx, { releaseId: fleet.next.releaseId, fromRelease }, 'operator:rita');
+  const id = await plan((await publish(ctx, 'app', '1.0.5', 2)).releaseId);
   await field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
   await field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
   await eventually(async () => (await rolloutOf(ctx, id)).status === 'HALTED');
+  expect(await codeOf(() => plan(fleet.next.releaseId))).toBe('BAD_REQUEST');
+});
+
+it('goes back to an older version with a permit, and to a lower counter never', async () => {
+  const { ctx, fleet } = bench;
+  const [better, before, worse] = [await publish(ctx, 'app', '2.1.0', 4), await publish(ctx, 'app', '2.0.0', 4), fleet.next];
+  const recall = (releaseId: string, permitDowngrade?: boolean) =>
+    codeOf(() => planRollout(ctx, { releaseId, fromRelease: better.releaseId, permitDowngrade }, 'operator:rita'));
+  expect(await recall(before.releaseId)).toBe('DOWNGRADE');
+  expect(await recall(before.releaseId, true)).toHaveLength(32);
+  expect(await recall(worse.releaseId, true)).toBe('ROLLBACK');
 });

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
-import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
+import { quarantineDevice, releaseDevice, tagDevice } from '../../../src/services/field/devices.ts';
 import { publishRelease, withdrawRelease } from '../../../src/services/firmware/releases.ts';
 import { offerIdOf, planRollout, type RolloutWish, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
 import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
@@ -250,7 +250,6 @@ describe('a verdict', () => {
     const id = await roll({ devices: [unit.uid], deadline });
     await offered(unit);
     bench.moveTime(3_601_000);
-    await command(id, 'PauseRollout');
     await eventually(async () => (await statusOf(id)) === 'HALTED');
     expect((await show(id)).reason).toBe('the deadline has passed');
     await eventually(async () => (await reasonOf(unit, 'UpgradeCancelled')) === 'rollout-halted');
@@ -321,7 +320,9 @@ it('offers no faster than its plan says', async () => {
 it('offers an older version at the same counter only with the permit of planner and approver', async () => {
   const [unit] = units(1) as [Unit];
   const older = await publish(bench.ctx, 'app', '0.9.0', 2);
-  const refused = await roll({ devices: [unit.uid] }, older.releaseId);
+  expect(await codeOf(() => roll({ devices: [unit.uid] }, older.releaseId))).toBe('DOWNGRADE');
+  await tagDevice(bench.ctx, unit.uid, ['back'], [], 'operator:rita');
+  const refused = await roll({ selector: { tags: ['back'] } }, older.releaseId);
   await eventually(async () => (await statusOf(refused)) === 'HALTED');
   expect((await show(refused)).progress).toEqual([{ uid: unit.uid, group: 1, status: 'refused', reason: 'DOWNGRADE' }]);
   await roll({ devices: [unit.uid], permitDowngrade: true }, older.releaseId);

@@ -11,7 +11,7 @@ import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustB
 import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
-import { quarantineDevice, releaseDevice } from '../../../src/services/field/devices.ts';
+import { quarantineDevice, releaseDevice, tagDevice } from '../../../src/services/field/devices.ts';
 import { createByteBudget } from '../../../src/services/firmware/byteBudget.ts';
 import { defineLine } from '../../../src/services/firmware/lines.ts';
 import type { PreparedJob } from '../../../src/services/firmware/otaImage.ts';
@@ -170,7 +170,9 @@ it('refuses a release with a lower counter and makes it visible (R92, T12, RULE-
   const [unit] = units(1) as [Unit];
   const old = await publish(bench.ctx, 'app', '2.0.0', 1);
   bench.plugIn(unit);
-  const id = await roll({ devices: [unit.uid] }, old.releaseId);
+  expect(await codeOf(() => roll({ devices: [unit.uid] }, old.releaseId))).toBe('ROLLBACK');
+  await tagDevice(bench.ctx, unit.uid, ['old'], [], 'operator:rita');
+  const id = await roll({ selector: { tags: ['old'] } }, old.releaseId);
   await eventually(async () => (await statusOf(id)) === 'HALTED');
   expect(await show(id)).toMatchObject({ progress: [{ uid: unit.uid, status: 'refused', reason: 'ROLLBACK' }] });
   const refused = (await bench.ctx.store.readStream(`device-${unit.uid}`)).filter(({ type }) => type === 'RollbackRefused');
@@ -219,9 +221,19 @@ it('refuses firmware of another line (T13)', async () => {
   await defineLine(bench.ctx, { line: 'lamp' }, 'operator:rita');
   const lamp = await publish(bench.ctx, 'app', '9.0.0', 9, 'lamp');
   const [unit] = units(1) as [Unit];
-  const id = await roll({ devices: [unit.uid] }, lamp.releaseId);
+  expect(await codeOf(() => roll({ devices: [unit.uid] }, lamp.releaseId))).toBe('WRONG_PRODUCT');
+  expect(await codeOf(() => roll({ fromRelease: bench.fleet.app.releaseId }, lamp.releaseId))).toBe('WRONG_PRODUCT');
+});
+
+it('plans nothing below the floor of the line, and begins nothing that has come below it since (RULE-11)', async () => {
+  covers('RULE-11');
+  await defineLine(bench.ctx, { line: 'sunk' }, 'operator:rita');
+  const app = await publish(bench.ctx, 'app', '1.0.0', 2, 'sunk');
+  const id = await planRollout(bench.ctx, { releaseId: app.releaseId }, 'operator:rita');
+  await changeByTwo(bench.ctx, 'sunk', { floor: 3 });
   await eventually(async () => (await statusOf(id)) === 'HALTED');
-  expect((await show(id)).progress).toEqual([{ uid: unit.uid, group: 1, status: 'refused', reason: 'WRONG_PRODUCT' }]);
+  expect((await show(id)).reason).toBe('the floor of the line has risen to 3, above the release');
+  expect(await codeOf(() => roll({}, app.releaseId))).toBe('ROLLBACK');
 });
 
 it('does not deliver a release that was withdrawn after the offer', async () => {
