@@ -5,7 +5,7 @@ import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { isDamage, naming, openLog, transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
-import { createHotKeys, type HotKeys } from './hotKeys.ts';
+import { createHotRows, type HotRows } from './hotRows.ts';
 import { keyExists } from './keyRules.ts';
 import { checkOwnerOnly, secretFileMode } from './secretFile.ts';
 
@@ -90,7 +90,7 @@ export function openCustody(file: string): Custody {
   const takeOver = database.prepare('INSERT INTO custody_key VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING');
   const named = <Result>(work: () => Result): Result => naming(file, remedy, work);
   const fromRow = keysIn(file);
-  const hot = createHotKeys(database);
+  const hot = createHotRows<CustodyKey>(database);
 
   const read = (keyId: string): CustodyKey | undefined => {
     const row = select.get(keyId);
@@ -209,7 +209,7 @@ function openOwnLog(file: string) {
 
 function createCommit(
   database: Database,
-  hot: HotKeys,
+  hot: Pick<HotRows<CustodyKey>, 'clear'>,
   sync: () => Promise<void>,
 ): (changes: readonly Change[]) => Promise<readonly (CustodyKey | NusecError)[]> {
   let erasureDue = false;
