@@ -5,6 +5,9 @@ import { NusecError } from './errors.ts';
 
 /** What every room that keeps a SQLite file does with it. */
 
+/** What LIMIT takes as a parameter: a bare one is looked at when the statement is planned, so SQLite plans it again each time it is bound. */
+export const boundLimit = 'LIMIT (? + 0)';
+
 /** Does all of the work or nothing of it. The write lock is taken at the beginning; it must not be taken already.
  *  @throws what the work throws, and SqliteError (SQLITE_BUSY, SQLITE_FULL, …) */
 export function transaction<Result>(db: Database, work: () => Result): Result {

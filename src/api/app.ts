@@ -15,6 +15,7 @@ import { createMetrics, metricsResource } from './metrics.ts';
 import { type Document, describeApi, noteRights } from './openapi/describe.ts';
 import { serveDocs } from './openapi/page.ts';
 import { problemResponse } from './problem.ts';
+import { rememberingRouter } from './rememberingRouter.ts';
 import { requestLog } from './requestLog.ts';
 import type { Api, Resource } from './resource.ts';
 import { refuseStrayQueries } from './strayQueries.ts';
@@ -32,6 +33,7 @@ const streamedPath = /^\/v1\/jobs\/[0-9a-f]{32}\/uids$/;
 
 export function createApi(services: Services, auth: Auth, resources: readonly Resource[]): Api {
   const api: Api = new OpenAPIHono<ApiEnv>({
+    router: rememberingRouter(),
     defaultHook: result => {
       if (result.success) return;
       const issue = result.error.issues[0];

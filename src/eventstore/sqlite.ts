@@ -3,7 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
-import { transaction } from '../sqliteFile.ts';
+import { boundLimit, transaction } from '../sqliteFile.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import { openIdIndex } from './idIndex.ts';
@@ -164,7 +164,7 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   const insert = db.prepare('INSERT INTO events (position, stream, revision, prev, id, hash, body, crc) VALUES (?, ?, ?, ?, ?, ?, ?, ?)');
   const rows = `SELECT position, revision, prev, crc, ${rowText} FROM events`;
   const at = db.prepare<WholeRow>(`${rows} WHERE position = ?`).raw();
-  const rowsAfter = db.prepare<WholeRow>(`${rows} WHERE position > ? ORDER BY position LIMIT ?`).raw();
+  const rowsAfter = db.prepare<WholeRow>(`${rows} WHERE position > ? ORDER BY position ${boundLimit}`).raw();
   const back = streamRows(db);
   const epoch = db.prepare<number>('SELECT epoch FROM store').pluck();
   const setEpoch = db.prepare('UPDATE store SET epoch = ?');

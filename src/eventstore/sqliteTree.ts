@@ -1,6 +1,7 @@
 import type Database from 'better-sqlite3';
 import { createEdge, type Tile } from '../merkle/edge.ts';
 import { fromBytes, type Hash, leafOfHash, toBytes } from '../merkle/hashing.ts';
+import { boundLimit } from '../sqliteFile.ts';
 import type { Seal } from './seal.ts';
 import type { Storage } from './storage.ts';
 import { damaged } from './storeError.ts';
@@ -31,7 +32,7 @@ export function addTree(db: Database): void {
 export function treeRows(db: Database): Pick<Storage, 'tile' | 'insertTile' | 'hashes' | 'seal' | 'setSeal'> {
   const tile = db.prepare<Uint8Array>('SELECT hashes FROM tiles WHERE key = ?').pluck();
   const insert = db.prepare('INSERT INTO tiles (key, hashes) VALUES (?, ?)');
-  const hashes = db.prepare<Hash>('SELECT hash FROM events WHERE position > ? ORDER BY position LIMIT ?').pluck();
+  const hashes = db.prepare<Hash>(`SELECT hash FROM events WHERE position > ? ORDER BY position ${boundLimit}`).pluck();
   const seal = db.prepare<Seal>('SELECT size, code FROM seal');
   const setSeal = db.prepare(
     'INSERT INTO seal (rowid, size, code) VALUES (1, ?, ?) ON CONFLICT DO UPDATE SET size = excluded.size, code = excluded.code',

@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
 import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { isDamage, naming, openLog, transaction } from '../sqliteFile.ts';
+import { boundLimit, isDamage, naming, openLog, transaction } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
 import { createHotRows, type HotRows } from './hotRows.ts';
 import { keyExists } from './keyRules.ts';
@@ -77,7 +77,7 @@ export function openCustody(file: string): Custody {
   const database = openDatabase(file);
   const insert = database.prepare(`INSERT INTO custody_key (${columns}) VALUES (?, ?, ?, ?, ?, NULL, ?) ON CONFLICT DO NOTHING`);
   const select = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id = ?`).raw();
-  const selectAfter = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id LIMIT ?`).raw();
+  const selectAfter = database.prepare<Row>(`SELECT ${columns} FROM custody_key WHERE key_id > ? ORDER BY key_id ${boundLimit}`).raw();
   const neighbours = database
     .prepare<Row>(
       `SELECT * FROM (SELECT ${columns} FROM custody_key WHERE key_id < ? ORDER BY key_id DESC LIMIT 1)

@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3';
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { lru } from '../lru.ts';
-import { naming } from '../sqliteFile.ts';
+import { boundLimit, naming } from '../sqliteFile.ts';
 
 /** The file of the read models: one writer (the runner), which queries read too. All of it can be rebuilt from the events. */
 
@@ -49,7 +49,7 @@ export function openReadModel<Tables>(writer: Database): Kysely<Tables> {
 function readerOf(writer: Database): SqliteDatabase {
   const prepared = lru<SqliteStatement>(maxPreparedQueries);
   const prepareOnce = (sql: string): SqliteStatement => {
-    const known = writer.prepare(sql);
+    const known = writer.prepare(sql.replaceAll(' limit ?', ` ${boundLimit}`));
     if (!known.readonly) throw new Error('the read models are written by the events alone');
     const statement = known as unknown as SqliteStatement;
     return {

@@ -3,7 +3,7 @@ import { fromHex, toHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { translated } from '../../eventstore/storeError.ts';
 import type { NegotiatedView } from '../../spdm/policy.ts';
-import { naming, transaction } from '../../sqliteFile.ts';
+import { boundLimit, naming, transaction } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
 import { writingTogether } from './together.ts';
 
@@ -145,7 +145,7 @@ function open(file: string): AttestationLog {
   const { store } = translated({ store: (entries: readonly NewAttestation[]) => transaction(db, () => entries.forEach(addOne)) }, trouble);
   const addOne = (entry: NewAttestation) => void insert(entry, rowNumber(entry.atMs, Number.parseInt(entry.nonceHex.slice(0, 8), 16)));
   const rows = writingTogether(store);
-  const page = db.prepare<Row>(`SELECT * FROM attestations WHERE uid = ? AND ${numberOf} < ? ORDER BY ${numberOf} DESC LIMIT ?`);
+  const page = db.prepare<Row>(`SELECT * FROM attestations WHERE uid = ? AND ${numberOf} < ? ORDER BY ${numberOf} DESC ${boundLimit}`);
   // One call for a page of devices: each is one step down an index.
   const last = db.prepare<{ readonly uid: string; readonly at: number | null }>(
     `SELECT value AS uid, (SELECT max(at) FROM attestations WHERE uid = unhex(value) AND result IN ('passed', 'failed')) AS at FROM json_each(?)`,

@@ -1,10 +1,11 @@
 import { gateway, gatewayStream, mayServe } from '../../domain/gateway.ts';
 import { NusecError } from '../../errors.ts';
+import { loadState } from '../../eventstore/handle.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import { lru } from '../../lru.ts';
 import { gatewayQueries } from '../../projections/gateways.ts';
 import { minuteMs } from '../../times.ts';
-import { type Context, isFarBehind, stateOf, whileStarting } from '../base/context.ts';
+import { type Context, isFarBehind, whileStarting } from '../base/context.ts';
 
 /** Which gateway may speak for which device, kept in memory (T20): filled from the read model, updated by the events. While that is rebuilt no
  *  gateway is let in, and none is known. */
@@ -33,7 +34,8 @@ export async function startAttachments(ctx: Context): Promise<Attachments> {
   const endedMs = lru<number>(maxEnded);
   const start = await ctx.store.head();
   const read = async (gatewayId: string): Promise<void> => {
-    const state = await stateOf(ctx, gateway, gatewayStream(gatewayId));
+    // Whatever is followed here is known.
+    const { state } = await loadState(ctx.store, gateway, gatewayStream(gatewayId), true);
     const all = state.status === 'NONE' ? new Set<string>() : state.devices;
     const devices = new Set(state.status === 'NONE' ? [] : [...all].filter(uid => mayServe(state, uid)));
     for (const uid of served.get(gatewayId) ?? []) if (!devices.has(uid)) endedMs.set(`${gatewayId}/${uid}`, ctx.clock().getTime());
