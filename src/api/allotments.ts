@@ -1,12 +1,14 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { allotmentStream } from '../domain/allotment.ts';
+import { sha256Hex } from '../digest.ts';
+import { allotmentStream, thawContent } from '../domain/allotment.ts';
+import type { ThawProposal } from '../domain/allotmentState.ts';
 import { NusecError } from '../errors.ts';
 import { earlierApprover, proposalIn } from '../services/administration/approvals.ts';
-import { allot, approveThaw, proposeThaw } from '../services/production/allotments.ts';
+import { allot, approveThaw, proposeThaw, thawProposal, waitingThaws } from '../services/production/allotments.ts';
 import { thawShare } from '../services/production/clonedKey.ts';
 import { jobOf } from '../services/production/jobs.ts';
 import { exportPackage } from '../services/production/packages.ts';
-import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, reasonField, uidField } from './fields.ts';
+import { bytesAnswer, countField, idField, jsonAnswer, jsonBody, lookBody, reasonField, seenIn, sha256Field, uidField } from './fields.ts';
 import { isPlanner } from './jobs.ts';
 import { jobSchema, jobView } from './jobViews.ts';
 import { actor, type Resource } from './resource.ts';
@@ -16,6 +18,11 @@ import { requireInScope, within } from './scopes.ts';
 
 const params = z.object({ id: idField });
 const shareParams = params.extend({ programmer: uidField });
+const proposalSchema = z
+  .object({ id: z.string(), frozenReason: z.string(), reason: z.string(), by: z.string(), contentSha256: sha256Field })
+  .openapi('ThawProposal');
+export type ThawProposalAnswer = z.infer<typeof proposalSchema>;
+const shown = ({ isOver: _, ...proposal }: ThawProposal) => ({ ...proposal, contentSha256: sha256Hex(thawContent(proposal)) });
 
 export const allotmentsResource: Resource = (api, { ctx }, auth) => {
   const inScope = within(ctx, 'job', 'id');
@@ -53,14 +60,22 @@ export const allotmentsResource: Resource = (api, { ctx }, auth) => {
     summary: 'Proposes to let a share go on that is frozen for any reason',
     middleware: planner,
     request: { params: shareParams, ...jsonBody(z.strictObject({ reason: reasonField })) },
-    responses: { 201: jsonAnswer(z.object({ id: z.string() }), 'the proposal') },
+    responses: { 201: jsonAnswer(proposalSchema, 'the proposal') },
+  });
+  const look = createRoute({
+    method: 'get',
+    path: '/v1/jobs/{id}/allotments/{programmer}/thaw-proposals',
+    summary: 'The thaw that waits for a second person, if there is one: why the share is frozen, and why it may go on',
+    middleware: auth.personWithin(inScope, 'productionPlanner', 'securityOfficer', 'auditor'),
+    request: { params: shareParams },
+    responses: { 200: jsonAnswer(z.object({ proposals: z.array(proposalSchema) }), 'the proposal') },
   });
   const approve = createRoute({
     method: 'post',
     path: '/v1/jobs/{id}/allotments/{programmer}/thaw-proposals/{proposal}/approve',
     summary: 'Approves a thaw; another person than the one who proposed it',
     middleware: auth.personWithin(inScope, 'productionPlanner', 'securityOfficer'),
-    request: { params: shareParams.extend({ proposal: idField }) },
+    request: { params: shareParams.extend({ proposal: idField }), ...lookBody },
     responses: answer,
   });
 
@@ -85,13 +100,19 @@ export const allotmentsResource: Resource = (api, { ctx }, auth) => {
   });
   api.openapi(propose, async c => {
     const { id, programmer } = c.req.valid('param');
-    return c.json({ id: await proposeThaw(ctx, id, programmer, c.req.valid('json').reason, actor(c)) }, 201);
+    const proposal = await proposeThaw(ctx, id, programmer, c.req.valid('json').reason, actor(c));
+    return c.json(shown(await thawProposal(ctx, { jobId: id, programmer, id: proposal })), 201);
+  });
+  api.openapi(look, async c => {
+    const { id, programmer } = c.req.valid('param');
+    return c.json({ proposals: (await waitingThaws(ctx, id, programmer)).map(shown) }, 200);
   });
   api.openapi(approve, async c => {
     const { id, programmer, proposal } = c.req.valid('param');
     const proposed = proposalIn(allotmentStream(id, programmer), 'ThawProposed', proposal);
     const approver = earlierApprover(ctx, c.var.person.name, ['productionPlanner', 'securityOfficer'], proposed);
-    await approveThaw(ctx, { jobId: id, programmer, id: proposal }, approver, actor(c));
+    const place = { jobId: id, programmer, id: proposal };
+    await approveThaw(ctx, place, actor(c), { condition: approver, ...seenIn(c.req.valid('json')) });
     return c.json(jobView(await jobOf(ctx, id)), 200);
   });
 };

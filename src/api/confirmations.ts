@@ -20,8 +20,8 @@ import { seal, unseal } from './sessions.ts';
 /** Where somebody is the second pair of eyes, or adds an authenticator to those that there are. */
 const confirmedPath = /^\/v1\/(.+\/approve|jobs\/[^/]+\/release|log\/parked|subjects\/[^/]+\/erase|operators\/me\/authenticators)$/;
 export const isConfirmed = (path: string): boolean => confirmedPath.test(path);
-/** What is approved there is fixed by the path or the body itself. */
-const fixedContent = /thaw-proposals|log\/parked|subjects|authenticators|gateways\/[^/]+\/csr|well-known\/est/;
+/** What is approved there is fixed by the body itself, or the same request proposes it. */
+const fixedContent = /log\/parked|subjects|authenticators|gateways\/[^/]+\/csr|well-known\/est/;
 
 /** The setting `confirmApprovals`. */
 type ConfirmApprovals = 'registered' | 'always' | 'never';

@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { sha256Hex } from '../digest.ts';
+import { type ParkedEvent, parkedContent } from '../domain/parkedEvents.ts';
 import { followerStates, listParkedEvents, parkEvent, parkingRole } from '../services/administration/parkedEvents.ts';
-import { jsonAnswer, jsonBody, reasonField } from './fields.ts';
+import { jsonAnswer, jsonBody, reasonField, sha256Field } from './fields.ts';
 import type { Resource } from './resource.ts';
 
 /** The followers of the log in this process, and events that they skip: proposed by one person, parked when another agrees (I16). */
@@ -23,13 +25,21 @@ const parkedSchema = z
     proposedBy: z.string(),
     proposedAt: z.string(),
     approvedBy: z.string().optional(),
+    contentSha256: sha256Field,
   })
   .openapi('ParkedEvent');
 export type FollowerAnswer = z.infer<typeof followerSchema>;
 export type ParkedAnswer = z.infer<typeof parkedSchema>;
 const wishSchema = z
-  .strictObject({ follower: z.string().min(1).max(100), position: z.number().int().min(1), reason: reasonField })
+  .strictObject({
+    follower: z.string().min(1).max(100),
+    position: z.number().int().min(1),
+    reason: reasonField,
+    contentSha256: sha256Field.optional(),
+  })
   .openapi('ParkedEventWish');
+
+const shown = (parked: ParkedEvent) => ({ ...parked, contentSha256: sha256Hex(parkedContent(parked)) });
 
 export const parkedEventsResource: Resource = (api, { ctx }, auth) => {
   const followers = createRoute({
@@ -48,7 +58,7 @@ export const parkedEventsResource: Resource = (api, { ctx }, auth) => {
     middleware: auth.person(parkingRole, 'auditor'),
     responses: { 200: jsonAnswer(z.object({ parked: z.array(parkedSchema) }), 'parked events') },
   });
-  api.openapi(list, async c => c.json({ parked: [...(await listParkedEvents(ctx))] }, 200));
+  api.openapi(list, async c => c.json({ parked: (await listParkedEvents(ctx)).map(shown) }, 200));
 
   const park = createRoute({
     method: 'post',
@@ -59,7 +69,7 @@ export const parkedEventsResource: Resource = (api, { ctx }, auth) => {
     responses: { 200: jsonAnswer(parkedSchema, 'proposed, or parked') },
   });
   api.openapi(park, async c => {
-    const { reason, ...place } = c.req.valid('json');
-    return c.json(await parkEvent(ctx, place, reason, c.var.person.name), 200);
+    const { contentSha256: seenSha256, ...wish } = c.req.valid('json');
+    return c.json(shown(await parkEvent(ctx, { ...wish, seenSha256 }, c.var.person.name)), 200);
   });
 };

@@ -39,7 +39,8 @@ type Create = ServerOptions & {
   configWords?: ConfigWords;
 };
 type Allot = ServerOptions & { programmer: string; count: number; scrap?: number };
-type Thaw = ServerOptions & { programmer: string; reason?: string; approve?: string };
+type Thaw = ServerOptions & { programmer: string; reason?: string; approve?: string; content?: string };
+type ThawProposal = { readonly id: string; readonly contentSha256: string };
 type Export = ServerOptions & { programmer: string; out: string; replace?: boolean };
 
 const uploadPieceBytes = 1024 * 1024;
@@ -156,20 +157,21 @@ function registerThaw(command: CommandOf): void {
     .requiredOption('--programmer <uid>', 'UID of the programmer')
     .option('--reason <text>', 'why it may go on; goes into the record')
     .option('--approve <id>', 'approve what another person has proposed')
+    .option('--content <sha256>', 'contentSha256 of the proposal that you looked at: refused when it is another one')
     .action(thaw);
 }
 
-async function thaw(id: string, { programmer, reason, approve, ...options }: Thaw): Promise<void> {
+async function thaw(id: string, { programmer, reason, approve, content, ...options }: Thaw): Promise<void> {
   const path = `/v1/jobs/${id}/allotments/${programmer}`;
-  if (approve !== undefined) return change(options, 'POST', `${path}/thaw-proposals/${approve}/approve`);
+  if (approve !== undefined) return change(options, 'POST', `${path}/thaw-proposals/${approve}/approve`, { contentSha256: content });
   if (reason === undefined) throw new NusecError('BAD_REQUEST', 'give --reason, or --approve with the id of a proposal');
   try {
     await change(options, 'POST', `${path}/thaw`, { reason });
   } catch (error) {
     if (!(error instanceof NusecError) || error.code !== 'STATE') throw error;
-    const { id: proposal } = await ask<{ id: string }>(options, 'POST', `${path}/thaw-proposals`, { reason });
-    const next = `nusec job thaw ${id} --programmer ${programmer} --approve ${proposal}`;
-    print(options, { proposal }, `proposed; another person approves it: ${next}`);
+    const { id: proposal, contentSha256 } = await ask<ThawProposal>(options, 'POST', `${path}/thaw-proposals`, { reason });
+    const next = `nusec job thaw ${id} --programmer ${programmer} --approve ${proposal} --content ${contentSha256}`;
+    print(options, { proposal, contentSha256 }, `proposed; another person approves it: ${next}`);
   }
 }
 

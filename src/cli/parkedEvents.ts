@@ -10,8 +10,14 @@ type FollowerRow = {
   readonly failure?: string;
   readonly standsBefore?: number;
 };
-type ParkedRow = { readonly follower: string; readonly position: number; readonly status: 'PROPOSED' | 'PARKED'; readonly reason: string };
-type Park = ServerOptions & { readonly follower: string; readonly reason: string };
+type ParkedRow = {
+  readonly follower: string;
+  readonly position: number;
+  readonly status: 'PROPOSED' | 'PARKED';
+  readonly reason: string;
+  readonly contentSha256: string;
+};
+type Park = ServerOptions & { readonly follower: string; readonly reason: string; readonly content?: string };
 
 /** The followers of the log in the server, and events that they are to skip. */
 export function registerParkedEvents(log: Command): void {
@@ -24,6 +30,7 @@ export function registerParkedEvents(log: Command): void {
   )
     .requiredOption('--follower <name>', 'as `nusec log followers` names it')
     .requiredOption('--reason <text>', 'for people; it is recorded')
+    .option('--content <sha256>', 'contentSha256 of the proposal that you looked at (`nusec log parked`): refused when it is another one')
     .action(park);
   command('parked', 'events that followers go on without', 'parked').action(showParked);
 }
@@ -40,15 +47,21 @@ async function showFollowers(options: ServerOptions): Promise<void> {
   print(options, followers, table(['FOLLOWER', 'POSITION', 'BEHIND', 'STANDS BEFORE', 'FAILURE'], rows));
 }
 
-async function park(position: string, { follower, reason, ...options }: Park): Promise<void> {
-  const wish = { follower, reason, position: wholeNumber(1, Number.MAX_SAFE_INTEGER)(position) };
+async function park(position: string, { follower, reason, content, ...options }: Park): Promise<void> {
+  const wish = { follower, reason, position: wholeNumber(1, Number.MAX_SAFE_INTEGER)(position), contentSha256: content };
   const parked = await ask<ParkedRow>(options, 'POST', '/v1/log/parked', wish);
-  const next = parked.status === 'PROPOSED' ? '\n\nanother person gives the same command' : '';
+  const next = parked.status === 'PROPOSED' ? `\n\nanother person gives the same command, with --content ${parked.contentSha256}` : '';
   print(options, parked, record(parked) + next);
 }
 
 async function showParked(options: ServerOptions): Promise<void> {
   const { parked } = await ask<{ parked: readonly ParkedRow[] }>(options, 'GET', '/v1/log/parked');
-  const rows = parked.map(({ position, follower, status, reason }) => [String(position), follower, status, reason]);
-  print(options, parked, table(['POSITION', 'FOLLOWER', 'STATUS', 'REASON'], rows));
+  const rows = parked.map(({ position, follower, status, reason, contentSha256 }) => [
+    String(position),
+    follower,
+    status,
+    reason,
+    contentSha256,
+  ]);
+  print(options, parked, table(['POSITION', 'FOLLOWER', 'STATUS', 'REASON', 'CONTENT'], rows));
 }

@@ -6,7 +6,7 @@ import { ask, listOnce, type ServerOptions, subcommandsOf, withServer } from './
 import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { print, record, table } from './output.ts';
 
-type Erasure = { readonly status: string; readonly proposedBy?: string; readonly reason?: string };
+type Erasure = { readonly status: string; readonly proposedBy?: string; readonly reason?: string; readonly contentSha256?: string };
 type Subject = { readonly id: string; readonly kind: string; readonly name: string; readonly since: string; readonly erasure?: Erasure };
 type Page = { readonly events: readonly object[]; readonly next: number; readonly head: number };
 type ExportOptions = ServerOptions & { readonly out: string };
@@ -76,10 +76,13 @@ async function exportData(kind: string, name: string, { out, ...options }: Expor
 
 async function erase(kind: string, name: string, { reason, ...options }: EraseOptions): Promise<void> {
   const { id, erasure } = await find(options, kind, name);
-  const what = erasure?.status === 'PROPOSED' ? 'erased for good' : 'proposed to be erased';
+  const what =
+    erasure?.contentSha256 !== undefined ? `erased for good (${erasure.proposedBy}: ${erasure.reason})` : 'proposed to be erased';
   const deed = {
     what: `${kind} ${name} (${id}) is ${what}: nobody can read any more who they were and what they wrote.`,
-    ...({ name, method: 'POST', path: `/v1/subjects/${id}/erase`, body: { reason } } as const),
+    ...({ name, method: 'POST', path: `/v1/subjects/${id}/erase` } as const),
+    // Whoever sees no proposal of another person proposes.
+    body: { reason, contentSha256: erasure?.contentSha256 },
   };
   await act<Erasure>(options, deed, done => {
     const next = done.status === 'PROPOSED' ? '\n\nanother administrator gives the same command within seven days' : '';

@@ -13,9 +13,12 @@ import {
   refusalWindowMs,
   remainingUnits,
   requireLiveGrant,
+  type ThawProposal,
   unitLifetimeMs,
 } from './allotmentState.ts';
+import { contentOfApproval } from './approval.ts';
 import { getEntry } from './bucketMap.ts';
+import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
 
@@ -233,15 +236,25 @@ function proposeThaw({ type: _, id, reason, by }: Of<AllotmentCommand, 'ProposeT
   return [{ type: 'ThawProposed', data: { id, frozenReason: state.frozenReason ?? 'frozen', reason, by } }];
 }
 
+/** @throws NusecError NOT_FOUND */
+export function thawProposalOf(state: AllotmentState, id: string): ThawProposal {
+  const proposal = state.status === 'NONE' ? undefined : state.thawProposal;
+  return proposal?.id === id ? proposal : refuse('NOT_FOUND', 'there is no such proposal, or a newer one has taken its place');
+}
+
+/** What an approval approves, as one text. Equal texts are equal content. */
+export const thawContent = ({ id, frozenReason, reason, by }: ThawProposal): string => contentText([id, frozenReason, reason, by]);
+
 /** By another person, and of what it is frozen for now. */
-function approveThaw({ id, by }: Of<AllotmentCommand, 'ApproveThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
-  const { thawProposal: proposal } = state;
-  if (proposal?.id !== id) refuse('NOT_FOUND', 'there is no such proposal, or a newer one has taken its place');
+function approveThaw({ id, by, content }: Of<AllotmentCommand, 'ApproveThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+  const proposal = thawProposalOf(state, id);
   if (proposal.by === by) refuse('FOUR_EYES_REQUIRED', 'another person than the one who proposed it approves a thaw');
+  const approved = contentOfApproval(content, thawContent(proposal));
   if (state.status !== 'FROZEN' && state.status !== 'CLOSED') return [];
   requireStatus(state, ['FROZEN'], 'thawing');
+  if (proposal.isOver) refuse('STATE', 'the share was thawed since this was proposed: propose it again');
   if (state.frozenReason !== proposal.frozenReason) refuse('CONFLICT', `it is frozen for another reason by now: ${state.frozenReason}`);
-  return [{ type: 'AllotmentThawed', data: { reason: proposal.reason, by, proposedBy: proposal.by } }];
+  return [{ type: 'AllotmentThawed', data: { reason: proposal.reason, by, proposedBy: proposal.by, ...approved } }];
 }
 
 function close({ by, zeroise }: Of<AllotmentCommand, 'CloseAllotment'>, state: OpenedAllotment): readonly AllotmentEvent[] {

@@ -1,5 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
 import type { ExportedPackage, LedgerSegment, UnitData } from './allotmentEvents.ts';
+import type { ApprovedContent } from './approval.ts';
 
 /** Commands to an allotment (stream `allotment-{job}-{programmer}`, see allotment.ts). */
 
@@ -48,7 +49,7 @@ export type AllotmentCommand =
   | { readonly type: 'ThawAllotment'; readonly lifts: LiftableReason; readonly reason: string; readonly by: Actor }
   /** What one person alone may not thaw. */
   | { readonly type: 'ProposeThaw'; readonly id: string; readonly reason: string; readonly by: Actor }
-  | { readonly type: 'ApproveThaw'; readonly id: string; readonly by: Actor }
+  | { readonly type: 'ApproveThaw'; readonly id: string; readonly by: Actor; readonly content?: ApprovedContent }
   /** Either a receipt (with the number of the ledger's last record) or, for a frozen allotment, why there is none. */
   | {
       readonly type: 'CloseAllotment';

@@ -88,7 +88,11 @@ export type AllotmentEvent =
       readonly data: { readonly id: string; readonly frozenReason: string; readonly reason: string; readonly by: Actor };
     }
   /** `proposedBy` where it took two people. */
-  | { readonly type: 'AllotmentThawed'; readonly data: { readonly reason: string; readonly by: Actor; readonly proposedBy?: Actor } }
+  /** `contentSha256`: of the proposal (`thawContent`) that was approved. */
+  | {
+      readonly type: 'AllotmentThawed';
+      readonly data: { readonly reason: string; readonly by: Actor; readonly proposedBy?: Actor; readonly contentSha256?: string };
+    }
   | {
       readonly type: 'AllotmentClosed';
       readonly data: { readonly by: Actor; readonly zeroiseReceiptSha256?: string; readonly withoutReceipt?: string };

@@ -105,7 +105,7 @@ export type OpenedAllotment = {
   readonly ledgerGap: boolean;
   /** Of the last time it was frozen. */
   readonly frozenReason?: string;
-  /** Waits for a second person. */
+  /** The newest one. */
   readonly thawProposal?: ThawProposal;
   readonly zeroised: boolean;
   /** For the limits of rate. */
@@ -114,7 +114,8 @@ export type OpenedAllotment = {
   readonly lastRefusal?: { readonly uid: string; readonly ledgerNumber: number };
 };
 
-export type ThawProposal = Extract<AllotmentEvent, { readonly type: 'ThawProposed' }>['data'];
+/** @property isOver the share has gone on since: what freezes it again is another matter */
+export type ThawProposal = Extract<AllotmentEvent, { readonly type: 'ThawProposed' }>['data'] & { readonly isOver?: true };
 
 /** `firstExpiresAt` of a grant that was renewed. */
 export type OpenUnit = Unit & { readonly firstExpiresAt?: string };
@@ -194,8 +195,10 @@ function withFacts(state: OpenedAllotment, event: AllotmentEvent): OpenedAllotme
       return { ...state, frozenReason: event.data.reason };
     case 'ThawProposed':
       return { ...state, thawProposal: event.data };
-    case 'AllotmentThawed':
-      return { ...state, ledgerGap: false };
+    case 'AllotmentThawed': {
+      const { thawProposal } = state;
+      return { ...state, ledgerGap: false, ...(thawProposal && { thawProposal: { ...thawProposal, isOver: true } }) };
+    }
     case 'PackageSuperseded':
       return {
         ...state,

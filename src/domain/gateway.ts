@@ -223,8 +223,12 @@ function evolve(state: GatewayState, event: GatewayEvent): GatewayState {
 
 function withFacts(state: RegisteredGateway, event: GatewayEvent): RegisteredGateway {
   switch (event.type) {
-    case 'GatewayCertified':
-      return { ...state, certificates: [...state.certificates, event.data] };
+    case 'GatewayCertified': {
+      const { proposedKey, ...rest } = state;
+      // What two people agreed on has happened: the same key later is asked for anew.
+      const stays = proposedKey !== undefined && proposedKey.publicKeySha256 !== event.data.publicKeySha256;
+      return { ...rest, ...(stays && { proposedKey }), certificates: [...state.certificates, event.data] };
+    }
     case 'GatewayCertificateRevoked':
       return {
         ...state,

@@ -1,4 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
+import { contentText } from './contentText.ts';
 import type { Decider } from './decider.ts';
 import { refuse, requireCount } from './rules.ts';
 
@@ -13,7 +15,8 @@ type Wish = ParkedPlace & { readonly id: string; readonly reason: string; readon
 
 export type ParkedEventsEvent =
   | { readonly type: 'EventParkingProposed'; readonly data: Wish }
-  | { readonly type: 'EventParked'; readonly data: Wish };
+  /** `contentSha256`: of the proposal (`parkedContent`) that was approved. */
+  | { readonly type: 'EventParked'; readonly data: Wish & { readonly contentSha256?: string } };
 export type ParkedEventsCommand = {
   readonly type: 'ParkEvent';
   readonly follower: string;
@@ -21,6 +24,8 @@ export type ParkedEventsCommand = {
   readonly reason: string;
   readonly by: Actor;
   readonly now: IsoTime;
+  /** Of an approval. */
+  readonly content?: ApprovedContent | undefined;
 };
 
 export type ParkedEvent = ParkedPlace & {
@@ -36,15 +41,20 @@ export type ParkedEventsState = { readonly byId: ReadonlyMap<string, ParkedEvent
 export const parkedEventsStream = 'parked-events';
 export const parkedId = ({ follower, position }: ParkedPlace): string => `${position} ${follower}`;
 
+/** What an approval approves, as one text. Equal texts are equal content. */
+export const parkedContent = ({ follower, position, reason, proposedBy, proposedAt }: ParkedEvent): string =>
+  contentText([follower, position, reason, proposedBy, proposedAt]);
+
 /** The same person again changes nothing. */
 function decide(command: ParkedEventsCommand, { byId }: ParkedEventsState): readonly ParkedEventsEvent[] {
-  const { type: _, now: at, ...wish } = command;
+  const { type: _, now: at, content, ...wish } = command;
   const id = parkedId(wish);
   const known = byId.get(id);
   requireCount(wish.position, 1, 'the position');
   if (known?.status === 'PARKED' || known?.proposedBy === wish.by) return [];
   if (known === undefined && byId.size >= maxParkedEvents) refuse('RATE_LIMITED', 'too many events are parked');
-  return [{ type: known === undefined ? 'EventParkingProposed' : 'EventParked', data: { id, ...wish, at } }];
+  if (known === undefined) return [{ type: 'EventParkingProposed', data: { id, ...wish, at } }];
+  return [{ type: 'EventParked', data: { id, ...wish, at, ...contentOfApproval(content, parkedContent(known)) } }];
 }
 
 function evolve(state: ParkedEventsState, { type, data }: ParkedEventsEvent): ParkedEventsState {

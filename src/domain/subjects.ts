@@ -1,4 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
+import { type ApprovedContent, contentOfApproval } from './approval.ts';
+import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
 import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
 
@@ -24,7 +26,11 @@ export type SubjectsEvent =
         readonly at: IsoTime;
       };
     }
-  | { readonly type: 'SubjectErasureApproved'; readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime } }
+  /** `contentSha256`: of the proposal (`erasureContent`) that was approved. */
+  | {
+      readonly type: 'SubjectErasureApproved';
+      readonly data: { readonly id: string; readonly by: Actor; readonly at: IsoTime; readonly contentSha256?: string };
+    }
   /** The key is gone. `keySha256`: of the key, hex, so that a copy that turns up later is known for what it is; missing when there was none. */
   | { readonly type: 'SubjectErased'; readonly data: { readonly id: string; readonly keySha256?: string } }
   /** Addresses of clients, whose time is over; they are only counted. `before`: first seen before then. */
@@ -39,7 +45,13 @@ export type SubjectsCommand =
       readonly by: Actor;
       readonly now: IsoTime;
     }
-  | { readonly type: 'ApproveErasure'; readonly id: string; readonly by: Actor; readonly now: IsoTime }
+  | {
+      readonly type: 'ApproveErasure';
+      readonly id: string;
+      readonly by: Actor;
+      readonly now: IsoTime;
+      readonly content?: ApprovedContent;
+    }
   /** The key was destroyed. `again`: it was known to be erased before an older store was put back. */
   | { readonly type: 'RecordErasure'; readonly id: string; readonly keySha256?: string; readonly again?: boolean }
   | { readonly type: 'ForgetAddresses'; readonly count: number; readonly before: IsoTime };
@@ -55,6 +67,10 @@ export type Erasure = {
 export type SubjectsState = { readonly byId: ReadonlyMap<string, Erasure> };
 
 export const subjectsStream = 'subjects';
+
+/** What an approval approves, as one text. Equal texts are equal content. */
+export const erasureContent = (id: string, { kind, reason, proposedBy, proposedAt }: Erasure): string =>
+  contentText([id, kind, reason, proposedBy, proposedAt]);
 
 /** Waits for an approval that still counts. */
 export const isProposed = (erasure: Erasure | undefined, now: IsoTime): boolean =>
@@ -88,12 +104,12 @@ function propose({ type: _, now: at, ...wish }: Of<SubjectsCommand, 'ProposeEras
   return [{ type: 'SubjectErasureProposed', data: { ...wish, at } }];
 }
 
-function approve({ id, by, now: at }: Of<SubjectsCommand, 'ApproveErasure'>, { byId }: SubjectsState): readonly SubjectsEvent[] {
+function approve({ id, by, now: at, content }: Of<SubjectsCommand, 'ApproveErasure'>, { byId }: SubjectsState): readonly SubjectsEvent[] {
   const known = byId.get(id);
   if (known?.status === 'ERASED' || known?.status === 'APPROVED') return [];
-  if (!isProposed(known, at)) refuse('STATE', 'no erasure is proposed, or the proposal is older than seven days');
-  requireOtherPerson(known?.proposedBy ?? '', by, 'approving an erasure');
-  return [{ type: 'SubjectErasureApproved', data: { id, by, at } }];
+  if (known === undefined || !isProposed(known, at)) refuse('STATE', 'no erasure is proposed, or the proposal is older than seven days');
+  requireOtherPerson(known.proposedBy ?? '', by, 'approving an erasure');
+  return [{ type: 'SubjectErasureApproved', data: { id, by, at, ...contentOfApproval(content, erasureContent(id, known)) } }];
 }
 
 function evolve(state: SubjectsState, event: SubjectsEvent): SubjectsState {

@@ -115,6 +115,7 @@ export const rights: Readonly<Record<string, readonly [Who, Reach]>> = {
   ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/export'], driver, 'job'),
   ...several('POST', steps('/v1/jobs/{id}/allotments/{programmer}', 'thaw', 'thaw-proposals'), planner, 'job'),
   ...several('POST', ['/v1/jobs/{id}/allotments/{programmer}/thaw-proposals/{proposal}/approve'], [...planner, ...officer], 'job'),
+  ...several('GET', ['/v1/jobs/{id}/allotments/{programmer}/thaw-proposals'], [...planner, ...officer, ...auditor], 'job'),
 
   ...several('POST', ['/v1/production/imports', '/v1/production/units', '/v1/production/jobs/{jobId}/zeroise'], 'machine', 'all'),
   ...several('POST', steps(unit, ...unitSteps, 'commit', 'renew', 'void'), 'machine', 'all'),

@@ -146,14 +146,17 @@ describe('one key in two requests', () => {
     const old = await bent.reserveRequest(newUid());
     expect(await bent.code('units', old)).toBe('LEDGER_GAP');
     const path = `/v1/jobs/${bent.jobId}/allotments/${bent.uid}/thaw-proposals`;
-    const thaw = async (): Promise<void> => {
+    const thaw = async (): Promise<string> => {
       const { id } = await plant.ask('pia', 'POST', path, { reason: 'its memory was put back' });
       expect(await plant.code('pia', 'POST', `${path}/${id}/approve`)).toBe('FOUR_EYES_REQUIRED');
       expect(await plant.code('paul', 'POST', `${path}/${id}/approve`)).toBe(200);
+      return id;
     };
-    await thaw();
+    const before = await thaw();
     expect(await bent.code('units', old)).toBe('LEDGER_GAP');
     expect(await shareOf(bent)).toMatchObject({ status: 'FROZEN' });
+    // What was proposed once is good for one thaw.
+    expect(await plant.code('paul', 'POST', `${path}/${before}/approve`)).toBe('STATE');
     await thaw();
     bent.records = whole;
     bent.acknowledged = whole.length;

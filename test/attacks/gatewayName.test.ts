@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { gateway, gatewayStream } from '../../src/domain/gateway.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
-import { stateOf } from '../../src/services/base/context.ts';
+import { execute, stateOf } from '../../src/services/base/context.ts';
 import { registerGateway } from '../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../src/services/identity/enrolment.ts';
 import { newParty, type Party } from '../services/parties.ts';
@@ -40,6 +40,22 @@ describe('one officer alone', () => {
     expect(project.revocations.isRevoked(genuine.serialHex)).toBe(true);
     expect(await alarmCodes()).toEqual(expect.arrayContaining(['GATEWAY_KEY_PROPOSED', 'GATEWAY_REPLACED']));
     expect((await stateOf(ctx, gateway, gatewayStream('hall-1'))).status).toBe('ACTIVE');
+  });
+
+  it('does not come back by a key that two people once agreed on, when the gateway has another one by now (T20, I16)', async () => {
+    covers('T20', 'I16');
+    const { ctx } = project;
+    await registerGateway(ctx, 'hall-4', 'hall-4', 'operator:alice');
+    const certify = (party: Party, by: `operator:${string}` | 'gateway:hall-4') =>
+      certifyGateway(ctx, 'hall-4', requestOf(party, { commonName: 'hall-4' }), by);
+    await certify(newParty(), 'operator:alice');
+    const [once, now] = [newParty(), newParty()];
+    await expect(certify(once, 'operator:alice')).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
+    await certify(once, 'operator:bob');
+    const { serialHex } = parseCertificate((await certify(now, 'gateway:hall-4')).certificate);
+    const end = { type: 'EndOlderGatewayCertificates', serial: serialHex, by: 'system:renewal' } as const;
+    await execute(ctx, gateway, gatewayStream('hall-4'), end, 'system:renewal');
+    await expect(certify(once, 'operator:bob')).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
   });
 
   it('and the gateway: it does not keep its name from two people by asking for as many certificates as it may have (T20, T24)', async () => {

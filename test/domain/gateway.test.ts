@@ -94,6 +94,12 @@ describe('a gateway', () => {
         { type: 'GatewayCertified', data: next },
         { type: 'GatewayCertificateRevoked', data: { serial: '1', reason: 'superseded', by: 'system:quota' } },
       );
+    // What two people agreed on is good for once.
+    const later = { ...certificate, serial: '3', publicKeySha256: 'newest' };
+    const used: GatewayCommand = { type: 'EndOlderGatewayCertificates', serial: '3', by: 'system:renewal' };
+    on(...active, ask('operator:a'), { type: 'CertifyGateway', ...next }, { type: 'CertifyGateway', ...later }, used)
+      .when(ask('operator:b'))
+      .gives({ type: 'GatewayKeyProposed', data: { id: 'new', by: 'operator:b' } });
   });
 
   it('serves the attached devices while it is active (T20)', () => {

@@ -1,9 +1,19 @@
+import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
-import { type ParkedEvent, type ParkedPlace, parkedEvents, parkedEventsStream, parkedId } from '../../domain/parkedEvents.ts';
+import {
+  type ParkedEvent,
+  type ParkedPlace,
+  parkedContent,
+  parkedEvents,
+  parkedEventsStream,
+  parkedId,
+} from '../../domain/parkedEvents.ts';
 import type { Role } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
+import type { Read } from '../../eventstore/handle.ts';
 import { readModelFollower } from '../../projections/runner.ts';
-import { type Condition, type Context, executeIf, nowIso, stateOf } from '../base/context.ts';
+import { requireNothingSeen } from '../base/approval.ts';
+import { type Context, executeOn, nowIso, stateOf } from '../base/context.ts';
 import { earlierApprover, proposalIn } from './approvals.ts';
 
 /** Followers of the log that are stopped at an event they cannot handle, and the events that people have parked for them. */
@@ -36,21 +46,29 @@ export async function listParkedEvents(ctx: Context): Promise<readonly ParkedEve
   return [...(await stateOf(ctx, parkedEvents, parkedEventsStream)).byId.values()].reverse();
 }
 
+/** @property reason of who asks @property seenSha256 hash of the proposal that the approver looked at */
+export type ParkingWish = ParkedPlace & { readonly reason: string; readonly seenSha256?: string | undefined };
+
 /** Proposes that a follower skips the event it is stopped at, or approves what another person has proposed.
  *  @param name of the person, who was identified
- *  @throws NusecError NOT_FOUND (no such follower), STATE (it is not stopped at this event), FOUR_EYES_REQUIRED (not let in then), RATE_LIMITED */
-export async function parkEvent(ctx: Context, place: ParkedPlace, reason: string, name: string): Promise<ParkedEvent> {
+ *  @throws NusecError NOT_FOUND (no such follower), STATE (it is not stopped at this event), FOUR_EYES_REQUIRED (not let in then), CONFLICT (not what
+ *  was seen), RATE_LIMITED */
+export async function parkEvent(ctx: Context, { seenSha256, ...wish }: ParkingWish, name: string): Promise<ParkedEvent> {
+  const place = { follower: wish.follower, position: wish.position };
   const id = parkedId(place);
   const by: Actor = `operator:${name}`;
   const known = (await stateOf(ctx, parkedEvents, parkedEventsStream)).byId.get(id);
   if (known?.status !== 'PARKED') requireStandsBefore(ctx, place);
-  const approver: Condition = async read => {
+  const commandOf = async (read: Read) => {
+    const command = { type: 'ParkEvent', ...wish, by, now: nowIso(ctx) } as const;
     const proposed = (await read(parkedEvents, parkedEventsStream)).byId.get(id);
-    if (proposed === undefined || proposed.proposedBy === by) return;
+    if (proposed === undefined) requireNothingSeen(seenSha256);
+    if (proposed === undefined || proposed.proposedBy === by) return command;
     await earlierApprover(ctx, name, [parkingRole], proposalIn(parkedEventsStream, 'EventParkingProposed', id))(read);
+    const text = parkedContent(proposed);
+    return { ...command, content: { text, sha256: sha256Hex(text), seenSha256 } };
   };
-  const command = { type: 'ParkEvent', ...place, reason, by, now: nowIso(ctx) } as const;
-  const { state } = await executeIf(ctx, approver, parkedEvents, parkedEventsStream, command, by);
+  const { state } = await executeOn(ctx, parkedEvents, parkedEventsStream, commandOf, by);
   return state.byId.get(id) as ParkedEvent;
 }
 

@@ -1,14 +1,16 @@
 import type { Actor } from '../../domain/actor.ts';
+import type { ApprovedContent } from '../../domain/approval.ts';
 import { isInUse, operators, operatorsStream } from '../../domain/operators.ts';
 import type { Role } from '../../domain/roles.ts';
-import { type Erasure, isProposed, subjects, subjectsStream } from '../../domain/subjects.ts';
+import { type Erasure, erasureContent, isProposed, subjects, subjectsStream } from '../../domain/subjects.ts';
 import { NusecError } from '../../errors.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
 import { forgetStates } from '../../eventstore/stateCache.ts';
 import { jobQueries } from '../../projections/jobs.ts';
 import { programmerQueries } from '../../projections/programmers.ts';
 import type { Alarms, Parts } from '../base/alarms.ts';
-import { type Condition, type Context, execute, executeIf, nowIso, stateOf } from '../base/context.ts';
+import { approve, requireNothingSeen } from '../base/approval.ts';
+import { type Context, execute, nowIso, stateOf } from '../base/context.ts';
 import type { KnownSubject } from '../base/subjectRegistry.ts';
 import { earlierApprover, proposalIn } from './approvals.ts';
 
@@ -29,10 +31,18 @@ export async function listSubjects(ctx: Context): Promise<readonly SubjectRow[]>
   });
 }
 
+/** @property reason of who proposes @property seenSha256 hash of the proposal that the approver looked at */
+export type ErasureWish = { readonly reason: string; readonly seenSha256?: string | undefined };
+
 /** Proposes that somebody is erased, or approves what another person has proposed, and does it.
  *  @param name of the administrator, who was identified
- *  @throws NusecError NOT_FOUND, STATE (still in use), FOUR_EYES_REQUIRED (not let in when it was proposed) */
-export async function eraseSubject({ ctx, alarms }: Parts, id: string, reason: string, name: string): Promise<Erasure> {
+ *  @throws NusecError NOT_FOUND, STATE (still in use), FOUR_EYES_REQUIRED (not let in when it was proposed), CONFLICT (not what was seen) */
+export async function eraseSubject(
+  { ctx, alarms }: Parts,
+  id: string,
+  { reason, seenSha256 }: ErasureWish,
+  name: string,
+): Promise<Erasure> {
   const by: Actor = `operator:${name}`;
   const [now, stream] = [nowIso(ctx), subjectsStream];
   const erasure = (await stateOf(ctx, subjects, stream)).byId.get(id);
@@ -40,11 +50,14 @@ export async function eraseSubject({ ctx, alarms }: Parts, id: string, reason: s
   if (erasure?.status === 'ERASED') return erasure;
   if (subject === undefined) throw new NusecError('NOT_FOUND', 'there is no such person or site: nusec subject list');
   await requireUnused(ctx, subject);
-  if (isProposed(erasure, now) && erasure?.proposedBy !== by) {
-    const approver: Condition = earlierApprover(ctx, name, [erasureRole], proposalIn(stream, 'SubjectErasureProposed', id));
-    await executeIf(ctx, approver, subjects, stream, { type: 'ApproveErasure', id, by, now }, by);
+  if (erasure !== undefined && isProposed(erasure, now) && erasure.proposedBy !== by) {
+    const condition = earlierApprover(ctx, name, [erasureRole], proposalIn(stream, 'SubjectErasureProposed', id));
+    const content = async () => erasureContent(id, (await stateOf(ctx, subjects, stream)).byId.get(id) ?? erasure);
+    const command = (approved: ApprovedContent) => ({ type: 'ApproveErasure' as const, id, by, now, content: approved });
+    await approve(ctx, { decider: subjects, stream, content, command }, by, { condition, seenSha256 });
     await completeErasure({ ctx, alarms }, id);
   } else if (!isProposed(erasure, now)) {
+    requireNothingSeen(seenSha256);
     await execute(ctx, subjects, stream, { type: 'ProposeErasure', id, kind: subject.kind, reason, by, now }, by);
     await alarms.raise({ code: 'ERASURE', subject: `subject-${id}`, detail: `${by} proposes to erase ${pseudonym(id)}` }, 'always');
   }

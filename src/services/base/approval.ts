@@ -3,6 +3,7 @@ import type { Actor } from '../../domain/actor.ts';
 import type { ApprovedContent } from '../../domain/approval.ts';
 import type { Decider } from '../../domain/decider.ts';
 import type { DomainEvent } from '../../domain/events.ts';
+import { NusecError } from '../../errors.ts';
 import type { Handled } from '../../eventstore/handle.ts';
 import { always, type Condition, type Context, executeOn } from './context.ts';
 
@@ -23,6 +24,12 @@ type Approved<Command, State, Event> = {
   readonly content: () => Promise<string>;
   readonly command: (content: ApprovedContent) => Command;
 };
+
+/** For a request that proposes where nothing waits, and approves otherwise: who has looked at a proposal proposes nothing.
+ *  @throws NusecError CONFLICT when what the approver saw is not there any more */
+export function requireNothingSeen(seenSha256: string | undefined): void {
+  if (seenSha256 !== undefined) throw new NusecError('CONFLICT', 'what was looked at does not wait any more: look again');
+}
 
 /** Decides an approval of the content as it is now. The decider refuses a content that changes meanwhile.
  *  @throws NusecError of the condition and of the decider: FOUR_EYES_REQUIRED, CONFLICT (not what was seen) */

@@ -1,10 +1,11 @@
 import type { Actor } from '../../domain/actor.ts';
-import { allotment, allotmentStream } from '../../domain/allotment.ts';
-import type { AllotmentState } from '../../domain/allotmentState.ts';
+import { allotment, allotmentStream, thawContent, thawProposalOf } from '../../domain/allotment.ts';
+import type { AllotmentState, ThawProposal } from '../../domain/allotmentState.ts';
 import { job, jobStream } from '../../domain/job.ts';
 import { type CreatedJob, requireSameSite } from '../../domain/jobState.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
+import { type Approval, approve } from '../base/approval.ts';
 import { type Condition, type Context, execute, executeIf, newHexId, stateOf } from '../base/context.ts';
 import { jobOf } from './jobs.ts';
 
@@ -37,12 +38,35 @@ export async function proposeThaw(ctx: Context, jobId: string, programmer: strin
   return id;
 }
 
-export type ThawApproval = { readonly jobId: string; readonly programmer: string; readonly id: string };
+export type ThawPlace = { readonly jobId: string; readonly programmer: string; readonly id: string };
 
-/** @throws NusecError NOT_FOUND, FOUR_EYES_REQUIRED, CONFLICT when it is frozen for another reason by now */
-export async function approveThaw(ctx: Context, approval: ThawApproval, condition: Condition, by: Actor): Promise<void> {
-  const { jobId, programmer, id } = approval;
-  await executeIf(ctx, condition, allotment, allotmentStream(jobId, programmer), { type: 'ApproveThaw', id, by }, by);
+/** @throws NusecError NOT_FOUND */
+export async function thawProposal(ctx: Context, { jobId, programmer, id }: ThawPlace): Promise<ThawProposal> {
+  return thawProposalOf(await allotmentOf(ctx, jobId, programmer), id);
+}
+
+/** The one that waits for a second person, or none. @throws NusecError NOT_FOUND (no such share) */
+export async function waitingThaws(ctx: Context, jobId: string, programmer: string): Promise<readonly ThawProposal[]> {
+  const state = await allotmentOf(ctx, jobId, programmer);
+  if (state.status === 'NONE') throw new NusecError('NOT_FOUND', 'this programmer has no share of the job');
+  const { status, thawProposal: newest } = state;
+  return newest === undefined || newest.isOver || status !== 'FROZEN' ? [] : [newest];
+}
+
+/** @throws NusecError NOT_FOUND, FOUR_EYES_REQUIRED, CONFLICT (not what was seen, or it is frozen for another reason by now) */
+export async function approveThaw(ctx: Context, place: ThawPlace, by: Actor, approval?: Approval): Promise<void> {
+  const { jobId, programmer, id } = place;
+  await approve(
+    ctx,
+    {
+      decider: allotment,
+      stream: allotmentStream(jobId, programmer),
+      content: async () => thawContent(await thawProposal(ctx, place)),
+      command: content => ({ type: 'ApproveThaw' as const, id, by, content }),
+    },
+    by,
+    approval,
+  );
 }
 
 /** Whether the package of a programmer was replaced: then it is not to be imported any more (silence 7, I13).

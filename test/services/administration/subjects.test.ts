@@ -125,8 +125,8 @@ it('a key of somebody who was erased that is there again is destroyed again, wit
   await inFolder(dataDir, async ctx => {
     const { id } = ctx.subjects.of('operator', 'dave');
     const parts = { ctx, alarms: createAlarms(ctx) };
-    await eraseSubject(parts, id, 'asked for it', 'alice');
-    expect(await eraseSubject(parts, id, 'asked for it', 'bob')).toMatchObject({ status: 'ERASED' });
+    await eraseSubject(parts, id, { reason: 'asked for it' }, 'alice');
+    expect(await eraseSubject(parts, id, { reason: 'asked for it' }, 'bob')).toMatchObject({ status: 'ERASED' });
   });
   copyFileSync(join(dataDir, 'copy'), join(dataDir, 'subjects.db'));
   await inFolder(dataDir, async ctx => {

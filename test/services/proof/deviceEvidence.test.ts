@@ -102,7 +102,7 @@ describe('people in the evidence of a device', () => {
 
     const { id } = project.ctx.subjects.find('operator', 'carol') ?? { id: '' };
     for (const administrator of ['alice', 'bob'])
-      await eraseSubject({ ctx: project.ctx, alarms: project.alarms }, id, 'asked for it', administrator);
+      await eraseSubject({ ctx: project.ctx, alarms: project.alarms }, id, { reason: 'asked for it' }, administrator);
     const after = await exporter.export(shown.uid);
     expect(told(after)).toEqual(expect.arrayContaining(['operator:erased erased', 'operator:dave looked at by Dave']));
     expect(after.disclosed?.people[id]).toBe('erased');

@@ -1,13 +1,14 @@
 import { html } from 'hono/html';
 import { NusecError } from '../../../errors.ts';
 import { parseConfigWords } from '../../../production/configWords.ts';
+import type { ThawProposalAnswer } from '../../allotments.ts';
 import type { JobAnswer } from '../../jobViews.ts';
 import type { LineAnswer } from '../../lines.ts';
 import type { ReleaseRowAnswer } from '../../releases.ts';
 import type { Actions, Field, Form } from '../actions.ts';
 import { facts, id } from '../parts.ts';
 import type { Visit } from '../visit.ts';
-import { contentAt, contentOf } from './approval.ts';
+import { contentAt, contentOf, lookedAt } from './approval.ts';
 import { reason } from './deviceActions.ts';
 import { stepsOf } from './steps.ts';
 
@@ -21,6 +22,11 @@ export const lineField = async (visit: Visit): Promise<Field> => {
   const { lines } = await visit.get<{ readonly lines: readonly LineAnswer[] }>('/v1/lines');
   return { name: 'line', label: 'Line', kind: 'select', options: lines.map(({ line }) => [line, line] as const) };
 };
+
+async function waitingThaw(visit: Visit, [jobId, programmer]: readonly string[]): Promise<ThawProposalAnswer | undefined> {
+  const path = `/v1/jobs/${jobId}/allotments/${programmer}/thaw-proposals`;
+  return (await visit.get<{ readonly proposals: readonly ThawProposalAnswer[] }>(path)).proposals[0];
+}
 
 /** @throws NusecError BAD_REQUEST */
 function unitDataIn(form: Form): readonly object[] | undefined {
@@ -208,7 +214,7 @@ export const jobActions: Actions = {
       body: { reason: form.text('reason') },
     }),
     answer: ({ id }, ids) =>
-      html`<div class="narrow"><h1>Proposed</h1><p class="notice" role="status">Another person approves it: give them this id.</p><p class="secret" id="proposal">${id as string}</p><p><a href="${back(ids)}">Back</a></p></div>`,
+      html`<div class="narrow"><h1>Proposed</h1><p class="notice" role="status">Another person approves it here, or by this id.</p><p class="secret" id="proposal">${id as string}</p><p><a href="${back(ids)}">Back</a></p></div>`,
     done: '',
   },
   'approve-thaw': {
@@ -216,11 +222,22 @@ export const jobActions: Actions = {
     title: ids => `Approve a thaw of a share of job ${short(ids)}`,
     about: 'The share goes on. Whoever proposed it does not approve it.',
     roles: [...planners, 'securityOfficer'],
-    fields: [{ name: 'proposal', label: 'Id of the proposal', hint: '32 hex digits' }],
+    look: async (visit, ids) => {
+      const proposal = await waitingThaw(visit, ids);
+      return facts([
+        ['Frozen', proposal?.frozenReason],
+        ['Proposed', proposal && `${proposal.by}: ${proposal.reason}`],
+      ]);
+    },
+    fields: async (visit, ids) => {
+      const proposal = await waitingThaw(visit, ids);
+      return [{ name: 'proposal', label: '', kind: 'hidden', value: proposal?.id }, lookedAt(proposal?.contentSha256)];
+    },
     back,
     request: ([jobId, programmer], form) => ({
       method: 'POST',
       path: `/v1/jobs/${jobId}/allotments/${programmer}/thaw-proposals/${form.text('proposal')}/approve`,
+      body: contentOf(form),
     }),
     done: 'The share goes on.',
   },

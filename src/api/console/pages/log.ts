@@ -5,6 +5,7 @@ import { type Actions, actionLink } from '../actions.ts';
 import type { Html, Page } from '../layout.ts';
 import { badge, type Column, card, facts, heading, table, time } from '../parts.ts';
 import { queryOf, type Visit } from '../visit.ts';
+import { contentOf, lookedAt } from './approval.ts';
 import { reason } from './deviceActions.ts';
 
 /** The log and what follows it: how far each follower is, what stops one, and events that one goes on without. */
@@ -30,8 +31,8 @@ export function logFacts({ head, checkpoint, troubles }: LogHealthAnswer): Html 
   ]);
 }
 
-const parkLink = (visit: Visit, follower: string, position: number | undefined): Html =>
-  actionLink(visit, logActions, 'park-event', [], queryOf({ follower, position }));
+const parkLink = (visit: Visit, follower: string, position: number | undefined, contentSha256?: string): Html =>
+  actionLink(visit, logActions, 'park-event', [], queryOf({ follower, position, contentSha256 }));
 
 const followerColumns = (visit: Visit): readonly Column<FollowerAnswer>[] => [
   { name: 'Follower', cell: ({ name }) => name },
@@ -58,7 +59,8 @@ const parkedColumns = (visit: Visit): readonly Column<ParkedAnswer>[] => [
   { name: 'Approved', cell: ({ approvedBy }) => approvedBy },
   {
     name: 'Do',
-    cell: ({ follower, position, status }) => (status === 'PROPOSED' ? parkLink(visit, follower, position) : null),
+    cell: ({ follower, position, status, contentSha256 }) =>
+      status === 'PROPOSED' ? parkLink(visit, follower, position, contentSha256) : null,
   },
 ];
 
@@ -69,13 +71,18 @@ export const logActions: Actions = {
     about: 'The follower skips this one event. One officer proposes it; it is done when another one says the same.',
     roles: ['securityOfficer'],
     tone: 'danger',
-    fields: [{ name: 'follower', label: 'Follower' }, { name: 'position', label: 'Position of the event', kind: 'number' }, reason],
+    fields: [
+      { name: 'follower', label: 'Follower' },
+      { name: 'position', label: 'Position of the event', kind: 'number' },
+      reason,
+      lookedAt(),
+    ],
     typed: () => 'park',
     back: () => '/console/log',
     request: (_, form) => ({
       method: 'POST',
       path: '/v1/log/parked',
-      body: { follower: form.text('follower'), position: form.number('position'), reason: form.text('reason') },
+      body: { follower: form.text('follower'), position: form.number('position'), reason: form.text('reason'), ...contentOf(form) },
     }),
     done: 'It is noted: proposed, or parked when another officer had proposed it.',
   },

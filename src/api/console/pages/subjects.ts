@@ -4,6 +4,7 @@ import { type Actions, actionLink } from '../actions.ts';
 import type { Page } from '../layout.ts';
 import { badge, type Column, facts, heading, id, table, time } from '../parts.ts';
 import type { Visit } from '../visit.ts';
+import { contentOf, lookedAt } from './approval.ts';
 import { reason } from './deviceActions.ts';
 import { linesOfJson } from './download.ts';
 import { rowsOfLog } from './logPages.ts';
@@ -67,10 +68,14 @@ export const subjectActions: Actions = {
         ['Proposed', known?.erasure && `${known.erasure.proposedBy}: ${known.erasure.reason}`],
       ]);
     },
-    fields: [reason],
+    fields: async (visit, [key]) => [reason, lookedAt((await subjectOf(visit, key))?.erasure?.contentSha256)],
     typed: () => 'erase',
     back: () => '/console/subjects',
-    request: ([key], form) => ({ method: 'POST', path: `/v1/subjects/${key}/erase`, body: { reason: form.text('reason') } }),
+    request: ([key], form) => ({
+      method: 'POST',
+      path: `/v1/subjects/${key}/erase`,
+      body: { reason: form.text('reason'), ...contentOf(form) },
+    }),
     answer: ({ status }) =>
       html`<div class="narrow"><h1>${status === 'PROPOSED' ? 'Proposed' : 'Erased'}</h1><p class="notice" role="status">${status === 'PROPOSED' ? 'Another administrator does the same within seven days.' : 'Nobody can read any more who they were.'}</p><p><a href="/console/subjects">Back</a></p></div>`,
     done: '',
