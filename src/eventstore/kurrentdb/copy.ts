@@ -64,8 +64,13 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
   let following: { close(): void } | undefined;
   let asking: Promise<void> | undefined;
   const advanced = commitSignal();
-  const revision = (): number => storage.taken().revision;
-  const isClosed = (): boolean => !takesClosed && closedAt === revision();
+  /** The newest commit here, as far as this process knows: another one of the machine may have taken in more. */
+  let atLeast = -1;
+  const revision = (): number => {
+    atLeast = storage.taken().revision;
+    return atLeast;
+  };
+  const isClosed = (): boolean => !takesClosed && closedAt !== undefined && closedAt === revision();
 
   /** A blob that is not there was dropped since. */
   const blobsOf = async ({ commit }: LoggedCommit, known: readonly Blob[]): Promise<readonly Blob[]> => {
@@ -91,12 +96,14 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
   };
   const take = async (commits: readonly LoggedCommit[], known: readonly Blob[] = []): Promise<void> => {
     if (damage !== undefined) throw damage;
+    if (commits.every(commit => commit.revision <= atLeast)) return;
     const newest = revision();
     const next = commits.filter(commit => commit.revision > newest);
     // A gap: what is between comes from another side.
     if (next[0] === undefined || next[0].revision !== newest + 1) return;
     try {
       for (let done = 0; done < next.length; done += maxTakenCommits) await takeGroup(next.slice(done, done + maxTakenCommits), known);
+      atLeast = Math.max(atLeast, (next.at(-1) as LoggedCommit).revision);
     } catch (error) {
       if (error instanceof NusecError && error.code === 'STORE_DAMAGED') damage = error;
       throw error;
@@ -144,7 +151,7 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
   const follow = (): void => {
     if (closed) return;
     following = log.follow(
-      revision,
+      () => atLeast,
       async commits => {
         failures = 0;
         await take(commits);
