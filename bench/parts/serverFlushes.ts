@@ -13,7 +13,7 @@ export async function readFlushes(url: string): Promise<Flushes | undefined> {
 }
 
 /** Rows of `value percentile count 1/(1-percentile)`; those of comments and of the heading are none. */
-export function parseFlushes(text: string): Flushes {
+function parseFlushes(text: string): Flushes {
   const rows = text.split('\n').map(line => /^\s*([\d.]+)\s+[\d.]+\s+(\d+)\s/.exec(line));
   return rows.flatMap(row => (row === null ? [] : [[Number(row[1]), Number(row[2])] as const]));
 }

@@ -14,6 +14,7 @@ import {
   registerGateway,
 } from '../services/field/gateways.ts';
 import { certifyGateway } from '../services/identity/enrolment.ts';
+import { dryRunQuery } from './dryRun.ts';
 import { bytesField, jsonAnswer, jsonBody, pageAfter, reasonField, uidField } from './fields.ts';
 import { secondOfficer } from './gatewayKeys.ts';
 import { actor, type Resource } from './resource.ts';
@@ -146,7 +147,7 @@ export const gatewaysResource: Resource = (api, { ctx, alarms, revocations, fiel
       path: `/v1/gateways/{id}/${name}`,
       summary: name === 'suspend' ? 'Puts the certificate of the gateway on hold' : 'Revokes the gateway permanently',
       middleware: officer,
-      request: { params, ...jsonBody(z.strictObject({ reason: reasonField })) },
+      request: { params, query: dryRunQuery, ...jsonBody(z.strictObject({ reason: reasonField })) },
       responses: answer,
     });
     api.openapi(route, async c => {

@@ -4,6 +4,7 @@ import type { Agent, AgentOptions } from '../../gateway-device/agent/agent.ts';
 import { defaultBackoff, reconnectDelayMs } from '../../gateway-device/link/backoff.ts';
 import { isUnreachable, NusecError } from '../errors.ts';
 import { ask, listAll, rootCertificate, type ServerOptions, subcommandsOf, withServer } from './client.ts';
+import { act, type Confirmed, withConfirmation } from './confirm.ts';
 import { print, progress, record, table } from './output.ts';
 import { showPresence, showRefusals } from './presence.ts';
 import { hostPort, runUntilStopped } from './process.ts';
@@ -11,13 +12,14 @@ import { hostPort, runUntilStopped } from './process.ts';
 type Gateway = { readonly id: string; readonly name: string; readonly status: string; readonly devices: readonly string[] };
 type Register = ServerOptions & { id: string; name?: string; data?: string };
 type Attach = ServerOptions & { id: string; device: readonly string[] };
+type Because = { reason: string };
 type Run = ServerOptions & { data: string; id: string; mqtt: string; mqttName?: string; device?: readonly string[] };
 
 const uid = '00112233445566778899aabbccddeeff';
 
 /** `nusec gateway`: the boxes that attest devices over their serial line, and the agent that runs on them. */
 export function registerGateway(program: Command): void {
-  const gateway = program.command('gateway').description('gateways: register, attach devices, run the agent');
+  const gateway = program.command('gateway').description('gateways: register, attach devices, suspend, revoke, run the agent');
   const command = subcommandsOf(gateway);
   command('register', 'make a gateway known to the server', 'register --id hall-7', 'register --id hall-7 --data /var/lib/nusec-gateway')
     .requiredOption('--id <id>', 'letters, digits, _ and -')
@@ -37,6 +39,21 @@ export function registerGateway(program: Command): void {
     const rows = gateways.map(({ id, name, status, devices }) => [id, name, status, devices.length]);
     print(options, gateways, table(['GATEWAY', 'NAME', 'STATUS', 'DEVICES'], rows));
   });
+  command('suspend <id>', 'put its certificate on hold; its connection ends immediately', 'suspend hall-7 --reason "looked at it"')
+    .requiredOption('--reason <text>', 'why; goes into the record')
+    .action(async (id: string, { reason, ...options }: ServerOptions & Because) => move(options, id, 'suspend', { reason }));
+  command('resume <id>', 'end the hold of a suspended gateway', 'resume hall-7').action(async (id: string, options: ServerOptions) =>
+    move(options, id, 'resume', {}),
+  );
+  withConfirmation(command('revoke <id>', 'revoke it for good; its connection ends immediately', 'revoke hall-7 --reason "stolen" --yes'))
+    .requiredOption('--reason <text>', 'why; goes into the record')
+    .action(async (id: string, { reason, ...options }: Confirmed & Because) =>
+      act<Gateway>(
+        options,
+        { what: `The gateway ${id} is revoked for good.`, name: id, method: 'POST', path: `/v1/gateways/${id}/revoke`, body: { reason } },
+        answer => print(options, answer, record(answer)),
+      ),
+    );
   command('presence <id>', 'when a gateway connected and left over MQTT, and why it was refused', 'presence hall-7').action(
     async (id: string, options: ServerOptions) => showPresence(options, `/v1/gateways/${id}/presence`),
   );
@@ -75,6 +92,11 @@ const enrolHere = (options: ServerOptions, data: string, id: string): Promise<vo
   withServer(options, async server =>
     (await import('../../gateway-device/agent/identity.ts')).enrol(data, id, rootCertificate(options), server),
   );
+
+async function move(options: ServerOptions, id: string, step: 'suspend' | 'resume', body: object): Promise<void> {
+  const answer = await ask<Gateway>(options, 'POST', `/v1/gateways/${id}/${step}`, body);
+  print(options, answer, record(answer));
+}
 
 async function eachDevice(options: Attach, request: (uid: string) => readonly [string, string, unknown?]): Promise<void> {
   let answer: unknown;

@@ -6,6 +6,7 @@ import { programmerStream } from '../../src/domain/programmer.ts';
 import { newEvent } from '../../src/eventstore/recorded.ts';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { nowIso } from '../../src/services/base/context.ts';
+import { registerGateway } from '../../src/services/field/gateways.ts';
 import { registerProgrammer } from '../../src/services/production/programmers.ts';
 import { type Fleet, people, seedFleet } from '../gateway/fieldKit.ts';
 import { codeOf } from '../pki/support.ts';
@@ -32,6 +33,7 @@ beforeAll(async () => {
     await addOperator(ctx, 'rolf', ['releaseManager'], 'operator:alice');
     await addOperator(ctx, 'olaf', ['service'], 'operator:alice');
     await registerProgrammer(ctx, programmer, 'NuLink3', 'operator:alice');
+    await registerGateway(ctx, 'hall-9', 'hall-9', 'operator:alice');
     const locked = newEvent('ProgrammerLocked', {}, { id: ctx.newId(), at: nowIso(ctx), by: 'operator:alice' });
     await ctx.store.append(programmerStream(programmer), 'any', [locked]);
   });
@@ -77,6 +79,11 @@ const changes: Readonly<Record<string, () => readonly [there: Change, type: stri
     ['POST', `/v1/programmers/${programmer}/stolen`, {}],
     'ProgrammerReportedStolen',
     ['POST', `/v1/programmers/${nobody}/stolen`, {}],
+  ],
+  'revoking a gateway': () => [
+    ['POST', '/v1/gateways/hall-9/revoke', { reason: 'stolen' }],
+    'GatewayRevoked',
+    ['POST', '/v1/gateways/nobody/revoke', { reason: 'stolen' }],
   ],
   'removing an operator': () => [['DELETE', '/v1/operators/olaf'], 'OperatorRemoved', ['DELETE', '/v1/operators/nobody']],
   'removing one who approves': () => [['DELETE', '/v1/operators/rolf'], 'OperatorChangeProposed', ['DELETE', '/v1/operators/nobody']],

@@ -1,5 +1,5 @@
 import { repeatedly } from '../../closing.ts';
-import { listIdOf } from '../../domain/crlList.ts';
+import { listIdOf, listOf } from '../../domain/crlList.ts';
 import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, nowIso } from '../base/context.ts';
@@ -24,6 +24,9 @@ const signingShare = 20;
 const listBytesPerSecond = 200_000;
 const maxGatherMs = 30_000;
 
+/** What a compromised authority says counts no more, so it signs no list: nothing under it is believed anyway. */
+const isBelieved = ({ status }: { readonly status: string }): boolean => status === 'ACTIVE' || status === 'RETIRED';
+
 export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms: Alarms): CrlSchedule {
   /** List → newest revocation that it must have. */
   const waiting = new Map<string, number>();
@@ -46,8 +49,7 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   const check = async (stop: AbortSignal): Promise<void> => {
     if (!revocations.isKnown()) return;
     const { crls, roots, issuingCas } = await authorityOf(ctx);
-    const able = issuingCas.filter(({ status }) => status === 'ACTIVE' || status === 'RETIRED');
-    for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...able]) {
+    for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...issuingCas.filter(isBelieved)]) {
       if (stop.aborted) return;
       // An authority whose time is over signs no more; nothing under it is valid.
       if (parsedAuthority(certificate).notAfter <= nowIso(ctx)) continue;
@@ -61,10 +63,12 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
     const begun = performance.now();
     const due = [...waiting];
     waiting.clear();
-    const { crls } = await authorityOf(ctx);
+    const { crls, issuingCas } = await authorityOf(ctx);
     let bytes = 0;
     for (const [listId, position] of due) {
       if (isClosed) return;
+      const issuer = issuingCas.find(({ icaId }) => icaId === listOf(listId).icaId);
+      if (issuer !== undefined && !isBelieved(issuer)) continue;
       const known = crls.find(crl => listIdOf(crl) === listId)?.position ?? -1;
       if (known < position) bytes += await sign(listId, false);
     }
