@@ -1,12 +1,11 @@
 import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { deserialize, serialize } from 'node:v8';
 import { frameOf, onFrames } from '../../frames.ts';
 
-/** A link between two processes that have the same store open. A frame is a code of 16 bytes and a value by the serialiser of V8.
+/** A link between two processes that have the same store open. A frame is a code of 16 bytes and its content (messages.ts).
  *
  *  What is stored for others is sealed (seal.ts), and what is answered counts as stored: so both sides show with every frame that they have the key of
- *  the seal, though they meet over a socket in the data folder. key = HMAC-SHA-256(seal key, "nusec-log-link/2" ‖ nonce of the one who listens ‖
+ *  the seal, though they meet over a socket in the data folder. key = HMAC-SHA-256(seal key, "nusec-log-link/3" ‖ nonce of the one who listens ‖
  *  nonce of the other); code = HMAC-SHA-256(key, direction ‖ number of the frame ‖ content), cut to 16 bytes. A store without a seal has 32 zero
  *  bytes instead of its key. */
 
@@ -23,7 +22,7 @@ const noCode = Buffer.alloc(codeBytes);
 type Side = 'committer' | 'relay';
 
 export type Link = {
-  send(value: unknown): void;
+  send(text: string): void;
   /** Ends after what was sent. */
   end(): void;
   destroy(): void;
@@ -32,7 +31,7 @@ export type Link = {
 type Listener = {
   /** Both sides know each other. */
   onReady(): void;
-  onValue(value: unknown): void;
+  onContent(content: Buffer): void;
   /** The link has ended, from whatever side. */
   onEnd(): void;
 };
@@ -54,16 +53,16 @@ export function linkOver(socket: Socket, side: Side, sealKey: Uint8Array | undef
     }
     const content = frame.subarray(codeBytes);
     if (!timingSafeEqual(frame.subarray(0, codeBytes), codeOf(key, other, received(), content))) throw new Error('not from this store');
-    listener.onValue(deserialize(content));
+    listener.onContent(content);
   };
   onFrames(socket, maxFrameBytes, accept);
   socket.on('close', listener.onEnd);
   if (side === 'committer') socket.write(frameOf(noCode, nonce));
   return {
-    send(value) {
+    send(text) {
       if (key === undefined || socket.destroyed) return;
       if (socket.writableLength > maxUnsentBytes) return void socket.destroy();
-      const content = serialize(value);
+      const content = Buffer.from(text);
       socket.write(frameOf(codeOf(key, side, sent(), content), content));
     },
     end: () => void socket.end(),
@@ -72,7 +71,7 @@ export function linkOver(socket: Socket, side: Side, sealKey: Uint8Array | undef
 }
 
 const linkKey = (sealKey: Uint8Array, nonces: readonly Uint8Array[]): KeyObject =>
-  createSecretKey(createHmac('sha256', sealKey).update('nusec-log-link/2').update(Buffer.concat(nonces)).digest());
+  createSecretKey(createHmac('sha256', sealKey).update('nusec-log-link/3').update(Buffer.concat(nonces)).digest());
 
 function codeOf(key: KeyObject, from: Side, number: Uint8Array, content: Uint8Array): Buffer {
   return createHmac('sha256', key).update(from).update(number).update(content).digest().subarray(0, codeBytes);
