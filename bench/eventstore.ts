@@ -12,8 +12,12 @@ import { type Appended, appendRates } from './parts/eventstoreProcesses.ts';
 import { inTemporaryFolder, interleave, median, perSecond, type Report } from './parts/measure.ts';
 import { percentile, timeSyncs } from './parts/syncs.ts';
 
-/** Durable appends with the hash chain, by one process and by several, and loads of a stream. */
+/** Durable appends with the hash chain, by one process and by several, and loads of a stream. `NUSEC_BENCH_PARTS=processes,load` measures only these
+ *  parts. */
 
+const parts = process.env.NUSEC_BENCH_PARTS?.split(',');
+type Part = 'appends' | 'emmett' | 'processes' | 'subscribers' | 'load';
+const isAsked = (part: Part): boolean => parts === undefined || parts.includes(part);
 const rounds = 5;
 const roundMs = 700;
 const devices = 5000;
@@ -33,20 +37,24 @@ const proofsAtOnce = 200;
 const seal = { key: randomBytes(32), isNew: true };
 
 export async function run(report: Report): Promise<void> {
-  await inTemporaryFolder(async folder => {
-    const store = await openSqliteStore({ file: join(folder, 'events.db'), seal });
-    for (const writers of [1, 16, 64, 256]) await withRoots(store, () => benchAppends(store, folder, writers, report));
-    const events = await store.head();
-    await benchProofs(store, report);
-    await store.close();
-    const bytes = statSync(join(folder, 'events.db')).size / events;
-    const bound = JSON.stringify({ ...certified(), stream: 'device-0000', revision: 0, hash: 'a'.repeat(64) }).length;
-    report({ figure: 'bytes per event', value: bytes, bound, unit: 'bytes', boundWhat: 'bytes of the event as JSON' });
-    await benchStart(join(folder, 'events.db'), events, report);
-  });
-  await benchPeer(report);
-  await benchProcesses(report);
-  await inTemporaryFolder(folder => benchLoad(folder, report));
+  if (isAsked('appends')) await inTemporaryFolder(folder => benchLog(folder, report));
+  if (isAsked('emmett')) await benchPeer(report);
+  if (isAsked('processes')) await benchProcesses(report);
+  if (isAsked('subscribers')) await benchSubscribers(report);
+  if (isAsked('load')) await inTemporaryFolder(folder => benchLoad(folder, report));
+}
+
+/** Appends, and what is read and proven of what they have stored. */
+async function benchLog(folder: string, report: Report): Promise<void> {
+  const store = await openSqliteStore({ file: join(folder, 'events.db'), seal });
+  for (const writers of [1, 16, 64, 256]) await withRoots(store, () => benchAppends(store, folder, writers, report));
+  const events = await store.head();
+  await benchProofs(store, report);
+  await store.close();
+  const bytes = statSync(join(folder, 'events.db')).size / events;
+  const bound = JSON.stringify({ ...certified(), stream: 'device-0000', revision: 0, hash: 'a'.repeat(64) }).length;
+  report({ figure: 'bytes per event', value: bytes, bound, unit: 'bytes', boundWhat: 'bytes of the event as JSON' });
+  await benchStart(join(folder, 'events.db'), events, report);
 }
 
 async function benchAppends(store: EventStore, folder: string, writers: number, report: Report): Promise<void> {
@@ -181,6 +189,9 @@ async function benchProcesses(report: Report): Promise<void> {
     const share = middle(processes, 'slowest');
     report({ figure: `slowest of ${processes} processes`, value: share, bound: 1, unit: 'of 1', boundWhat: 'its fair share' });
   }
+}
+
+async function benchSubscribers(report: Report): Promise<void> {
   const subscribed = (processes: number) => async () => (await ofProcesses(processes, true)).rate;
   const followed = await interleave(subscribedRounds, subscribed(4), subscribed(1));
   report({ figure: '4 processes, each with a subscriber', ...followed, unit: 'events/s', boundWhat: 'events/s of one process with one' });

@@ -82,6 +82,8 @@ async function openWorld(own: Own, options: WorldOptions): Promise<Omit<World, '
     NUSEC_CRL_PORT: String(crl),
     NUSEC_SHARE_PORTS: String(processes > 1),
     NUSEC_STATE_DIR: join(dir, 'state'),
+    // What commands remember of a server.
+    XDG_STATE_HOME: join(dir, 'state'),
     NUSEC_SERVER: `https://localhost:${https}`,
     NUSEC_CA: join(data, 'root.pem'),
     NUSEC_TOKEN_FILE: join(data, 'alice.token'),

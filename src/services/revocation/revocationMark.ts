@@ -103,11 +103,14 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
       await nextTurn();
     }
   };
+  /** Events up to which the mark speaks of everything. */
+  let written = 0;
   const write = async (): Promise<void> => {
     const facts = await factsOf(ctx, await ctx.store.head());
     await takeChanges();
     await writer.write(unsaved, { ...facts, revoked: listed.size });
     unsaved = [];
+    written = facts.size;
   };
   const begin = async (): Promise<void> => {
     await ctx.reads.waitFor(start, { projections: ['certificates', 'releases'], patient: true });
@@ -115,7 +118,7 @@ export async function keepRevocationMark(ctx: Context, file: string): Promise<{ 
     await write();
   };
   const handle = async (events: readonly Recorded[]): Promise<void> => {
-    if (!events.some(isMarked)) return;
+    if (!events.some(event => event.position > written && isMarked(event))) return;
     await setTimeout(gatherMs);
     await write();
   };

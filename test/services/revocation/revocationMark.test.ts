@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'v
 import { readSettings } from '../../../src/config.ts';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { operators, operatorsStream } from '../../../src/domain/operators.ts';
+import type { Handler } from '../../../src/eventstore/followers.ts';
+import type { Recorded } from '../../../src/eventstore/recorded.ts';
 import { startServer } from '../../../src/main.ts';
 import { initialiseProject } from '../../../src/services/administration/initialise.ts';
 import { addOperator, authenticateOperator } from '../../../src/services/administration/operators.ts';
@@ -92,6 +94,32 @@ describe('the high-water mark of revocations', () => {
     const reads = { ...ctx.reads, health, waitFor: () => new Promise<void>(() => {}) };
     const kept = await keepRevocationMark({ ...ctx, reads }, join(folder, 'later.mark'));
     expect(asked).toHaveBeenCalled();
+    await kept.close();
+    rmSync(data, { recursive: true });
+  });
+
+  it('is written once for what is stored when it is written, however many batches bring it', async () => {
+    const { ctx, close } = await openContext(settings(), { https: 0, crl: 0 }, true);
+    onTestFinished(close);
+    await initialiseProject(ctx, { organization: 'Example OEM', administrators: ['alice', 'bob'] });
+    const handlers: Handler[] = [];
+    const followers: Context['followers'] = {
+      ...ctx.followers,
+      follow(name, after, handler, options) {
+        handlers.push(handler);
+        return ctx.followers.follow(name, after, handler, options);
+      },
+    };
+    const waitFor = vi.fn(ctx.reads.waitFor);
+    const kept = await keepRevocationMark({ ...ctx, followers, reads: { ...ctx.reads, waitFor } }, join(folder, 'batches.mark'));
+    const begun = waitFor.mock.calls.length;
+    const [event] = await ctx.store.readAll(0, 1);
+    const batch = (position: number) => [{ ...event, type: 'RootCaRetired', position }] as unknown as readonly Recorded[];
+    const head = await ctx.store.head();
+    for (let position = 1; position <= head; position += 1) await handlers[0]?.(batch(position));
+    expect(waitFor).toHaveBeenCalledTimes(begun);
+    await handlers[0]?.(batch(head + 1));
+    expect(waitFor).toHaveBeenCalledTimes(begun + 1);
     await kept.close();
     rmSync(data, { recursive: true });
   });
