@@ -83,9 +83,9 @@ async function publish(
   return life.world.event(of('ReleasePublished', `release-${releaseId}`), `${name} published`);
 }
 
-async function rollOut(life: Life, releaseId: string, uids: readonly string[]): Promise<string> {
+async function rollOut(life: Life, releaseId: string, aims: object): Promise<string> {
   const { alice, bob } = life.world;
-  const { rolloutId } = await alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', { releaseId, devices: uids });
+  const { rolloutId } = await alice.json<{ rolloutId: string }>('POST', '/v1/rollouts', { releaseId, ...aims });
   await bob.json('POST', `/v1/rollouts/${rolloutId}/approve`, {});
   await alice.json('POST', `/v1/rollouts/${rolloutId}/start`, {});
   return rolloutId;
@@ -305,7 +305,7 @@ export const steps: readonly Step[] = [
     async run(life) {
       await publish(life, 'app2', 'app', '2.0.0', 3, applicationBytes);
       const uids = [0, 1].map(index => unit(life, index).uid);
-      await rollOut(life, life.releases.app2 ?? '', uids);
+      await rollOut(life, life.releases.app2 ?? '', { devices: uids });
       const upgraded = await Promise.all(uids.map(uid => life.world.event(of('FirmwareUpgraded', `device-${uid}`), `${uid} upgraded`)));
       return { event: upgraded[1] as EventRecord, note: `2.0.0 on ${upgraded.length} devices` };
     },
@@ -316,7 +316,8 @@ export const steps: readonly Step[] = [
     async run(life) {
       const { uid } = unit(life, 1);
       await publish(life, 'old', 'app', '1.5.0', 1, applicationBytes);
-      await rollOut(life, life.releases.old ?? '', [uid]);
+      // A plan that names the device is refused already; one for whatever runs a version is judged device by device.
+      await rollOut(life, life.releases.old ?? '', { selector: { versions: ['2.0.0'] } });
       const event = await life.world.event(of('RollbackRefused', `device-${uid}`), 'rollback refused');
       return { event, note: `security counter ${event.data.securityCounter} refused by the ${event.data.hop}` };
     },
