@@ -74,6 +74,21 @@ describe('the scrub', () => {
     expect(await placesOf()).toEqual([...damaged, 'custody.db']);
   });
 
+  it('finds a name of a blob that a disk has changed, in its row and in the index over the names', async () => {
+    const { places, small } = await folderWithAll();
+    const bytes = readFileSync(places.store);
+    const name = Buffer.from(small, 'hex');
+    const first = bytes.indexOf(name);
+    const second = bytes.indexOf(name, first + 1);
+    expect([first, second, bytes.indexOf(name, second + 1)]).toEqual([expect.any(Number), expect.any(Number), -1]);
+    for (const at of [first, second]) {
+      bytes[at + 7] = (bytes[at + 7] as number) ^ 1;
+      writeFileSync(places.store, bytes);
+      bytes[at + 7] = (bytes[at + 7] as number) ^ 1;
+      expect((await oneRound(places)).map(({ place }) => place)).toEqual([expect.stringMatching(/^blob /)]);
+    }
+  });
+
   it('ends when it is told to, also in the middle of a round', async () => {
     const { places } = await folderWithAll();
     const scrub = startScrub(
