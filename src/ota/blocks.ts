@@ -65,12 +65,6 @@ export function sealBlock(channel: BlockChannel, delivery: Delivery, index: numb
   return [ciphertext, cipher.getAuthTag()];
 }
 
-/** Gives the memory of a block back that has been sent or copied. V8 sees only how much of it there is, and would look through its whole heap for
- *  every few dozen MiB that go out. */
-export function freeBlock([{ buffer, byteLength }]: SealedBlock): void {
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) buffer.transfer(0);
-}
-
 /** @returns the block, or undefined when key, index, tag or hash is wrong: then it is asked for again */
 export function openBlock(channel: BlockChannel, index: number, sealed: Uint8Array): Uint8Array | undefined {
   const split = sealed.length - blockTagBytes;

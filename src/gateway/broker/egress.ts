@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream';
 import { totalBytes } from '../../bytes.ts';
-import { joinInKept } from '../../keptMemory.ts';
+import { giveBack, joinInKept } from '../../keptMemory.ts';
 import { cut, publishHead } from './farewell.ts';
 import type { Payload, Qos } from './handler.ts';
-import type { Session } from './session.ts';
+import type { Gathered, Session } from './session.ts';
 
 /** Fixed header, topic length and packet id, rounded up (MQTT 3.1.1 §3.3): what a message costs beside topic and payload. */
 const packetOverheadBytes = 64;
@@ -27,13 +27,14 @@ export function send(session: Session, topic: string, payload: Payload, qos: Qos
       session.outstandingBytes -= costBytes;
       resolve(!session.client.closed && session.ending === undefined);
     };
-    write(session, [publishHead(topic, payloadBytes, qos === 0 ? undefined : nextPacketId(session)), ...parts], taken);
+    const head = publishHead(topic, payloadBytes, qos === 0 ? undefined : nextPacketId(session));
+    write(session, { parts: [head, ...parts], given: payload instanceof Uint8Array ? [] : payload, taken });
   });
 }
 
 /** Acknowledges a message of QoS 1 in front of what is sent in this turn of the event loop. @param done called when the socket has taken it */
 export function acknowledge(session: Session, messageId: number, done: () => void): void {
-  write(session, [Buffer.from([0x40, 2, messageId >> 8, messageId & 0xff])], done);
+  write(session, { parts: [Buffer.from([0x40, 2, messageId >> 8, messageId & 0xff])], given: [], taken: done });
 }
 
 /** Identifiers of packets that have one (MQTT 3.1.1 §2.3.1): a PUBACK is only counted as a packet, so one may come again after the last one. */
@@ -45,10 +46,10 @@ const maxPacketId = 0xffff;
 
 /** Straight to the socket, as the way through Aedes costs more than a block of firmware. What is sent in one turn of the event loop is put
  *  together and written as one: TLS copies several. Aedes waits for the socket, and cuts a client that takes nothing for too long. */
-function write(session: Session, parts: readonly Uint8Array[], taken: () => void): void {
+function write(session: Session, message: Gathered): void {
   const { gathered } = session;
   if (gathered.length === 0) process.nextTick(writeGathered, session);
-  gathered.push({ parts, taken });
+  gathered.push(message);
 }
 
 function writeGathered({ socket, client, gathered }: Session): void {
@@ -60,6 +61,8 @@ function writeGathered({ socket, client, gathered }: Session): void {
       socket,
       messages.flatMap(({ parts }) => parts),
     );
+  // A device takes its time, and many take theirs at once.
+  for (const { given } of messages) for (const part of given) if (part.length >= keptFromBytes) giveBack(part);
   const allTaken = (): void => {
     for (const { taken } of messages) taken();
   };

@@ -2,7 +2,7 @@ import type { DownFamily, UpFamily } from '../../mqttTopics.ts';
 import type { Identity } from './identity.ts';
 
 export type Qos = 0 | 1;
-/** What is in parts is sent with QoS 0. */
+/** What is in parts is sent with QoS 0, and given away: its memory is gone as soon as it has been put together. */
 export type Payload = Uint8Array | readonly Uint8Array[];
 
 /** A message from a device, straight or through a gateway. `uid` is the device it is about; rights are checked, the payload is not. */

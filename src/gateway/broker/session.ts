@@ -34,7 +34,14 @@ export type Session = {
   /** Of the last message with QoS 1 that was sent. */
   packetId: number;
   /** Messages that are written at the end of this turn of the event loop. */
-  readonly gathered: { readonly parts: readonly Uint8Array[]; readonly taken: () => void }[];
+  readonly gathered: Gathered[];
+};
+
+export type Gathered = {
+  readonly parts: readonly Uint8Array[];
+  /** Of these, what nobody else reads. */
+  readonly given: readonly Uint8Array[];
+  readonly taken: () => void;
 };
 
 export function createSession(

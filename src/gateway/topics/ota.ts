@@ -2,7 +2,7 @@ import { fromHex } from '../../bytes.ts';
 import { decodeAs } from '../../cbor/schema.ts';
 import { NusecError } from '../../errors.ts';
 import { otaBlockParts, otaQuestion } from '../../mqttMessages.ts';
-import { freeBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
+import { sealedTogetherBytes } from '../../ota/blocks.ts';
 import { blockCount } from '../../ota/otaJob.ts';
 import type { OtaDelivery } from '../../services/firmware/otaDelivery.ts';
 import type { Handler } from '../broker/handler.ts';
@@ -29,7 +29,6 @@ export const otaHandler = (delivery: Pick<OtaDelivery, 'turn' | 'giveBack' | 'fi
       const taken = await Promise.all(
         blocks.map((sealed, i) => reply('ota', otaBlockParts({ cid, otaJobId, index: next + i }, sealed), 0)),
       );
-      for (const sealed of blocks) freeBlock(sealed);
       if (taken.includes(false)) return delivery.giveBack(uid, left);
       left -= indexes.length * blockBytes;
     }

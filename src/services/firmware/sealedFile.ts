@@ -1,5 +1,5 @@
-import { type Joined, joinInKept } from '../../keptMemory.ts';
-import { blockTagBytes, freeBlock, type SealedBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
+import { giveBack, type Joined, joinInKept } from '../../keptMemory.ts';
+import { blockTagBytes, type SealedBlock, sealedTogetherBytes } from '../../ota/blocks.ts';
 import type { OtaJob } from '../../ota/otaJob.ts';
 
 /** The sealed blocks of a job as one file, or a part of it. */
@@ -39,7 +39,7 @@ export function sealedFile({ job, turn, seal, whenSent }: Sealed, { first, last 
             const blocks = Array.from({ length: count }, (_, i) => seal(index + i));
             index += count;
             const { bytes, release } = joinInKept(blocks.flat());
-            for (const block of blocks) freeBlock(block);
+            for (const [ciphertext] of blocks) giveBack(ciphertext);
             const chunk = bytes.subarray(Math.max(0, first - begin), last + 1 - begin);
             whenSent(chunk, release);
             return controller.enqueue(chunk);
