@@ -5,7 +5,7 @@ import type { DeviceEvent } from './deviceEvents.ts';
 import { attestationKeyOf, type DeviceState, type LivingDevice } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
 import { cancellation } from './deviceUpgrade.ts';
-import { judgeReport } from './offer.ts';
+import { type InstalledFirmware, judgeReport } from './offer.ts';
 import { refuse } from './rules.ts';
 
 /** Decisions about a device in the field: contact, attestation, suspicion, quarantine, suspension. */
@@ -44,9 +44,16 @@ export function recordAttestation(command: Of<DeviceCommand, 'RecordAttestation'
   return [...inService, { type: 'AttestationPassed', data: { ...attested, measurementSha256 } }];
 }
 
+/** Whether it reports less than was proven before. An older version that it was offered at the same counter, with the permit of two people, is none. */
+export function isBelowRegistry({ firmware, offer, failedOffer }: LivingDevice, reported: InstalledFirmware): boolean {
+  if (firmware === undefined || !judgeReport(firmware, reported).lower) return false;
+  const isOffered = [offer, failedOffer].some(one => one?.imageHashes.includes(reported.imageHash));
+  return !isOffered || reported.securityCounter < firmware.securityCounter;
+}
+
 /** A device that reports less than was proven before is a clone or was rolled back. */
 export function reportFirmware({ type: _, ...reported }: Of<DeviceCommand, 'ReportFirmware'>, state: LivingDevice): Events {
-  if (state.firmware === undefined || !judgeReport(state.firmware, reported).lower) return [];
+  if (!isBelowRegistry(state, reported)) return [];
   const evidence = `reported ${reported.version}, counter ${reported.securityCounter}`;
   return suspect({ reason: 'firmware-below-registry', evidence, by: 'system:clone-detector' }, state);
 }

@@ -1,10 +1,9 @@
 import type { Actor } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
-import { requireConnectable } from '../../domain/deviceField.ts';
+import { isBelowRegistry, requireConnectable } from '../../domain/deviceField.ts';
 import { isBeingBuilt } from '../../domain/deviceManufacture.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
-import { judgeReport } from '../../domain/offer.ts';
 import { NusecError } from '../../errors.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
@@ -88,7 +87,7 @@ const gatewayOf = (via: string): string | undefined => (via.startsWith(gatewayPr
 /** What a gateway says in the name of a device and what is proved otherwise. */
 function* contradictions(state: LivingDevice, { version, securityCounter, imageHash, objId }: Hello) {
   if (objId !== state.objId) yield { code: 'other-registration', detail: `said registration ${objId}` };
-  if (state.firmware !== undefined && judgeReport(state.firmware, { version, securityCounter, imageHash }).lower)
+  if (isBelowRegistry(state, { version, securityCounter, imageHash }))
     yield { code: 'firmware-below-registry', detail: `said ${version}, counter ${securityCounter}` };
 }
 

@@ -325,8 +325,12 @@ it('offers an older version at the same counter only with the permit of planner 
   const refused = await roll({ selector: { tags: ['back'] } }, older.releaseId);
   await eventually(async () => (await statusOf(refused)) === 'HALTED');
   expect((await show(refused)).progress).toEqual([{ uid: unit.uid, group: 1, status: 'refused', reason: 'DOWNGRADE' }]);
-  await roll({ devices: [unit.uid], permitDowngrade: true }, older.releaseId);
+  bench.plugIn(unit);
+  const id = await roll({ devices: [unit.uid], permitDowngrade: true }, older.releaseId);
   await eventually(async () => (await stateOf(unit)).offer?.version === '0.9.0');
+  await upgrade(unit, older);
+  await eventually(async () => (await statusOf(id)) === 'COMPLETED');
+  expect(await stateOf(unit)).toMatchObject({ status: 'IN_SERVICE', firmware: { version: '0.9.0' } });
 });
 
 it('brings a device over the releases that it has slept through only with the permit of planner and approver', async () => {
