@@ -1,4 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { alarmQueries } from '../../../src/projections/alarms.ts';
+import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { listDevices } from '../../../src/services/field/devices.ts';
 import { withdrawRelease } from '../../../src/services/firmware/releases.ts';
 import { planRollout, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
@@ -28,6 +30,17 @@ it('lists the devices that run a withdrawn release, raises an alarm, and takes t
   await field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
   await field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
   await eventually(async () => (await rolloutOf(ctx, id)).started[0]?.deviceCount === 3);
+  const recall = async () => (await alarmQueries(ctx.reads.db).cases({ code: 'RELEASE_RECALLED', limit: 2, now: '2026' }))[0];
+  expect((await recall())?.acknowledged_by).toBeNull();
+  for (const unit of fleet.units) {
+    bench.plugIn(unit);
+    await eventually(async () => (await livingDevice(ctx, unit.uid)).offer !== undefined);
+    unit.firmware = fleet.next;
+    const said = { version: fleet.next.version, securityCounter: fleet.next.securityCounter, imageHash: fleet.next.imageHash };
+    await field.hello(unit.uid, { ...said, imageState: 'confirmed', objId: unit.objId }, 'mqtt');
+  }
+  await eventually(async () => (await rolloutOf(ctx, id)).status === 'COMPLETED');
+  await eventually(async () => (await recall())?.acknowledged_by === 'system:recalls');
 });
 
 it('asks nothing of devices that run another release', async () => {
