@@ -1,11 +1,12 @@
 import { createHmac, createSecretKey, type KeyObject, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { Socket } from 'node:net';
+import { deserialize, serialize } from 'node:v8';
 import { frameOf, onFrames } from '../../frames.ts';
 
-/** A link between two processes that have the same store open. A frame is a code of 16 bytes and its content (messages.ts).
+/** A link between two processes that have the same store open. A frame is a code of 16 bytes and a value by the serialiser of V8.
  *
  *  What is stored for others is sealed (seal.ts), and what is answered counts as stored: so both sides show with every frame that they have the key of
- *  the seal, though they meet over a socket in the data folder. key = HMAC-SHA-256(seal key, "nusec-log-link/3" ‖ nonce of the one who listens ‖
+ *  the seal, though they meet over a socket in the data folder. key = HMAC-SHA-256(seal key, "nusec-log-link/2" ‖ nonce of the one who listens ‖
  *  nonce of the other); code = HMAC-SHA-256(key, direction ‖ number of the frame ‖ content), cut to 16 bytes. A store without a seal has 32 zero
  *  bytes instead of its key. */
 
@@ -22,7 +23,7 @@ const noCode = Buffer.alloc(codeBytes);
 type Side = 'committer' | 'relay';
 
 export type Link = {
-  send(text: string): void;
+  send(value: unknown): void;
   /** Ends after what was sent. */
   end(): void;
   destroy(): void;
@@ -31,7 +32,7 @@ export type Link = {
 type Listener = {
   /** Both sides know each other. */
   onReady(): void;
-  onContent(content: Buffer): void;
+  onValue(value: unknown): void;
   /** The link has ended, from whatever side. */
   onEnd(): void;
 };
@@ -53,16 +54,16 @@ export function linkOver(socket: Socket, side: Side, sealKey: Uint8Array | undef
     }
     const content = frame.subarray(codeBytes);
     if (!timingSafeEqual(frame.subarray(0, codeBytes), codeOf(key, other, received(), content))) throw new Error('not from this store');
-    listener.onContent(content);
+    listener.onValue(deserialize(content));
   };
   onFrames(socket, maxFrameBytes, accept);
   socket.on('close', listener.onEnd);
   if (side === 'committer') socket.write(frameOf(noCode, nonce));
   return {
-    send(text) {
+    send(value) {
       if (key === undefined || socket.destroyed) return;
       if (socket.writableLength > maxUnsentBytes) return void socket.destroy();
-      const content = Buffer.from(text);
+      const content = serialize(value);
       socket.write(frameOf(codeOf(key, side, sent(), content), content));
     },
     end: () => void socket.end(),
@@ -71,7 +72,7 @@ export function linkOver(socket: Socket, side: Side, sealKey: Uint8Array | undef
 }
 
 const linkKey = (sealKey: Uint8Array, nonces: readonly Uint8Array[]): KeyObject =>
-  createSecretKey(createHmac('sha256', sealKey).update('nusec-log-link/3').update(Buffer.concat(nonces)).digest());
+  createSecretKey(createHmac('sha256', sealKey).update('nusec-log-link/2').update(Buffer.concat(nonces)).digest());
 
 function codeOf(key: KeyObject, from: Side, number: Uint8Array, content: Uint8Array): Buffer {
   return createHmac('sha256', key).update(from).update(number).update(content).digest().subarray(0, codeBytes);

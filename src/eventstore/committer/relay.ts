@@ -1,12 +1,9 @@
 import { createConnection } from 'node:net';
 import { linkOver } from './link.ts';
-import { type Answer, answersIn } from './messages.ts';
+import type { Answer, Answered, Asked, AskedCommit } from './messages.ts';
 import { socketPath } from './serve.ts';
 
 /** The side of a process that has its commits made by another one. */
-
-/** A question without commits. */
-const areYouThere = '';
 
 /** How often the committer is looked at while something is asked of it. */
 const lookMs = 400;
@@ -17,8 +14,7 @@ const maxSilentLooks = 3;
 const greetMs = 1000;
 
 export type Relay = {
-  /** @param question see messages.ts */
-  ask(question: string): void;
+  ask(commits: readonly AskedCommit[]): void;
   /** Whether the process has to wait for answers, and must not end by itself meanwhile. */
   expects(answers: boolean): void;
   close(): void;
@@ -43,9 +39,9 @@ export async function connectRelay({ file, sealKey, onAnswers, onEnd }: Parts, a
   let isThere = false;
   const link = linkOver(socket, 'relay', sealKey, {
     onReady: () => ready.resolve(true),
-    onContent(content) {
+    onValue(value) {
       silentLooks = 0;
-      onAnswers(answersIn(content));
+      onAnswers((value as Answered).answers);
     },
     onEnd() {
       clearInterval(looks);
@@ -55,7 +51,7 @@ export async function connectRelay({ file, sealKey, onAnswers, onEnd }: Parts, a
   });
   const look = (): void => {
     silentLooks += 1;
-    if (silentLooks < maxSilentLooks) link.send(areYouThere);
+    if (silentLooks < maxSilentLooks) link.send('alive?' satisfies Asked);
     else link.destroy();
   };
   const giveUp = setTimeout(link.destroy, greetMs);
@@ -64,7 +60,7 @@ export async function connectRelay({ file, sealKey, onAnswers, onEnd }: Parts, a
   if (!isThere) return undefined;
   socket.unref();
   return {
-    ask: link.send,
+    ask: commits => link.send({ commits } satisfies Asked),
     expects(answers) {
       if (answers === (looks !== undefined)) return;
       clearInterval(looks);

@@ -6,7 +6,7 @@ import { maxSocketPathBytes } from '../../frames.ts';
 import { type LocalQueue, weightOf } from '../commitQueue.ts';
 import type { AppendResult } from '../port.ts';
 import { type Link, linkOver } from './link.ts';
-import { type Answer, answerOf, asksIn, refusalOf } from './messages.ts';
+import { type Answer, type Asked, answerOf, refusalOf, requestIn } from './messages.ts';
 
 /** The side of the process that commits for all: takes their requests into its own groups and answers each when it is on the disk. */
 
@@ -32,14 +32,17 @@ export async function serve({ file, sealKey, local }: Parts, turn: number): Prom
   const links = new Set<Link>();
   const server = createServer(socket => {
     socket.unref();
-    const answer = answering(answers => link.send(JSON.stringify(answers)));
+    const answer = answering(answers => link.send({ answers }));
     const link = linkOver(socket, 'committer', sealKey, {
       onReady() {},
-      onContent(content) {
-        if (content.length === 0) return link.send(JSON.stringify(noAnswers));
+      onValue(value) {
+        const asked = value as Asked;
+        if (asked === 'alive?') return link.send({ answers: [] });
         // It asks another committer when the link ends.
         if (isClosing) return;
-        for (const { number, request } of asksIn(content, turn)) {
+        for (const commit of asked.commits) {
+          const [number] = commit;
+          const request = requestIn(commit, turn);
           const done = (outcome: readonly AppendResult[] | Error): void =>
             answer(outcome instanceof Error ? refusalOf(number, outcome) : answerOf(number, outcome));
           local.put(request, weightOf(request), done);
@@ -77,16 +80,13 @@ const addressBeginning = (file: string): string => `${basename(file)}-committer-
 export const socketPath = (file: string, address: string): string | undefined =>
   address.startsWith(addressBeginning(file)) && /^[\w.-]+$/.test(address) ? join(dirname(file), address) : undefined;
 
-/** A sign of life. */
-const noAnswers: readonly Answer[] = [];
-
-/** Answers of one group go in one frame, before what is waited for in this process goes on. */
+/** Answers of one turn of the event loop go in one frame. */
 function answering(send: (answers: readonly Answer[]) => void): (answer: Answer) => void {
   let answers: Answer[] = [];
   return answer => {
     answers.push(answer);
     if (answers.length > 1) return;
-    queueMicrotask(() => {
+    setImmediate(() => {
       send(answers);
       answers = [];
     });

@@ -4,7 +4,7 @@ import { type CommitQueue, type LocalQueue, maxQueuedWeight, weightOf } from '..
 import type { AppendResult } from '../port.ts';
 import type { Committer, Storage } from '../storage.ts';
 import type { CommitRequest } from '../writer.ts';
-import { type Answer, askedText, outcomeIn } from './messages.ts';
+import { type Answer, type AskedCommit, askedCommit, outcomeIn } from './messages.ts';
 import { connectRelay, type Relay } from './relay.ts';
 import { type Served, serve, socketPath } from './serve.ts';
 import { TurnOver } from './turnOver.ts';
@@ -16,8 +16,6 @@ import { TurnOver } from './turnOver.ts';
  *
  *  The write lock of the file stays what makes commits safe. Each process can commit by itself, and does where there can be no socket. */
 
-/** Characters from which on the rest of what is asked is another question. */
-const maxQuestionChars = 1024 * 1024;
 /** Events, and KiB of blobs, that are with the committer; the rest waits here. */
 const maxAskedWeight = 4096;
 
@@ -169,19 +167,17 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
     for (const waiting of pending.splice(0)) commitHere(waiting, role.is === 'committer' ? role.turn : undefined);
   };
   const ask = (relay: Relay): void => {
-    let question = '';
-    relay.expects(true);
+    const commits: AskedCommit[] = [];
     while (pending.length > 0 && (askedWeight === 0 || askedWeight + (pending[0] as Waiting).weight <= maxAskedWeight)) {
       const waiting = pending.shift() as Waiting;
       lastNumber += 1;
       asked.set(lastNumber, waiting);
       askedWeight += waiting.weight;
-      question += askedText(lastNumber, waiting.request);
-      if (question.length < maxQuestionChars) continue;
-      relay.ask(question);
-      question = '';
+      commits.push(askedCommit(lastNumber, waiting.request));
     }
-    if (question !== '') relay.ask(question);
+    if (commits.length === 0) return;
+    relay.expects(true);
+    relay.ask(commits);
   };
   /** The store cannot be read. */
   const failPending = (error: unknown): void => {

@@ -136,8 +136,8 @@ describe('processes at one store', () => {
 function acknowledgeAll(socket: Socket): void {
   const answers = Array.from({ length: 10 }, (_, number) => [number, 0, 9]);
   const link: Link = linkOver(socket, 'committer', randomBytes(32), {
-    onReady: () => link.send(JSON.stringify(answers)),
-    onContent() {},
+    onReady: () => link.send({ answers }),
+    onValue() {},
     onEnd() {},
   });
 }
