@@ -35,8 +35,9 @@ export function startRecallWatch({ ctx, alarms }: { readonly ctx: Context; reado
       await alarms.raise({ code, subject: prefix + release_id, detail }, 'daily');
     }
   };
-  const closeEnded = async (): Promise<void> => {
-    if (!(await areCurrent(ctx, ['releases', 'devices', 'alarms']))) return;
+  /** @returns false when it could not be seen yet */
+  const closeEnded = async (): Promise<boolean> => {
+    if (!(await areCurrent(ctx, ['releases', 'devices', 'alarms']))) return false;
     const open = { state: 'open', code, limit: maxOpenRecalls, now: nowIso(ctx) } as const;
     for (const { subject, last_position: upTo, last_at: lastAt } of await alarmQueries(ctx.reads.db).cases(open)) {
       if ((await deviceQueries(ctx.reads.db).countOf(subject.slice(prefix.length))) > 0) continue;
@@ -44,12 +45,13 @@ export function startRecallWatch({ ctx, alarms }: { readonly ctx: Context; reado
       const deed = { type: 'AcknowledgeAlarm', code, subject, upTo, lastAt, note, by, now: nowIso(ctx) } as const;
       await execute(ctx, alarm, alarmStream(subject), deed, by);
     }
+    return true;
   };
   let mayBeOver = true;
   const endLook = async (): Promise<void> => {
     if (!mayBeOver) return;
     mayBeOver = false;
-    await closeEnded();
+    if (!(await closeEnded())) mayBeOver = true;
   };
   const logFailure = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'recall watch: looked at again later');
   const follower = ctx.followers.follow('recalls', ctx.store.seen(), events => {
