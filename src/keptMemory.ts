@@ -35,7 +35,7 @@ export function joinInKept(parts: readonly Uint8Array[]): Joined {
   const release = (error?: Error | null): void => {
     if (error) return;
     if (kept.length < maxKept) kept.push(memory);
-    else (memory.buffer as ArrayBuffer).transfer(0);
+    else giveBack(memory);
   };
   return { bytes: memory.subarray(0, length), release };
 }

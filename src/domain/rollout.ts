@@ -185,7 +185,7 @@ function recordHealth(command: Of<RolloutCommand, 'RecordGroupHealth'>, state: P
 
 const completed = ({ groups }: PlannedRollout): RolloutEvent => ({ type: 'RolloutCompleted', data: { groups: groups.length } });
 
-const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'COMPLETED' || status === 'ABORTED';
+export const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'COMPLETED' || status === 'ABORTED';
 
 /** A group has a verdict as soon as no outcome of the devices that are left can change it. */
 function unreachable(health: GroupHealth, deviceCount: number, { thresholds }: PlannedRollout): readonly RolloutEvent[] {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Actor } from '../../src/domain/actor.ts';
 import { gateway, gatewayStream } from '../../src/domain/gateway.ts';
 import { parseCertificate } from '../../src/pki/parse.ts';
 import { execute, stateOf } from '../../src/services/base/context.ts';
@@ -17,15 +18,18 @@ beforeAll(async () => {
 afterAll(() => project?.close());
 
 const settled = async () => project.revocations.caughtUp(await project.ctx.store.head());
+/** A gateway that is registered; certifies a key for it. */
+async function registered(id: string) {
+  await registerGateway(project.ctx, id, id, 'operator:alice');
+  return (party: Party, by: Actor) => certifyGateway(project.ctx, id, requestOf(party, { commonName: id }), by);
+}
 const alarmCodes = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => data.code);
 
 describe('one officer alone', () => {
   it('does not get the name of a live gateway for another key; two do, with an alarm, and the old certificate ends (T20, I16)', async () => {
     covers('T20', 'I16');
     const { ctx } = project;
-    await registerGateway(ctx, 'hall-1', 'hall-1', 'operator:alice');
-    const certify = (party: Party, by: `operator:${string}`) =>
-      certifyGateway(ctx, 'hall-1', requestOf(party, { commonName: 'hall-1' }), by);
+    const certify = await registered('hall-1');
     const genuine = parseCertificate((await certify(newParty(), 'operator:alice')).certificate);
     const hers = newParty();
     for (let attempt = 0; attempt < 2; attempt += 1)
@@ -45,9 +49,7 @@ describe('one officer alone', () => {
   it('does not come back by a key that two people once agreed on, when the gateway has another one by now (T20, I16)', async () => {
     covers('T20', 'I16');
     const { ctx } = project;
-    await registerGateway(ctx, 'hall-4', 'hall-4', 'operator:alice');
-    const certify = (party: Party, by: `operator:${string}` | 'gateway:hall-4') =>
-      certifyGateway(ctx, 'hall-4', requestOf(party, { commonName: 'hall-4' }), by);
+    const certify = await registered('hall-4');
     await certify(newParty(), 'operator:alice');
     const [once, now] = [newParty(), newParty()];
     await expect(certify(once, 'operator:alice')).rejects.toMatchObject({ code: 'FOUR_EYES_REQUIRED' });
@@ -60,10 +62,7 @@ describe('one officer alone', () => {
 
   it('and the gateway: it does not keep its name from two people by asking for as many certificates as it may have (T20, T24)', async () => {
     covers('T20', 'T24');
-    const { ctx } = project;
-    await registerGateway(ctx, 'hall-3', 'hall-3', 'operator:alice');
-    const certify = (party: Party, by: `operator:${string}` | 'gateway:hall-3') =>
-      certifyGateway(ctx, 'hall-3', requestOf(party, { commonName: 'hall-3' }), by);
+    const certify = await registered('hall-3');
     await certify(newParty(), 'operator:alice');
     for (let asked = 1; asked < 6; asked += 1) await certify(newParty(), 'gateway:hall-3');
     await expect(certify(newParty(), 'gateway:hall-3')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
@@ -77,9 +76,8 @@ describe('one officer alone', () => {
   it('does not get the name of a gateway that another officer enrols at the same moment (T20, I16)', async () => {
     covers('T20', 'I16');
     const { ctx } = project;
-    await registerGateway(ctx, 'hall-2', 'hall-2', 'operator:alice');
-    const certify = (by: `operator:${string}`) => certifyGateway(ctx, 'hall-2', requestOf(newParty(), { commonName: 'hall-2' }), by);
-    const outcomes = await Promise.allSettled([certify('operator:alice'), certify('operator:bob')]);
+    const certify = await registered('hall-2');
+    const outcomes = await Promise.allSettled([certify(newParty(), 'operator:alice'), certify(newParty(), 'operator:bob')]);
     expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
     expect(outcomes.find(({ status }) => status === 'rejected')).toMatchObject({ reason: { code: 'FOUR_EYES_REQUIRED' } });
     expect(await stateOf(ctx, gateway, gatewayStream('hall-2'))).toMatchObject({ certificates: [{}] });

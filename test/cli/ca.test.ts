@@ -1,28 +1,17 @@
-import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type CommandAt, commandAt } from '../support/commandAt.ts';
 import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** `nusec ca` as two administrators use it, over HTTPS. */
 
-const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 let server: TestServer;
+let nusec: CommandAt;
 beforeAll(async () => {
   server = await startTestServer();
-  writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
+  nusec = commandAt(server);
 });
 afterAll(() => server?.close());
-
-const nusec = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
-  new Promise(resolve => {
-    const env = { ...process.env, NUSEC_TOKEN: token, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
-    const child = spawn(process.execPath, [main, ...args], { env });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
-    child.on('close', status => resolve({ status, text }));
-  });
 
 describe('nusec ca', () => {
   it('rolls an issuing CA with two administrators and prints the record', async () => {

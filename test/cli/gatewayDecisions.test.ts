@@ -1,27 +1,18 @@
-import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { type CommandAt, commandAt } from '../support/commandAt.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** What the runbook has an operator do about a gateway, over HTTPS. */
 
-const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 let server: TestServer;
+let gateway: (...args: readonly string[]) => ReturnType<CommandAt>;
 beforeAll(async () => {
   server = await startTestServer();
-  writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
+  const nusec = commandAt(server);
+  gateway = (...args) => nusec(server.alice, 'gateway', ...args);
 });
 afterAll(() => server?.close());
-
-const gateway = (...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
-  new Promise(resolve => {
-    const env = { ...process.env, NUSEC_TOKEN: server.alice, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
-    const child = spawn(process.execPath, [main, 'gateway', ...args], { env });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
-    child.on('close', status => resolve({ status, text }));
-  });
 
 it('a gateway is suspended, good again and revoked for good, the last only when that is confirmed', async () => {
   await gateway('register', '--id', 'hall-7', '--data', join(server.dataDir, 'hall-7'));

@@ -1,17 +1,17 @@
-import { spawn } from 'node:child_process';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { addOperator } from '../../src/services/administration/operators.ts';
 import { newUid } from '../services/parties.ts';
 import { mint } from '../services/project.ts';
+import { type CommandAt, commandAt } from '../support/commandAt.ts';
 import { covers } from '../support/covers.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** `nusec operator` as two administrators and the person who comes use it. */
 
-const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 let server: TestServer;
+let run: CommandAt;
 let [olga, otto] = ['', ''];
 const chip = newUid();
 beforeAll(async () => {
@@ -20,19 +20,11 @@ beforeAll(async () => {
     olga = await addOperator(ctx, 'olga', ['securityOfficer'], 'operator:alice');
     otto = await addOperator(ctx, 'otto', ['securityOfficer'], 'operator:alice');
   });
-  writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
+  run = commandAt(server);
 });
 afterAll(() => server?.close());
 
 const nusec = (token: string, ...args: readonly string[]) => run(token, 'operator', ...args);
-const run = (token: string, ...args: readonly string[]): Promise<{ status: number | null; text: string }> =>
-  new Promise(resolve => {
-    const env = { ...process.env, NUSEC_TOKEN: token, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
-    const child = spawn(process.execPath, [main, ...args], { env: { ...env, NUSEC_LOG_LEVEL: 'silent' } });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
-    child.on('close', status => resolve({ status, text }));
-  });
 const json = async (token: string, ...args: readonly string[]) => JSON.parse((await nusec(token, ...args, '--json')).text);
 
 describe('nusec operator', () => {

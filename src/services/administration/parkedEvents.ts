@@ -1,4 +1,3 @@
-import { sha256Hex } from '../../digest.ts';
 import type { Actor } from '../../domain/actor.ts';
 import {
   type ParkedEvent,
@@ -12,7 +11,7 @@ import type { Role } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { readModelFollower } from '../../projections/runner.ts';
-import { requireNothingSeen } from '../base/approval.ts';
+import { approvedContent, requireNothingSeen } from '../base/approval.ts';
 import { type Context, executeOn, nowIso, stateOf } from '../base/context.ts';
 import { earlierApprover, proposalIn } from './approvals.ts';
 
@@ -65,8 +64,7 @@ export async function parkEvent(ctx: Context, { seenSha256, ...wish }: ParkingWi
     if (proposed === undefined) requireNothingSeen(seenSha256);
     if (proposed === undefined || proposed.proposedBy === by) return command;
     await earlierApprover(ctx, name, [parkingRole], proposalIn(parkedEventsStream, 'EventParkingProposed', id))(read);
-    const text = parkedContent(proposed);
-    return { ...command, content: { text, sha256: sha256Hex(text), seenSha256 } };
+    return { ...command, content: approvedContent(parkedContent(proposed), seenSha256) };
   };
   const { state } = await executeOn(ctx, parkedEvents, parkedEventsStream, commandOf, by);
   return state.byId.get(id) as ParkedEvent;

@@ -25,6 +25,13 @@ type Approved<Command, State, Event> = {
   readonly command: (content: ApprovedContent) => Command;
 };
 
+/** @param text as the aggregate writes what is approved @param seenSha256 as `Approval` has it */
+export const approvedContent = (text: string, seenSha256: string | undefined): ApprovedContent => ({
+  text,
+  sha256: sha256Hex(text),
+  seenSha256,
+});
+
 /** For a request that proposes where nothing waits, and approves otherwise: who has looked at a proposal proposes nothing.
  *  @throws NusecError CONFLICT when what the approver saw is not there any more */
 export function requireNothingSeen(seenSha256: string | undefined): void {
@@ -41,8 +48,7 @@ export function approve<Command, State, Event extends DomainEvent>(
 ): Promise<Handled<State, Event>> {
   const commandOf = async (read: Parameters<Condition>[0]): Promise<Command> => {
     await condition(read);
-    const text = await content();
-    return command({ text, sha256: sha256Hex(text), seenSha256 });
+    return command(approvedContent(await content(), seenSha256));
   };
   return executeOn(ctx, decider, stream, commandOf, by);
 }

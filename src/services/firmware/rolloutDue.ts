@@ -1,4 +1,4 @@
-import type { PlannedRollout } from '../../domain/rollout.ts';
+import { isEnded, type PlannedRollout } from '../../domain/rollout.ts';
 import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { defaultTimeLimits, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
 import { minuteMs } from '../../times.ts';
@@ -17,8 +17,6 @@ export function dueMsOf(state: PlannedRollout, progress: Pick<RolloutProgress, '
 
 /** Windows begin with a minute. */
 const beginOfNextMinute = (ms: number): number => (Math.floor(ms / minuteMs) + 1) * minuteMs;
-
-export const isEnded = ({ status }: PlannedRollout): boolean => status === 'HALTED' || status === 'ABORTED' || status === 'COMPLETED';
 
 /** When a device that is under way has been in its state for too long. */
 export const lateMsOf = ({ timeLimits }: PlannedRollout, { status, sinceMs }: Pick<Member, 'status' | 'sinceMs'>): number =>

@@ -5,7 +5,7 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { CancelReason } from '../../domain/deviceEvents.ts';
 import type { EventType } from '../../domain/events.ts';
 import { release, releaseStream } from '../../domain/release.ts';
-import { type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
+import { isEnded, type PlannedRollout, type RolloutCommand, rollout, rolloutStream } from '../../domain/rollout.ts';
 import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { isPast } from '../../domain/rules.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
@@ -28,7 +28,7 @@ import {
 import type { DeliveryCare } from './deliveryCare.ts';
 import { lineIn } from './lines.ts';
 import type { OtaImages } from './otaImage.ts';
-import { dueMsOf, isEnded, lateMsOf, limitNameOf } from './rolloutDue.ts';
+import { dueMsOf, lateMsOf, limitNameOf } from './rolloutDue.ts';
 import { offerToAll } from './rolloutOffers.ts';
 import { devicesOfGroup, readDevices, rolloutOf, writeDevices } from './rolloutPlan.ts';
 import { createRolloutProgress, type Member, type RolloutProgress } from './rolloutProgress.ts';

@@ -1,0 +1,19 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { startCommand } from './command.ts';
+import type { TestServer } from './server.ts';
+
+/** `nusec` as somebody uses it who has a token of a server. */
+
+/** @returns all that it has printed, and its exit status */
+export type CommandAt = (token: string, ...args: readonly string[]) => Promise<{ readonly status: number | null; readonly text: string }>;
+
+export function commandAt({ dataDir, rootPem, url }: TestServer): CommandAt {
+  const root = join(dataDir, 'root.pem');
+  writeFileSync(root, rootPem);
+  return async (token, ...args) => {
+    const env = { NUSEC_TOKEN: token, NUSEC_CA: root, NUSEC_SERVER: url, NUSEC_LOG_LEVEL: 'silent' };
+    const { status, out, err } = await startCommand(args, env).ended();
+    return { status, text: out + err };
+  };
+}
