@@ -1,5 +1,5 @@
 import { readdirSync } from 'node:fs';
-import { type Figure, type NotMeasured, type Report, ratioOf } from './parts/measure.ts';
+import { type Figure, inTemporaryFolder, type NotMeasured, type Report, ratioOf } from './parts/measure.ts';
 
 /** `npm run bench -- NAME [--json]` runs bench/NAME.ts, which exports `run(report)`; without a name it says which there are. What several of them
  *  use, and programs that they start, is in bench/parts.
@@ -20,7 +20,11 @@ if (name === undefined || !benches.includes(name)) {
   process.exitCode = 2;
 } else {
   const { run } = (await import(`./${name}.ts`)) as { run(report: Report): Promise<void> };
-  await run(figure => console.log(json ? JSON.stringify(line(name, figure)) : row(figure)));
+  await inTemporaryFolder(state => {
+    // What servers and commands remember is not left with the user who measures.
+    process.env.XDG_STATE_HOME = state;
+    return run(figure => console.log(json ? JSON.stringify(line(name, figure)) : row(figure)));
+  });
 }
 
 function line(bench: string, figure: Figure | NotMeasured): object {

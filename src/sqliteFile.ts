@@ -32,7 +32,26 @@ export function snapshot<Result>(db: Database, read: () => Result): Result {
   }
 }
 
-const sharedBusyMs = 5000;
+/** While a file is opened: another process may be doing the same. */
+export const openBusyMs = 5000;
+const openPauseMs = 5;
+const nobody = new Int32Array(new SharedArrayBuffer(4));
+
+export const isBusy = (error: unknown): boolean => String((error as { code?: unknown } | null)?.code).startsWith('SQLITE_BUSY');
+
+/** Has a file keep its changes in a write-ahead log. Of several processes that make the same file at once, SQLite tells all but one that it is busy, whatever
+ *  the time limit of the connection: they try again. @throws SqliteError */
+export function useWal(db: Database): void {
+  for (const untilMs = performance.now() + openBusyMs; ; Atomics.wait(nobody, 0, 0, openPauseMs)) {
+    try {
+      db.pragma('journal_mode = WAL');
+      return;
+    } catch (error) {
+      if (!isBusy(error) || performance.now() > untilMs) throw error;
+    }
+  }
+}
+
 type SharedFile = {
   /** SQL that makes what is not there yet. */
   readonly tables: string;
@@ -47,9 +66,9 @@ type SharedFile = {
  *  @throws NusecError STORE_DAMAGED with the remedy */
 export function openShared(file: string, { tables, synchronous, secureDelete = false, remedy }: SharedFile): Database {
   return naming(file, remedy, () => {
-    const db = new Database(file, { timeout: sharedBusyMs });
+    const db = new Database(file, { timeout: openBusyMs });
     chmodSync(file, 0o600);
-    db.pragma('journal_mode = WAL');
+    useWal(db);
     db.pragma(`synchronous = ${synchronous}`);
     if (secureDelete) db.pragma('secure_delete = ON');
     transaction(db, () => db.exec(tables));

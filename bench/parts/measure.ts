@@ -63,13 +63,9 @@ export async function interleave(
 /** Gives `work` a folder on the file system of the temporary files (`TMPDIR`) and removes it afterwards. */
 export async function inTemporaryFolder(work: (folder: string) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'nusec-bench-'));
-  const before = process.env.XDG_STATE_HOME;
-  // What servers remember goes with the folder.
-  process.env.XDG_STATE_HOME = join(folder, 'state');
   try {
     await work(folder);
   } finally {
-    process.env.XDG_STATE_HOME = before ?? '';
     rmSync(folder, { recursive: true, force: true });
   }
 }

@@ -150,6 +150,12 @@ export function weightOf({ appends, blobs = [] }: CommitRequest): number {
   return events + blobs.reduce((kib, { bytes }) => kib + Math.ceil(bytes.length / 1024), 0);
 }
 
+/** UTF-16 units of the events, and bytes of the blobs. */
+export function sizeOf({ appends, blobs = [] }: CommitRequest): number {
+  const ofEvents = appends.reduce((sum, { events }) => events.reduce((units, { body }) => units + body.length, sum), 0);
+  return blobs.reduce((sum, { bytes }) => sum + bytes.length, ofEvents);
+}
+
 /** How many of the first appends make the next group. */
 function groupLength(waiting: readonly Waiting[]): number {
   const most = Math.max(minHalvedAppends, Math.ceil(waiting.length / 2));

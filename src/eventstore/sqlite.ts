@@ -3,7 +3,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { NusecError } from '../errors.ts';
-import { boundLimit, transaction } from '../sqliteFile.ts';
+import { boundLimit, isBusy, openBusyMs, transaction, useWal } from '../sqliteFile.ts';
 import { openHeadIndex } from './headIndex.ts';
 import { type HeadMark, type Mark, openHeadMark } from './headMark.ts';
 import { openIdIndex } from './idIndex.ts';
@@ -27,8 +27,6 @@ import { openWal } from './wal.ts';
 const pageBytes = 8192;
 /** Pages of the file kept in memory. */
 const cacheKib = 131_072;
-/** While a store is opened: another process may be doing the same. */
-const openBusyMs = 5000;
 /** A reader waits for nobody but a process that recovers the log after a crash. */
 const readBusyMs = 100;
 const defaultIndexEvents = 32_768;
@@ -111,7 +109,7 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
   const db = new Database(file, { timeout: openBusyMs });
   try {
     db.pragma(`page_size = ${pageBytes}`);
-    db.pragma('journal_mode = WAL');
+    useWal(db);
     db.pragma(`cache_size = -${cacheKib}`);
     if (maxPages !== undefined) db.pragma(`max_page_count = ${maxPages}`);
     createSchema(db);
@@ -285,5 +283,3 @@ function sqliteStorage(db: Database, headMark: HeadMark, upkeep: Upkeep, indexEv
   };
   return translated(functions, 'the event store');
 }
-
-const isBusy = (error: unknown): boolean => error instanceof Database.SqliteError && error.code.startsWith('SQLITE_BUSY');

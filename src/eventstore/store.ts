@@ -21,6 +21,8 @@ const maxReadEvents = 10_000;
 const maxBasisStreams = 32;
 /** One blob that is kept in the log; a larger one is a file. */
 export const maxRowBlobBytes = 64 * 1024;
+/** Events of one commit, together, in UTF-8; with the blobs they go in one frame from a process to the one that commits (committer/link.ts). */
+const maxCommitEventBytes = 16 * 1024 * 1024;
 /** Blobs of one commit, together. */
 const maxUnitBlobBytes = 16 * 1024 * 1024;
 
@@ -217,6 +219,7 @@ export function upkeepTrouble(storage: Pick<Storage, 'upkeepFailure'>): NusecErr
 
 function encodeAll(appends: readonly Append[]): readonly AppendRequest[] {
   const encoded = appends.map(encode);
+  requireCommitSize(encoded);
   if (appends.length < 2) return encoded;
   const ids = encoded.flatMap(({ events }) => events.map(({ id }) => id));
   if (new Set(ids).size !== ids.length) throw new NusecError('BAD_REQUEST', 'a commit names the same event id twice');
@@ -226,6 +229,15 @@ function encodeAll(appends: readonly Append[]): readonly AppendRequest[] {
 function encode({ stream, expected, events }: Append): AppendRequest {
   requireExpected(expected);
   return { stream, expected, events: encodeAppend(stream, events) };
+}
+
+/** @throws NusecError EVENT_TOO_LARGE */
+function requireCommitSize(appends: readonly AppendRequest[]): void {
+  const sum = (sizeOf: (body: string) => number): number =>
+    appends.reduce((total, { events }) => events.reduce((bytes, { body }) => bytes + sizeOf(body), total), 0);
+  // Three bytes of UTF-8 per UTF-16 unit at most: the exact count is needed only near the limit.
+  if (sum(body => body.length * 3) > maxCommitEventBytes && sum(body => Buffer.byteLength(body)) > maxCommitEventBytes)
+    throw new NusecError('EVENT_TOO_LARGE', `the events of a commit have at most ${maxCommitEventBytes} bytes together`);
 }
 
 /** @throws NusecError BLOB_TOO_LARGE */

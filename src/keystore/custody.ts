@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import Database from 'better-sqlite3';
 import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
-import { boundLimit, isDamage, naming, openLog, transaction } from '../sqliteFile.ts';
+import { boundLimit, isDamage, naming, openLog, transaction, useWal } from '../sqliteFile.ts';
 import { createBatcher } from './batcher.ts';
 import { createHotRows, type HotRows } from './hotRows.ts';
 import { keyExists } from './keyRules.ts';
@@ -235,7 +235,7 @@ function openDatabase(file: string): Database {
   checkOwnerOnly(file);
   const database = new Database(file, { timeout: busyTimeoutMs });
   try {
-    database.pragma('journal_mode = WAL');
+    useWal(database);
     // A commit writes the log and does not wait for the disk: openOwnLog does.
     database.pragma('synchronous = NORMAL');
     database.pragma('secure_delete = ON');

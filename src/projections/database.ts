@@ -1,7 +1,7 @@
 import Database from 'better-sqlite3';
 import { Kysely, type SqliteDatabase, SqliteDialect, type SqliteStatement } from 'kysely';
 import { lru } from '../lru.ts';
-import { boundLimit, naming } from '../sqliteFile.ts';
+import { boundLimit, naming, useWal } from '../sqliteFile.ts';
 
 /** The file of the read models: one writer (the runner), which queries read too. All of it can be rebuilt from the events. */
 
@@ -19,7 +19,7 @@ export function openReadModelWriter(file: string): Database {
   const db = new Database(file, { timeout: busyTimeoutMs });
   try {
     db.pragma(`page_size = ${pageBytes}`);
-    db.pragma('journal_mode = WAL');
+    useWal(db);
     db.pragma('synchronous = NORMAL');
     db.pragma(`cache_size = -${cacheKib}`);
     // A build that had the name of somebody who is erased leaves nothing of it in the file.

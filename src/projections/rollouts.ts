@@ -115,6 +115,15 @@ export const rolloutQueries = (db: Kysely<RolloutTables>) => ({
     if (lines !== undefined) query = query.where('line', 'in', lines);
     return query.execute();
   },
+  /** Rollouts of the same line that were planned later and have come to their end. */
+  completedAfter: ({ line, planned_at }: Pick<RolloutRow, 'line' | 'planned_at'>) =>
+    db
+      .selectFrom('rollouts')
+      .selectAll()
+      .where('status', '=', 'COMPLETED')
+      .where('line', '=', line)
+      .where('planned_at', '>', planned_at)
+      .execute(),
   /** Rollouts that have not ended, and those that have while devices are under way. */
   unfinished: async () => {
     const open = db.selectFrom('rollouts').select('rollout_id').where('status', 'in', ['PLANNED', 'APPROVED', 'RUNNING', 'PAUSED']);

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { NusecError } from '../../errors.ts';
-import { type CommitQueue, type LocalQueue, maxQueuedWeight, weightOf } from '../commitQueue.ts';
+import { type CommitQueue, type LocalQueue, maxQueuedWeight, sizeOf, weightOf } from '../commitQueue.ts';
 import type { AppendResult } from '../port.ts';
 import type { Committer, Storage } from '../storage.ts';
 import type { CommitRequest } from '../writer.ts';
@@ -18,10 +18,13 @@ import { TurnOver } from './turnOver.ts';
 
 /** Events, and KiB of blobs, that are with the committer; the rest waits here. */
 const maxAskedWeight = 4096;
+/** Their size, unless it is one commit: far from what a link takes in a frame, and lets wait (link.ts). */
+const maxAskedSize = 8 * 1024 * 1024;
 
 type Waiting = {
   readonly request: CommitRequest;
   readonly weight: number;
+  readonly size: number;
   resolve(results: readonly AppendResult[]): void;
   reject(error: unknown): void;
 };
@@ -50,6 +53,7 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
   let pending: Waiting[] = [];
   const asked = new Map<number, Waiting>();
   let askedWeight = 0;
+  let askedSize = 0;
   let queuedWeight = 0;
   let lastNumber = 0;
   let scheduled = false;
@@ -89,6 +93,7 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
       if (waiting === undefined || isTurnOver) continue;
       asked.delete(number);
       askedWeight -= waiting.weight;
+      askedSize -= waiting.size;
       if (!(outcome instanceof Error)) stored = Math.max(stored, outcome.at(-1)?.position ?? 0);
       settle(waiting, outcome);
     }
@@ -105,6 +110,7 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
     pending = [...asked.values(), ...pending];
     asked.clear();
     askedWeight = 0;
+    askedSize = 0;
     if (pending.length > 0) advance();
   };
 
@@ -168,17 +174,20 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
   };
   const ask = (relay: Relay): void => {
     const commits: AskedCommit[] = [];
-    while (pending.length > 0 && (askedWeight === 0 || askedWeight + (pending[0] as Waiting).weight <= maxAskedWeight)) {
-      const waiting = pending.shift() as Waiting;
+    for (let waiting = pending[0]; waiting !== undefined && hasRoom(waiting); waiting = pending[0]) {
+      pending.shift();
       lastNumber += 1;
       asked.set(lastNumber, waiting);
       askedWeight += waiting.weight;
+      askedSize += waiting.size;
       commits.push(askedCommit(lastNumber, waiting.request));
     }
     if (commits.length === 0) return;
     relay.expects(true);
     relay.ask(commits);
   };
+  const hasRoom = ({ weight, size }: Waiting): boolean =>
+    asked.size === 0 || (askedWeight + weight <= maxAskedWeight && askedSize + size <= maxAskedSize);
   /** The store cannot be read. */
   const failPending = (error: unknown): void => {
     role = { is: 'undecided' };
@@ -192,7 +201,7 @@ export function createSharedQueue({ file, storage, local, sealKey, onStored }: S
         const weight = weightOf(request);
         if (queuedWeight + weight > maxQueuedWeight) throw new NusecError('RATE_LIMITED', 'the event store is behind');
         queuedWeight += weight;
-        const waiting = { request, weight, resolve, reject };
+        const waiting = { request, weight, size: sizeOf(request), resolve, reject };
         if (role.is === 'alone') return commitHere(waiting);
         if (role.is === 'committer') return commitHere(waiting, role.turn);
         pending.push(waiting);

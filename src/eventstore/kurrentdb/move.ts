@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import Database from 'better-sqlite3';
+import { sha256Hex } from '../../digest.ts';
 import { NusecError } from '../../errors.ts';
 import type { Edge } from '../../merkle/edge.ts';
 import { leafOfHash } from '../../merkle/hashing.ts';
@@ -9,11 +10,14 @@ import { reading, transaction } from '../../sqliteFile.ts';
 import { type KurrentStoreOptions, openKurrentStore } from '../kurrentdb.ts';
 import { loadEdge } from '../logTree.ts';
 import type { EventStore } from '../port.ts';
+import { rowText, splitRowText } from '../rowCheck.ts';
 import { createSealer, type Sealer } from '../seal.ts';
 import { openSqliteStore } from '../sqlite.ts';
 import { isCopy, makeCopy, makeOwn, movingId, takenRow } from '../sqliteTaken.ts';
 import { treeRows } from '../sqliteTree.ts';
 import type { Taken } from '../storage.ts';
+import { damaged } from '../storeError.ts';
+import { isIntact, type WholeRow } from '../streamRows.ts';
 import type { Carrier } from './carrier.ts';
 import type { CommitLog } from './commitLog.ts';
 import { openConnection } from './connection.ts';
@@ -25,11 +29,11 @@ import { kurrentCommitLog } from './streams.ts';
 const maxMovedEvents = 1024;
 const maxMovedChars = 384 * 1024;
 
-type Row = { readonly stream: string; readonly id: string; readonly hash: string; readonly body: string };
+type Row = ReturnType<typeof splitRowText>;
 
 /** Stops nowhere in between: called again after an interruption, it resumes. No server may run at the file.
  *  @returns how many events the log has
- *  @throws NusecError STATE (moved already, or KurrentDB has another log under this name), and as openSqliteStore and openKurrentStore */
+ *  @throws NusecError STATE (moved already, or KurrentDB has another log under this name), STORE_DAMAGED (an event or a blob is not what was stored), and as openSqliteStore and openKurrentStore */
 export async function moveIntoKurrent({ file, seal, name, ...address }: KurrentStoreOptions): Promise<number> {
   const own = await openSqliteStore({ file, ...(seal !== undefined && { seal }) });
   const epoch = own.epoch();
@@ -129,11 +133,11 @@ type Moving = {
 };
 
 async function moveEvents(log: CommitLog, db: Database, begun: Taken, { edge, epoch, blobs, sealer }: Moving): Promise<Taken> {
-  const page = db.prepare<Row>(`SELECT stream, id, hash, body FROM events WHERE position > ? ORDER BY position LIMIT ${maxMovedEvents}`);
+  const page = rowsAfter(db);
   let { revision, id } = begun;
   const left = [...blobs];
   // The first commit has the epoch, also when there is nothing else to move: it opens a log that was closed.
-  for (let rows = page.all(edge.size()); revision === begun.revision || rows.length + left.length > 0; rows = page.all(edge.size())) {
+  for (let rows = page(edge.size()); revision === begun.revision || rows.length + left.length > 0; rows = page(edge.size())) {
     const first = edge.size();
     const group = rows.slice(0, fitting(rows));
     for (const { hash } of group) edge.add(leafOfHash(hash));
@@ -152,10 +156,25 @@ async function moveEvents(log: CommitLog, db: Database, begun: Taken, { edge, ep
   return { revision, id };
 }
 
+/** @returns reads the events behind a position */
+function rowsAfter(db: Database): (position: number) => readonly Row[] {
+  const page = db
+    .prepare<WholeRow>(
+      `SELECT position, revision, prev, crc, ${rowText} FROM events WHERE position > ? ORDER BY position LIMIT ${maxMovedEvents}`,
+    )
+    .raw();
+  return after =>
+    page.all(after).map((row, i) => {
+      if (row[0] !== after + 1 + i || !isIntact(row)) throw damaged(`the event at position ${after + 1 + i} is not what was stored`);
+      return splitRowText(row[4]);
+    });
+}
+
 async function moveBlobs(log: CommitLog, db: Database): Promise<readonly string[]> {
   const moved: string[] = [];
   for (const { sha256, bytes } of db.prepare<{ sha256: Buffer; bytes: Uint8Array }>('SELECT sha256, bytes FROM blobs').iterate()) {
     const known = { sha256: Buffer.from(sha256).toString('hex'), bytes: new Uint8Array(bytes) };
+    if (sha256Hex(known.bytes) !== known.sha256) throw damaged(`the blob ${known.sha256} is not what was stored`);
     if ((await log.blob(known.sha256)) === undefined) await log.putBlob(known);
     moved.push(known.sha256);
   }

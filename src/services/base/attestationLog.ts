@@ -3,7 +3,7 @@ import { fromHex, toHex } from '../../bytes.ts';
 import { sha256 } from '../../digest.ts';
 import { translated } from '../../eventstore/storeError.ts';
 import type { NegotiatedView } from '../../spdm/policy.ts';
-import { boundLimit, naming, transaction } from '../../sqliteFile.ts';
+import { boundLimit, naming, transaction, useWal } from '../../sqliteFile.ts';
 import { dayMs } from '../../times.ts';
 import { writingTogether } from './together.ts';
 
@@ -134,7 +134,7 @@ const trouble = 'the log of attestations cannot be used';
 
 function open(file: string): AttestationLog {
   const db = new Database(file, { timeout: busyTimeoutMs });
-  db.pragma('journal_mode = WAL');
+  useWal(db);
   db.pragma('synchronous = NORMAL');
   transaction(db, () => {
     db.exec(schema);

@@ -10,6 +10,7 @@ import type { Keystore } from '../../keystore/port.ts';
 import { checkOwnerOnly, secretFileMode } from '../../keystore/secretFile.ts';
 import { standingKey } from '../../keystore/standingKey.ts';
 import { ivBytes, openBox, sealBox } from '../../sealedBox.ts';
+import { useWal } from '../../sqliteFile.ts';
 import type { KnownSubject, Subjects } from '../base/subjectRegistry.ts';
 
 /** The data keys of the people in the log: one SQLite file beside it, `subjects.db`. A row is sealed under a key that only the keystore gives:
@@ -171,7 +172,7 @@ function openFile(file: string): Database {
   checkOwnerOnly(file);
   const db = new Database(file, { timeout: busyTimeoutMs });
   try {
-    db.pragma('journal_mode = WAL');
+    useWal(db);
     db.pragma('synchronous = FULL');
     db.pragma('secure_delete = ON');
     db.exec(schema);

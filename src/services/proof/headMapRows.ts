@@ -3,7 +3,7 @@ import { noRevocations, type RevocationMark } from '../../merkle/checkpoint.ts';
 import type { Hash } from '../../merkle/hashing.ts';
 import { emptyHeads, type HeadProof, type HeadTile, type HeadTiles, proveHead } from '../../merkle/headMap.ts';
 import { decodeTile, encodeTile } from '../../merkle/headTile.ts';
-import { naming, snapshot, transaction } from '../../sqliteFile.ts';
+import { naming, snapshot, transaction, useWal } from '../../sqliteFile.ts';
 
 /** The tables of `heads.db`: tiles of the map from streams to their newest events, and what the map is of. Several connections may have it open. */
 
@@ -46,12 +46,8 @@ type State = Pick<Reached, 'size' | 'hash' | 'root'> & {
 export const openHeadRows = (file: string, movesLog: boolean): HeadRows =>
   naming(file, 'delete it while no server runs; it is made again from the log', () => open(file, movesLog));
 
-function open(file: string, movesLog: boolean): HeadRows {
-  const db = new Database(file);
-  db.pragma(`page_size = ${pageBytes}`);
-  db.pragma('journal_mode = WAL');
-  db.pragma('synchronous = NORMAL');
-  db.pragma(`wal_autocheckpoint = ${movesLog ? logPages : 0}`);
+/** A file of another format is made again. */
+function makeTables(db: Database): void {
   if (db.pragma('user_version', { simple: true }) !== fileFormat)
     db.exec(`DROP TABLE IF EXISTS tiles; DROP TABLE IF EXISTS state; PRAGMA user_version = ${fileFormat}`);
   db.exec(`
@@ -59,6 +55,15 @@ function open(file: string, movesLog: boolean): HeadRows {
     CREATE TABLE IF NOT EXISTS state (size INTEGER NOT NULL, hash TEXT NOT NULL, root TEXT NOT NULL,
       revocations INTEGER NOT NULL, revocationsHash TEXT NOT NULL, note TEXT NOT NULL, noteSize INTEGER NOT NULL) STRICT;
     INSERT INTO state SELECT 0, '', '${emptyHeads}', 0, '${noRevocations.hash}', '', 0 WHERE NOT EXISTS (SELECT 1 FROM state)`);
+}
+
+function open(file: string, movesLog: boolean): HeadRows {
+  const db = new Database(file);
+  db.pragma(`page_size = ${pageBytes}`);
+  useWal(db);
+  db.pragma('synchronous = NORMAL');
+  db.pragma(`wal_autocheckpoint = ${movesLog ? logPages : 0}`);
+  transaction(db, () => makeTables(db));
   const load = db.prepare<Uint8Array>('SELECT slots FROM tiles WHERE prefix = ?').pluck();
   const save = db.prepare('INSERT INTO tiles VALUES (?, ?) ON CONFLICT DO UPDATE SET slots = excluded.slots');
   const select = db.prepare<State>('SELECT size, hash, root, revocations, revocationsHash, note, noteSize FROM state');

@@ -2,6 +2,7 @@ import { type Own, opening, repeatedly } from '../../closing.ts';
 import type { LivingDevice } from '../../domain/deviceState.ts';
 import { lru } from '../../lru.ts';
 import { hourMs } from '../../times.ts';
+import { startAlarmEnds } from '../base/alarmEnds.ts';
 import type { Alarms } from '../base/alarms.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
 import type { Context } from '../base/context.ts';
@@ -17,6 +18,7 @@ import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
 import { createPresence, type Presence } from '../field/presence.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
+import { firmwareAlarmEnds, firmwareAlarmModels } from '../firmware/alarmEnds.ts';
 import { type Bridge, createBridge } from '../firmware/bridge.ts';
 import type { ByteLimits } from '../firmware/byteBudget.ts';
 import { hasOutstanding, startDeliveryCare } from '../firmware/deliveryCare.ts';
@@ -109,6 +111,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const care = own('delivery care', startDeliveryCare({ ctx, channel, attestation, decommissions, delivery: ota }));
   const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care, images }));
   own('recalls', startRecallWatch({ ctx, alarms }));
+  own('alarm ends', startAlarmEnds(ctx, firmwareAlarmEnds, firmwareAlarmModels));
   /** Devices that ask or install are served. */
   const delivery: OtaDelivery = {
     ...ota,

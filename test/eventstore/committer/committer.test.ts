@@ -96,6 +96,21 @@ describe('processes at one store', () => {
     expect(await one.head()).toBe(1 + sizes.reduce((sum, size) => sum + size, 0));
   });
 
+  it('have the link to it carry whatever they may store: too large a commit is refused before, much at once goes in parts', async () => {
+    const file = newFile();
+    const [one, two] = [await open({ file }), await open({ file })] as const;
+    await one.append('s', 'none', [event('A')]);
+    const text = 'x'.repeat(200_000);
+    const events = (count: number) => Array.from({ length: count }, () => event('B', { text }));
+    for (const store of [one, two]) await expect(store.append('t', 'any', events(90))).rejects.toMatchObject({ code: 'EVENT_TOO_LARGE' });
+    const blobs = Array.from({ length: 250 }, () => randomBytes(65_536));
+    await two.commit({ appends: [{ stream: 't', expected: 'none', events: events(80) }], blobs });
+    // More than a frame has, and more than may wait to be sent.
+    await Promise.all(Array.from({ length: 10 }, (_, i) => two.append(`u-${i}`, 'none', events(80))));
+    expect(await two.head()).toBe(1 + 11 * 80);
+    expect(committerOf(file)).toMatchObject({ turn: 1 });
+  });
+
   it('go on when the one that commits closes: what it has taken is answered, what it has not is stored by the next, all of it once', async () => {
     const file = newFile();
     const [one, two, three] = [await openSqliteStore({ file }), await open({ file }), await open({ file })] as const;

@@ -55,6 +55,25 @@ it('a log that is moved keeps every event, place, proof, blob and epoch, and goe
   expect(verifyStore(file)).toMatchObject({ ok: true, events: 1502 });
 });
 
+it.each([
+  ['a blob', 'UPDATE blobs SET bytes = zeroblob(100)', /the blob [0-9a-f]{64}/],
+  ['an event', 'UPDATE events SET body = replace(body, \'"n":1\', \'"n":2\')', /the event at position 1 /],
+])('is not moved with %s that is not what was stored (T18)', async (_, damage, place) => {
+  const folder = temporaryFolder();
+  const double = await startDouble();
+  onTestFinished(double.close);
+  const file = join(folder, 'events.db');
+  const own = await openSqliteStore({ file, indexEvents: 1 });
+  await own.commit({ appends: [{ stream: 's', expected: 'none', events: [event('A', { n: 1 })] }], blobs: [randomBytes(100)] });
+  await own.append('t', 'none', [event('B')]);
+  await own.close();
+  const db = new Database(file);
+  db.exec(damage);
+  db.close();
+  const refused = { code: 'STORE_DAMAGED', message: expect.stringMatching(place) };
+  await expect(moveIntoKurrent({ url: double.url, name: 'p', file })).rejects.toMatchObject(refused);
+});
+
 it('is refused where another log of the project is', async () => {
   const folder = temporaryFolder();
   const double = await startDouble();

@@ -40,7 +40,7 @@ it('lists the devices that run a withdrawn release, raises an alarm, and takes t
     await field.hello(unit.uid, { ...said, imageState: 'confirmed', objId: unit.objId }, 'mqtt');
   }
   await eventually(async () => (await rolloutOf(ctx, id)).status === 'COMPLETED');
-  await eventually(async () => (await recall())?.acknowledged_by === 'system:recalls');
+  await eventually(async () => (await recall())?.acknowledged_by === 'system:alarms');
 });
 
 it('asks nothing of devices that run another release', async () => {

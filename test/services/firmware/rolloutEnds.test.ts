@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { alarmQueries } from '../../../src/projections/alarms.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice, tagDevice } from '../../../src/services/field/devices.ts';
 import { publishRelease, withdrawRelease } from '../../../src/services/firmware/releases.ts';
@@ -291,6 +292,39 @@ describe('two rollouts for one device', () => {
     await upgrade(unit);
     for (const id of [first, second]) await eventually(async () => (await statusOf(id)) === 'COMPLETED');
   });
+});
+
+it('raises an alarm when it is halted, which is over when somebody has done something about it', async () => {
+  const devices = units(2);
+  const [unit, other] = devices as [Unit, Unit];
+  const halted = async (some: readonly Unit[], releaseId?: string): Promise<string> => {
+    const id = await roll({ devices: some.map(({ uid }) => uid), maxFailures: 0 }, releaseId);
+    await offered(unit);
+    await report(unit, id, 'failed');
+    await eventually(async () => (await statusOf(id)) === 'HALTED');
+    return id;
+  };
+  const noteOf = async (id: string) => {
+    const cases = { code: 'RolloutHalted', subject: `rollout-${id}`, limit: 1, now: '2026' };
+    const [raised] = await alarmQueries(bench.ctx.reads.db).cases(cases);
+    return raised?.acknowledged_by === 'system:alarms' ? raised.note : undefined;
+  };
+  for (const one of devices) bench.plugIn(one);
+  const [larger, smaller] = [await halted(devices), await halted([unit])];
+  const next = await roll({ devices: [unit.uid] });
+  await offered(unit);
+  await upgrade(unit);
+  await eventually(async () => (await statusOf(next)) === 'COMPLETED');
+  await eventually(async () => (await noteOf(smaller)) === `rollout ${next} has brought as many devices to their release`);
+  expect(await noteOf(larger)).toBeUndefined();
+  await command(larger, 'AbortRollout');
+  await eventually(async () => (await noteOf(larger)) === 'the rollout is ABORTED');
+
+  const doomed = await publish(bench.ctx, 'app', '1.3.2', 3);
+  const faulty = await halted([unit], doomed.releaseId);
+  await withdrawRelease(bench.ctx, doomed.releaseId, 'bug', 'operator:rita');
+  await eventually(async () => (await noteOf(faulty)) === 'its release is withdrawn');
+  expect((await stateOf(other)).offer).toBeUndefined();
 });
 
 it('is rolled out no further once its release is withdrawn, though it is only planned', async () => {

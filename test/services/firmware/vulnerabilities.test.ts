@@ -85,21 +85,36 @@ it('opens a case with a clock, and closes it when the last affected device has p
     }
     await eventually(async () => (await showVulnerability(ctx, cve)).status === 'CLOSED');
     expect(await showVulnerability(ctx, cve)).toMatchObject({ devices: 0, unknownDevices: 0 });
+    await eventually(() => isClosed('VulnerabilityReachedDevices'));
   } finally {
     await watch.close();
   }
 });
 
+/** Whether the alarm of this code was raised and is over. */
+async function isClosed(code: string): Promise<boolean> {
+  const [raised] = await alarmQueries(bench.ctx.reads.db).cases({ code, limit: 2, now: bench.ctx.clock().toISOString() });
+  return raised?.acknowledged_by === 'system:alarms' && raised.last_position <= raised.acknowledged_position;
+}
+
 const hello = ({ uid, objId, firmware: { version, securityCounter, imageHash } }: FieldBench['fleet']['units'][number]) =>
   bench.field.hello(uid, { version, securityCounter, imageHash, imageState: 'confirmed', objId }, 'mqtt');
 
-it('says that a report is due, and that it was missed; what was reported is quiet', async () => {
+it('says that a report is due, and that it was missed, until it is reported; what was reported is quiet', async () => {
   const { ctx } = bench;
   await reportVulnerability(ctx, cve, 'earlyWarning', 'ENISA 4711', by);
-  bench.moveTime(73 * 3_600_000);
+  bench.moveTime(49 * 3_600_000);
+  await judgeVulnerability(ctx, cve);
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['alarms'] });
+  expect(await isClosed('VulnerabilityReportDue')).toBe(false);
+  bench.moveTime(24 * 3_600_000);
   await judgeVulnerability(ctx, cve);
   await ctx.reads.waitFor(await ctx.store.head(), { projections: ['alarms'] });
   const alarms = await alarmQueries(ctx.reads.db).page({ after: 0, limit: 100, subject: `vulnerability-${cve}` });
   const missed = alarms.filter(({ code }) => code === 'VulnerabilityReportMissed').map(({ detail }) => detail.split(' ')[0]);
   expect(missed).toEqual(['notification']);
+  await eventually(() => isClosed('VulnerabilityReportDue'));
+  expect(await isClosed('VulnerabilityReportMissed')).toBe(false);
+  await reportVulnerability(ctx, cve, 'notification', 'ENISA 4712', by);
+  await eventually(() => isClosed('VulnerabilityReportMissed'));
 });

@@ -58,6 +58,7 @@ const names = [
   'deliveries',
   'delivery care',
   'recalls',
+  'alarm ends',
   'rollouts',
   'bulk revocations',
   'revocation mark',
