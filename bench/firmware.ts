@@ -20,7 +20,7 @@ const perRound = 40;
 const manyPerRound = 400;
 const devices = 40;
 /** Until V8 has compiled it for good, in threads whose CPU time counts too. */
-const warmUpRounds = 10;
+const warmUpRounds = 40;
 
 const payload = new Uint8Array(randomBytes(payloadBytes));
 const version = { major: 1, minor: 0, revision: 0, build: 0 };

@@ -55,7 +55,8 @@ const sink: Sink = { bytes: kept, length: 0, parts: undefined };
 
 /** A message may have been secret. */
 function empty(used: Sink): void {
-  kept.fill(0);
+  // What was written in parts, or grew beyond it, may have filled all of it.
+  kept.fill(0, 0, used.bytes === kept && used.parts === undefined ? used.length : keptBytes);
   used.bytes = kept;
   used.parts = undefined;
   used.length = 0;
@@ -100,17 +101,18 @@ function writeArray(sink: Sink, items: readonly CborValue[], depth: number): voi
 
 function writeMap(sink: Sink, map: CborMap, depth: number): void {
   writeHead(sink, major.map, map.size);
-  for (const [key, value] of ordered(map)) {
+  // Iteration would make an array for each entry.
+  ordered(map).forEach((value, key) => {
     write(sink, key, 0);
     write(sink, value, depth);
-  }
+  });
 }
 
 /** Most maps are made in their order. */
-function ordered(map: CborMap): Iterable<readonly [CborKey, CborValue]> {
+function ordered(map: CborMap): CborMap {
   let before: CborKey | undefined;
   for (const key of map.keys()) {
-    if (before !== undefined && compareKeys(before, key) > 0) return [...map].sort(([a], [b]) => compareKeys(a, b));
+    if (before !== undefined && compareKeys(before, key) > 0) return new Map([...map].sort(([a], [b]) => compareKeys(a, b)));
     before = key;
   }
   return map;

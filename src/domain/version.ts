@@ -11,7 +11,7 @@ const pattern = /^(\d{1,3})\.(\d{1,3})\.(\d{1,5})(?:\+(\d{1,10}))?$/;
 export function parseVersion(text: string): Version {
   const match = pattern.exec(text);
   if (match === null) refuse('BAD_REQUEST', 'a version reads major.minor.revision or major.minor.revision+build');
-  const [major = 0, minor = 0, revision = 0, build = 0] = match.slice(1).map(part => Number(part ?? 0));
+  const [major, minor, revision, build] = [Number(match[1]), Number(match[2]), Number(match[3]), Number(match[4] ?? 0)];
   if (major > 0xff || minor > 0xff || revision > 0xffff || build > 0xffff_ffff) {
     refuse('BAD_REQUEST', 'a version has at most 255.255.65535+4294967295');
   }

@@ -1,3 +1,5 @@
+import { numberBytes, readNumber, writeNumber } from './numberBytes.ts';
+
 /** Inverses modulo the order of P-256, by Lehmer's extended Euclidean algorithm (Knuth, The Art of Computer Programming 2, §4.5.2, algorithm L): many steps
  *  of the division are taken on the leading bits alone, and then on the long numbers together. Not constant in time.
  *
@@ -9,7 +11,7 @@ export const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2f
 
 const limbBits = 24;
 const limb = 2 ** limbBits;
-const limbDigits = limbBits / 4;
+const limbBytes = limbBits / 8;
 const limbs = 11;
 /** Bits that are added to two leading limbs when the first of them is short: 37 to 48 together. */
 const moreBits = 12;
@@ -18,6 +20,10 @@ const exactLimbs = 2;
 
 /** x ≡ ± u · value and y ≡ ± v · value, modulo the order: the signs differ, and change with each step. */
 type Rows = { readonly x: Float64Array; readonly y: Float64Array; readonly u: Float64Array; readonly v: Float64Array };
+
+/** A number as bytes, with the first byte of the highest limb, which is 0, before it. */
+const words = new DataView(new ArrayBuffer(limbs * limbBytes));
+const wordsAt = words.byteLength - numberBytes;
 
 const newRow = (): Float64Array => new Float64Array(limbs);
 /** One for all calls, one after the other: V8 gives such arrays memory outside of its heap, and to free it costs more than to fill it. */
@@ -117,15 +123,19 @@ const at = (number: Float64Array, index: number): number => number[index] as num
 
 /** @returns `out` */
 function write(out: Float64Array, value: bigint): Float64Array {
-  const digits = value.toString(16).padStart(limbs * limbDigits, '0');
-  for (let i = 0; i < limbs; i += 1) {
-    const end = digits.length - i * limbDigits;
-    out[i] = Number.parseInt(digits.slice(end - limbDigits, end), 16);
-  }
+  writeNumber(words, wordsAt, value);
+  for (let i = 0, end = limbs * limbBytes; i < limbs; i += 1, end -= limbBytes)
+    out[i] = words.getUint16(end - 3) * 0x100 + words.getUint8(end - 1);
   return out;
 }
 
 const orderLimbs = write(newRow(), order);
 const oneLimbs = write(newRow(), 1n);
 
-const numberOf = (number: Float64Array): bigint => number.reduceRight((sum, part) => sum * BigInt(limb) + BigInt(part), 0n);
+function numberOf(number: Float64Array): bigint {
+  for (let i = 0, end = limbs * limbBytes; i < limbs; i += 1, end -= limbBytes) {
+    words.setUint16(end - 3, at(number, i) / 0x100);
+    words.setUint8(end - 1, at(number, i) % 0x100);
+  }
+  return readNumber(words, wordsAt);
+}

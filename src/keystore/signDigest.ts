@@ -2,6 +2,7 @@ import { createECDH, createSecretKey, hash, type KeyObject, randomFillSync } fro
 import { rawToDer } from '../ecdsa.ts';
 import { inverse, order } from './inverse.ts';
 import { requireDigest } from './keyRules.ts';
+import { numberBytes, readNumber, writeNumber } from './numberBytes.ts';
 
 /** ECDSA P-256 over a digest that is there already (FIPS 186-5 §6.4.1). node:crypto signs messages only and would hash 512 KiB of firmware for each
  *  device; a token takes a digest anyway (CKM_ECDSA).
@@ -11,7 +12,6 @@ import { requireDigest } from './keyRules.ts';
  *  k = SHA-512(d ‖ digest ‖ 32 random bytes) mod n: a random source that repeats itself, as in a virtual machine that was put back, repeats no k for
  *  another digest. */
 
-const scalarBytes = 32;
 const ecdh = createECDH('prime256v1');
 
 /** The private number of a P-256 key, as a secret that is quick to use. @param key  private */
@@ -26,50 +26,48 @@ export function scalarOf(key: KeyObject): KeyObject {
 export function signDigest(scalar: KeyObject, digest: Uint8Array): Uint8Array {
   requireDigest(digest);
   const secret = scalar.export();
-  const d = numberOf(secret);
-  const z = numberOf(digest);
+  seed.set(secret);
+  secret.fill(0);
+  seed.set(digest, numberBytes);
+  const d = readNumber(seedView, 0);
+  const z = readNumber(seedView, numberBytes);
   for (;;) {
     const random = freshRandom();
-    const seed = Buffer.concat([secret, digest, random.subarray(0, scalarBytes)]);
-    const k = BigInt(`0x${hash('sha512', seed, 'hex')}`) % order;
-    const blind = numberOf(random.subarray(scalarBytes)) % order;
-    seed.fill(0);
+    seed.set(random.subarray(0, numberBytes), 2 * numberBytes);
+    const blind = readNumber(randomsView, random.byteOffset + numberBytes) % order;
     random.fill(0);
+    const k = BigInt(`0x${hash('sha512', seed, 'hex')}`) % order;
     if (k === 0n || blind === 0n) continue;
-    ecdh.setPrivateKey(bytesOf(k));
-    const r = numberOf(ecdh.getPublicKey().subarray(1, 1 + scalarBytes)) % order;
+    writeNumber(signatureView, 0, k);
+    ecdh.setPrivateKey(signature.subarray(0, numberBytes));
+    signature.set(ecdh.getPublicKey().subarray(1, 1 + numberBytes));
+    const r = readNumber(signatureView, 0) % order;
     const s = (inverse((blind * k) % order) * ((blind * z + ((blind * d) % order) * r) % order)) % order;
     if (r === 0n || s === 0n) continue;
-    secret.fill(0);
-    return rawToDer(Buffer.concat([bytesOf(r), bytesOf(s)]));
+    seed.fill(0);
+    writeNumber(signatureView, 0, r);
+    writeNumber(signatureView, numberBytes, s);
+    return rawToDer(signature);
   }
 }
 
+/** Kept for all signatures, one after the other: fresh memory for each number costs more than what is done with it. Secrets are wiped or written over. */
+const seed = new Uint8Array(3 * numberBytes);
+const seedView = new DataView(seed.buffer);
+/** k, and then r ‖ s. */
+const signature = new Uint8Array(2 * numberBytes);
+const signatureView = new DataView(signature.buffer);
+
 /** Random bytes are made for many signatures at a time, as a call costs as much as the bytes; each is used once and wiped. */
-const randoms = Buffer.alloc(64 * 2 * scalarBytes);
+const randoms = new Uint8Array(64 * 2 * numberBytes);
+const randomsView = new DataView(randoms.buffer);
 let nextRandom = randoms.length;
 
-function freshRandom(): Buffer {
+function freshRandom(): Uint8Array {
   if (nextRandom === randoms.length) {
     randomFillSync(randoms);
     nextRandom = 0;
   }
-  nextRandom += 2 * scalarBytes;
-  return randoms.subarray(nextRandom - 2 * scalarBytes, nextRandom);
+  nextRandom += 2 * numberBytes;
+  return randoms.subarray(nextRandom - 2 * numberBytes, nextRandom);
 }
-
-const wordBytes = 8;
-
-const numberBytes = new Uint8Array(scalarBytes);
-const numberWords = new DataView(numberBytes.buffer);
-
-/** Big endian. */
-function numberOf(bytes: Uint8Array): bigint {
-  numberBytes.set(bytes);
-  let number = 0n;
-  for (let at = 0; at < scalarBytes; at += wordBytes) number = (number << 64n) | numberWords.getBigUint64(at);
-  numberBytes.fill(0);
-  return number;
-}
-
-const bytesOf = (value: bigint): Buffer => Buffer.from(value.toString(16).padStart(2 * scalarBytes, '0'), 'hex');

@@ -1,23 +1,16 @@
-import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { label, makeToken, pin, softHsm } from '../keystore/softToken.ts';
 import { temporaryFolder } from '../keystore/temporary.ts';
+import { startCommand } from '../support/command.ts';
 
 /** `nusec keystore` on the server's own machine, against a data folder that `nusec init` made. */
 
-const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
-
-type Run = { readonly status: number | null; readonly text: string };
-
-const nusec = (args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Run> =>
-  new Promise(resolve => {
-    const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, NUSEC_LOG_LEVEL: 'silent', ...env } });
-    let text = '';
-    for (const stream of [child.stdout, child.stderr]) stream.on('data', chunk => (text += chunk));
-    child.on('close', status => resolve({ status, text }));
-  });
+const nusec = async (args: readonly string[], env: NodeJS.ProcessEnv = {}) => {
+  const { status, out, err } = await startCommand(args, { NUSEC_LOG_LEVEL: 'silent', ...env }).ended();
+  return { status, text: out + err };
+};
 
 async function json(args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<Record<string, unknown>> {
   const { status, text } = await nusec([...args, '--json'], env);
@@ -96,18 +89,12 @@ describe('nusec keystore', () => {
       'KEY_REFUSED',
     );
 
-    const server = spawn(
-      process.execPath,
-      [main, 'server', '--data', data, '--https-port', '0', '--mqtt-port', '0', '--crl-port', '0', '--json'],
-      { env: { ...process.env, ...env } },
-    );
-    const ready = await new Promise<string>(resolve => server.stdout.once('data', chunk => resolve(String(chunk))));
-    expect(JSON.parse(ready)).toMatchObject({ ready: true });
+    const server = startCommand(['server', '--data', data, '--https-port', '0', '--mqtt-port', '0', '--crl-port', '0', '--json'], env);
+    expect(await server.ready).toMatchObject({ ready: true });
     expect((await nusec(['keystore', 'rotate', '--data', data], env)).text).toContain('KEYSTORE_LOCKED');
     expect(await json(['keystore', 'status', '--data', data], env)).toMatchObject({ bootKek: 'kek/boot/2' });
-    const ended = new Promise<number | null>(resolve => server.once('exit', resolve));
     server.kill('SIGTERM');
-    expect(await ended).toBe(0);
+    expect((await server.ended()).status).toBe(0);
 
     writeFileSync(pinFile, `${pin}0`);
     expect((await nusec(['keystore', 'status', '--data', data], env)).text).toContain('KEYSTORE_WRONG_PASSPHRASE');

@@ -1,35 +1,26 @@
-import { spawn } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Fleet, publish, seedFleet } from '../gateway/fieldKit.ts';
+import { type CommandAt, commandAt } from '../support/commandAt.ts';
 import { limitOfProcesses } from '../support/limits.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
 
 /** `nusec rollout` as two release managers use it, with a real server. */
 
-const main = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 let server: TestServer;
 let fleet: Fleet;
 let newest = '';
+let run: CommandAt;
 beforeAll(async () => {
   server = await startTestServer(async ctx => {
     fleet = await seedFleet(ctx, 1);
     for (const counter of [10, 20]) await publish(ctx, 'app', `3.${counter}.0`, counter);
     newest = (await publish(ctx, 'app', '3.30.0', 30)).releaseId;
   });
-  writeFileSync(join(server.dataDir, 'root.pem'), server.rootPem);
+  const nusec = commandAt(server);
+  run = (token, ...args) => nusec(token, 'rollout', ...args);
 });
 afterAll(() => server?.close());
 
-const run = (token: string, ...args: readonly string[]): Promise<{ readonly status: number | null; readonly out: string }> =>
-  new Promise(resolve => {
-    const env = { ...process.env, NUSEC_TOKEN: token, NUSEC_CA: join(server.dataDir, 'root.pem'), NUSEC_SERVER: server.url };
-    const child = spawn(process.execPath, [main, 'rollout', ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-    let out = '';
-    child.stdout.on('data', chunk => (out += chunk));
-    child.on('close', status => resolve({ status, out }));
-  });
 const json = async (token: string, ...args: readonly string[]) => JSON.parse((await run(token, ...args, '--json')).out);
 
 async function roll(...permits: readonly string[]): Promise<string> {

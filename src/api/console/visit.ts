@@ -20,7 +20,7 @@ export type Visit = {
   strayQuery(): string | undefined;
   /** The address without what the console adds to it. */
   readonly path: string;
-  /** @throws NusecError of the API */
+  /** Asked once, until something is sent: what a page shows, and the content that is approved on it, are of the same moment. @throws NusecError of the API */
   get<Answer>(path: string): Promise<Answer>;
   /** Every row of a list, page after page. @param key where the rows are in an answer @throws NusecError of the API */
   all<Row>(path: string, key: string): Promise<readonly Row[]>;
@@ -51,7 +51,13 @@ export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person, hasPro
     throw new NusecError(code, detail ?? 'Try again; the log of the server says what happened.');
   };
   const asked = new Set<string>();
-  const get = async <Answer>(path: string) => (await (await send({ method: 'GET', path })).json()) as Answer;
+  const answers = new Map<string, Promise<unknown>>();
+  const ask = async (path: string): Promise<unknown> => (await send({ method: 'GET', path })).json();
+  const get = <Answer>(path: string): Promise<Answer> => {
+    const answer = answers.get(path) ?? ask(path);
+    answers.set(path, answer);
+    return answer as Promise<Answer>;
+  };
   return {
     person,
     hasProvider,
@@ -82,7 +88,10 @@ export function visitOf(api: Api, c: HonoContext<ApiEnv>, person: Person, hasPro
         throw error;
       }
     },
-    send,
+    send(request) {
+      answers.clear();
+      return send(request);
+    },
   };
 }
 

@@ -3,7 +3,13 @@ import { keyIdOf } from '../../cose/publicKey.ts';
 import type { KeyResolver } from '../../cose/sign1.ts';
 import { sha256Hex } from '../../digest.ts';
 import { authority, authorityStream } from '../../domain/authority.ts';
-import { type CreatedAuthority, type KnownIssuingCa, type KnownRoot, requireSigningKey } from '../../domain/authorityState.ts';
+import {
+  type AuthorityState,
+  type CreatedAuthority,
+  type KnownIssuingCa,
+  type KnownRoot,
+  requireSigningKey,
+} from '../../domain/authorityState.ts';
 import type { SigningUse } from '../../domain/signingUse.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -26,10 +32,11 @@ export const authorityOf = (ctx: Context): Promise<Authorities> => authorityIn(r
 /** @throws NusecError STATE before `nusec init` */
 export async function authorityIn(read: Read, project: string): Promise<Authorities> {
   const state = await read(authority, authorityStream(project));
-  if (state.status === 'NONE' || state.root === undefined)
-    throw new NusecError('STATE', 'the project is not initialised: run `nusec init`');
-  return { ...state, root: state.root };
+  if (!hasRoot(state)) throw new NusecError('STATE', 'the project is not initialised: run `nusec init`');
+  return state;
 }
+
+const hasRoot = (state: AuthorityState): state is Authorities => state.status !== 'NONE' && state.root !== undefined;
 
 /** The newest root. */
 export const rootDer = ({ root }: Authorities): Uint8Array => fromBase64url(root.certificate);

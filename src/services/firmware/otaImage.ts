@@ -107,7 +107,8 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
       const uid = fromHex(state.uid);
       const own = body.ofDevice(uid);
       const encTlv = encrypted && (await keyForDevice(ctx, encrypted, encryption, state));
-      const trailer = concat(own.area, await trailerOf(ctx, state, own.imageHash, encTlv));
+      const ofKeys = await trailerOf(ctx, state, own.imageHash, encTlv);
+      const trailer = own.area.length === 0 ? ofKeys : concat(own.area, ofKeys);
       const delivery = { body: body.bytes, trailer, bodyHashes: body.blockHashes };
       const { sequence, expiresAtSeconds } = termsOf(offer) ?? (await termsOfBefore(ctx, state.uid, offer.offerId));
       const job: OtaJob = {

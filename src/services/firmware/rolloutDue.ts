@@ -1,18 +1,21 @@
 import { isEnded, type PlannedRollout } from '../../domain/rollout.ts';
-import { isWindowOpen } from '../../domain/rolloutPace.ts';
 import { defaultTimeLimits, type RolloutTimeLimits } from '../../domain/rolloutPlan.ts';
 import { minuteMs } from '../../times.ts';
 import type { Member, RolloutProgress } from './rolloutProgress.ts';
 
 /** When a rollout has to do something though nothing happens: its deadline, the time limits of its devices, retries, and windows. */
 
-/** ms since 1970; infinite when there is nothing to wait for */
-export function dueMsOf(state: PlannedRollout, progress: Pick<RolloutProgress, 'underway' | 'nextOfferMs'>, now: Date): number {
+/** @param look whether a window was open at this look @returns ms since 1970; infinite when there is nothing to wait for */
+export function dueMsOf(
+  state: PlannedRollout,
+  progress: Pick<RolloutProgress, 'underway' | 'nextOfferMs'>,
+  look: { readonly isOpen: boolean; readonly nowMs: number },
+): number {
   let dueMs = state.deadline === undefined || isEnded(state) ? Number.POSITIVE_INFINITY : Date.parse(state.deadline);
   for (const member of progress.underway()) dueMs = Math.min(dueMs, lateMsOf(state, member));
   const nextMs = state.status === 'RUNNING' ? progress.nextOfferMs() : undefined;
   if (nextMs === undefined) return dueMs;
-  return Math.min(dueMs, isWindowOpen(state.windows, now.toISOString()) ? nextMs : beginOfNextMinute(now.getTime()));
+  return Math.min(dueMs, look.isOpen ? nextMs : beginOfNextMinute(look.nowMs));
 }
 
 /** Windows begin with a minute. */

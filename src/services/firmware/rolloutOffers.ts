@@ -4,7 +4,7 @@ import { encryptionPointOf } from '../../domain/encryption.ts';
 import { layoutOf, line, lineStream } from '../../domain/line.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
-import { isWindowOpen, rateAt } from '../../domain/rolloutPace.ts';
+import { rateAt } from '../../domain/rolloutPace.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type Context, execute, executeOn, nowIso, oneCommit } from '../base/context.ts';
@@ -24,14 +24,13 @@ const groupsAtOnce = 4;
 
 export type OfferParts = { readonly ctx: Context; readonly images: Pick<OtaImages, 'hashesOn'> };
 
-/** @returns whether the rate of the plan holds some back */
+/** While a window is open. @returns whether the rate of the plan holds some back */
 export async function offerToAll(
   parts: OfferParts,
   state: PlannedRollout,
   progress: RolloutProgress,
 ): Promise<{ readonly isLimited: boolean }> {
   const { ctx } = parts;
-  if (!isWindowOpen(state.windows, nowIso(ctx))) return { isLimited: false };
   const now = ctx.clock().getTime();
   const wanting = progress.toOffer(now);
   const rate = rateAt(state, now - (progress.firstOfferMs() ?? now));

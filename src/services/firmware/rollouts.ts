@@ -202,17 +202,18 @@ async function advance(parts: RolloutParts, times: RolloutTimes, rolloutId: stri
   if (listsOf(state) !== mine.lists) mine.progress = undefined;
   if (mine.progress === undefined) progress = await progressOf(parts, state, mine);
   if (state.status === 'HALTED' || state.status === 'ABORTED') await cancelAll(ctx, state, progress);
+  // One look at the clock: what begins, what is told again and when to look next agree.
+  const isOpen = isWindowOpen(state.windows, nowIso(ctx));
   if (state.status === 'RUNNING') {
-    const isClosed = !isWindowOpen(state.windows, nowIso(ctx));
     // Offers from before get their jobs now.
-    if (mine.isClosed && !isClosed) parts.care.note(standing(progress));
-    mine.isClosed = isClosed;
-    mine.isLimited = (await offerToAll(parts, state, progress)).isLimited;
+    if (mine.isClosed && isOpen) parts.care.note(standing(progress));
+    mine.isClosed = !isOpen;
+    mine.isLimited = isOpen && (await offerToAll(parts, state, progress)).isLimited;
     if (mine.isLimited) mine.again = true;
   }
   await watchLag(parts, times, state, { progress, mine });
   mine.done = isEnded(state) && progress.underway().size === 0;
-  mine.dueMs = dueMsOf(state, progress, ctx.clock());
+  mine.dueMs = dueMsOf(state, progress, { isOpen, nowMs: ctx.clock().getTime() });
   if (!['RUNNING', 'PAUSED'].includes(state.status) || state.started.length === 0) return;
   const health = { ...healthOf(state, progress), underway: progress.openCount() };
   const { events } = await execute(ctx, rollout, rolloutStream(rolloutId), { type: 'RecordGroupHealth', ...health }, by);
