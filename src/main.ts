@@ -32,7 +32,6 @@ import type { Context } from './services/base/context.ts';
 import { noSpans, type Spans } from './services/base/spans.ts';
 import { eventsFile } from './services/dataFolder/eventLog.ts';
 import { attestationsFile, openContext, scrubPlaces } from './services/dataFolder/open.ts';
-import { type PeerAnswers, peerQuestions } from './services/field/clusterChannel.ts';
 import { createCertificateUse } from './services/identity/certificateUse.ts';
 import { startClientTrust } from './services/identity/clientTrust.ts';
 import { writeProxyFiles } from './services/identity/proxyFiles.ts';
@@ -62,6 +61,7 @@ import { startOcsp } from './services/revocation/ocsp.ts';
 import { startRevocations } from './services/revocation/revocations.ts';
 import { startField } from './services/start/field.ts';
 import { startHousekeeping } from './services/start/housekeeping.ts';
+import { type PeerAnswers, peerQuestions } from './services/start/peerAnswers.ts';
 import type { Services } from './services/start/services.ts';
 
 /** Wires one server process: event store, keystore, read models, API, MQTT gateway, CRL address. The only place that knows all parts. */

@@ -3,6 +3,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { toHex } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { sealedFileBytes } from '../ota/blocks.ts';
+import type { Run } from '../services/firmware/otaFiles.ts';
 import { type Span, sealedFile } from '../services/firmware/sealedFile.ts';
 import { bytesAnswer, idField } from './fields.ts';
 import type { Resource } from './resource.ts';
@@ -48,8 +49,7 @@ export const otaFilesResource: Resource = (api, { field }, auth) => {
   api.openapi(file, async c => {
     const uid = c.var.machine.id;
     const { otaJobId } = c.req.valid('param');
-    const { job, jobDigest } = field.delivery.file(uid, otaJobId);
-    await field.delivery.requireStanding(uid, otaJobId);
+    const { job, jobDigest } = await field.files.open(uid, otaJobId);
     const bytes = sealedFileBytes(job);
     const tag = `"${toHex(jobDigest)}"`;
     const isSame = (c.req.header('If-Range') ?? tag) === tag;
@@ -60,11 +60,14 @@ export const otaFilesResource: Resource = (api, { field }, auth) => {
     const part = span === undefined ? {} : { 'Content-Range': `bytes ${first}-${last}/${bytes}` };
     const sealed = {
       job,
-      turn: async (bytes: number, gone: AbortSignal) => {
-        while (!(gone.aborted || (await field.delivery.turn(uid, bytes, gone)))) await sleep(turnPauseMs);
+      run: async (run: Run, gone: AbortSignal) => {
+        for (;;) {
+          const sealed = await field.files.run(uid, otaJobId, run, gone);
+          if (sealed !== undefined || gone.aborted) return sealed;
+          await sleep(turnPauseMs);
+        }
       },
       whenSent,
-      seal: (index: number) => field.delivery.block(uid, otaJobId, index, job.blockBytes),
     };
     const body = sealedFile(sealed, { first, last }, begin(uid));
     return c.body(body, span === undefined ? 200 : 206, { ...headers, ...part, 'Content-Length': String(last - first + 1) });

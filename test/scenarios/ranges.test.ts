@@ -31,6 +31,7 @@ const deeds: readonly Deed[] = ['abort', 'deadline', 'withdraw', 'quarantine'];
 
 let group: Awaited<ReturnType<typeof startServerProcesses>>;
 let server: ServerProcess;
+let other: ServerProcess;
 let unit: Unit;
 let mcu: Running;
 let alice: HttpClient;
@@ -40,16 +41,16 @@ let used = 0;
 const nextRelease = (): UploadedRelease => releases[used++] as UploadedRelease;
 
 beforeAll(async () => {
-  group = await startServerProcesses(1, async ctx => {
+  group = await startServerProcesses(2, async ctx => {
     const fleet: Fleet = await seedFleet(ctx, 0, { blockBytes });
     unit = await makeMcuFolder(ctx, fleet, join(folder, 'mcu'));
     for (let minor = 2; minor < maxMessages + 20; minor += 1)
       releases.push(await publish(ctx, 'app', `1.${minor}.0`, 3, undefined, imageBytes));
   });
-  server = group.first[0] as ServerProcess;
+  [server, other] = group.first as [ServerProcess, ServerProcess];
   alice = people(server);
   bob = people(server, server.bob);
-}, limitOfProcesses(2));
+}, limitOfProcesses(3));
 afterAll(async () => {
   await mcu?.stop();
   for (const http of [alice, bob]) http?.close();
@@ -85,6 +86,34 @@ const moreOf = async (id: string): Promise<unknown> => {
   return answer.status === 206 ? 'served' : answer.json.code;
 };
 const cancelledFor = async (): Promise<unknown> => (await eventsOf()).findLast(({ type }) => type === 'UpgradeCancelled')?.data.reason;
+
+it('comes from any process, not only from the one that has the MQTT connection and with it the block key (R88, T33)', {
+  timeout: limitOfProcesses(2),
+}, async () => {
+  covers('R88', 'T33');
+  await startMcu(other.httpsPort);
+  const release = nextRelease();
+  const id = await roll(release);
+  await expect.poll(async () => (await view(id)).status, { timeout: limitOfProcesses(1) }).toBe('COMPLETED');
+  await upgradedTo(release.version);
+  expect(said('unreachable')).toBe(false);
+  expect(Number(mcu.lines.find(({ event }) => event === 'fetched')?.blocks)).toBeGreaterThanOrEqual(release.size / blockBytes);
+});
+
+it('breaks off there when the upgrade is stopped, too (I18, T33)', { timeout: limitOfProcesses(3) }, async () => {
+  covers('I18', 'T33');
+  const link = await heldLink(other.httpsPort);
+  await startMcu(link.port);
+  const held = link.hold(heldAfterBytes);
+  const id = await roll(nextRelease());
+  await held;
+  await alice.json('POST', `/v1/rollouts/${id}/abort`, { reason: 'bad' });
+  await eventually(async () => (await view(id)).counts.cancelled === 1);
+  link.release();
+  await eventually(() => said('cancelled'));
+  expect([said('fetched'), said('installed')]).toEqual([false, false]);
+  await link.close();
+});
 
 describe('an image that is fetched in ranges', () => {
   let link: LosingLink;

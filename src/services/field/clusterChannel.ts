@@ -6,11 +6,11 @@ import type { DeviceChannel } from './deviceChannel.ts';
 /** The way to machines that are connected to any of the server processes. */
 
 /** What processes ask each other for: the holder of a connection does it. */
-export type PeerAnswers = Pick<DeviceChannel, 'order' | 'attestThroughGateway'> & Pick<Attestation, 'attest'>;
-export const peerQuestions = ['order', 'attestThroughGateway', 'attest'] as const satisfies readonly (keyof PeerAnswers)[];
+export type ConnectionAnswers = Pick<DeviceChannel, 'order' | 'attestThroughGateway'> & Pick<Attestation, 'attest'>;
+type Holders = Pick<Peers<ConnectionAnswers>, 'holding'>;
 
 /** SPDM exchanges and jobs stay with the process that has the connection: they are many messages of one state. */
-export function createClusterChannel(own: DeviceChannel, peers: Peers<PeerAnswers>): DeviceChannel {
+export function createClusterChannel(own: DeviceChannel, peers: Holders): DeviceChannel {
   const holderOf = (uid: string) => (own.isConnected(uid) ? undefined : peers.holding(uid));
   return {
     ...own,
@@ -26,7 +26,7 @@ export function createClusterChannel(own: DeviceChannel, peers: Peers<PeerAnswer
 
 /** A device is attested by the process that has its connection, one attestation after the other. When a gateway brought no proof to another process,
  *  that one asks the device itself. */
-export function createClusterAttestation(own: Attestation, channel: DeviceChannel, peers: Peers<PeerAnswers>): Attestation {
+export function createClusterAttestation(own: Attestation, channel: DeviceChannel, peers: Holders): Attestation {
   const elsewhere = (uid: string) => (channel.isConnected(uid) ? undefined : peers.holding(uid));
   return {
     ...own,

@@ -9,7 +9,7 @@ import type { Context } from '../base/context.ts';
 import { createPerDeviceQueue, type QueueLimits } from '../base/perDeviceQueue.ts';
 import { type Attachments, startAttachments } from '../field/attachments.ts';
 import { type Attestation, createAttestation } from '../field/attestation.ts';
-import { createClusterAttestation, createClusterChannel, type PeerAnswers } from '../field/clusterChannel.ts';
+import { createClusterAttestation, createClusterChannel } from '../field/clusterChannel.ts';
 import { createConnectedDevices, type Introduction } from '../field/connectedDevices.ts';
 import { createDecommissions, type Decommissions } from '../field/decommission.ts';
 import { startDeviceBundles } from '../field/deviceBundles.ts';
@@ -23,6 +23,7 @@ import { type Bridge, createBridge } from '../firmware/bridge.ts';
 import type { ByteLimits } from '../firmware/byteBudget.ts';
 import { hasOutstanding, startDeliveryCare } from '../firmware/deliveryCare.ts';
 import { createOtaDelivery, type OtaDelivery } from '../firmware/otaDelivery.ts';
+import { createClusterFiles, createOtaFiles, fileAnswers, type OtaFiles } from '../firmware/otaFiles.ts';
 import { createOtaImages } from '../firmware/otaImage.ts';
 import { startRecallWatch } from '../firmware/recall.ts';
 import { type Rollouts, startRollouts } from '../firmware/rollouts.ts';
@@ -30,6 +31,7 @@ import { createChainJudge } from '../identity/chainJudge.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
 import type { Peers } from '../processes/peers.ts';
 import type { Revocations } from '../revocation/revocations.ts';
+import type { PeerAnswers } from './peerAnswers.ts';
 
 /** Everything about devices in the field, wired once per process. */
 
@@ -40,6 +42,8 @@ export type Field = {
   readonly gatewayBundles: GatewayBundles;
   readonly attestation: Attestation;
   readonly delivery: OtaDelivery;
+  /** Of the devices that are connected to any process. */
+  readonly files: OtaFiles;
   readonly decommissions: Decommissions;
   readonly rollouts: Rollouts;
   readonly presence: Presence;
@@ -102,7 +106,6 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const saidState = (uid: string, imageHash: string) => (said.get(uid)?.imageHash === imageHash ? said.get(uid)?.imageState : undefined);
   const ownAttestation = createAttestation({ ctx, alarms, channel: reach, attachments, chainJudge, queue, attestations, saidState });
   const attestation = createClusterAttestation(ownAttestation, channel, peers);
-  peers.serve({ order: channel.order, attestThroughGateway: channel.attestThroughGateway, attest: ownAttestation.attest });
   const images = createOtaImages(ctx, alarms);
   const ota = own('deliveries', createOtaDelivery({ ctx, channel, chainJudge, queue, images, limits: parts.otaLimits }));
   const decommissions = createDecommissions({ ctx, alarms, channel: cluster, revocations });
@@ -124,6 +127,13 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
       return ota.block(uid, ...rest);
     },
   };
+  const files = createOtaFiles(delivery);
+  peers.serve({
+    order: channel.order,
+    attestThroughGateway: channel.attestThroughGateway,
+    attest: ownAttestation.attest,
+    ...fileAnswers(files),
+  });
   const confirmed = (hello: Hello): boolean => hello.imageState === 'confirmed';
 
   const logFailure = (uid: string) => (error: unknown) =>
@@ -139,6 +149,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
     gatewayBundles,
     attestation,
     delivery,
+    files: createClusterFiles(files, channel, peers),
     decommissions,
     rollouts,
     presence: own('presence', createPresence(alarms, peers)),

@@ -11,11 +11,11 @@ import { openAttestationLog } from '../../../src/services/base/attestationLog.ts
 import type { Context } from '../../../src/services/base/context.ts';
 import type { QueueLimits } from '../../../src/services/base/perDeviceQueue.ts';
 import { openContext } from '../../../src/services/dataFolder/open.ts';
-import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
 import { createPeers } from '../../../src/services/processes/peers.ts';
 import { startRevocations } from '../../../src/services/revocation/revocations.ts';
 import { type Field, startField } from '../../../src/services/start/field.ts';
+import { type PeerAnswers, peerQuestions } from '../../../src/services/start/peerAnswers.ts';
 import type { ExporterSecret } from '../../../src/spdm/keySchedule.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { type Fleet, type Manners, responderOf, seedFleet, type Unit } from '../../gateway/fieldKit.ts';

@@ -22,7 +22,6 @@ import { openAttestationLog } from '../../../src/services/base/attestationLog.ts
 import type { Context } from '../../../src/services/base/context.ts';
 import { noSpans } from '../../../src/services/base/spans.ts';
 import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
-import { type PeerAnswers, peerQuestions } from '../../../src/services/field/clusterChannel.ts';
 import { deviceRow } from '../../../src/services/field/devices.ts';
 import { startVulnerabilityWatch } from '../../../src/services/firmware/vulnerabilityWatch.ts';
 import { startClientTrust } from '../../../src/services/identity/clientTrust.ts';
@@ -36,6 +35,7 @@ import { keepRevocationMark } from '../../../src/services/revocation/revocationM
 import { type RevocationChange, type Revocations, startRevocations } from '../../../src/services/revocation/revocations.ts';
 import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
 import { startField } from '../../../src/services/start/field.ts';
+import { type PeerAnswers, peerQuestions } from '../../../src/services/start/peerAnswers.ts';
 import type { Services } from '../../../src/services/start/services.ts';
 import { event } from '../../eventstore/support.ts';
 import { covers } from '../../support/covers.ts';
