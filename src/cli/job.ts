@@ -123,7 +123,10 @@ export function registerJob(program: Command): void {
   )
     .requiredOption('--programmer <uid>', 'UID of the programmer')
     .requiredOption('--out <file>', 'package file, *.njp')
-    .option('--replace', 'make a new package that supersedes the last one, instead of the same bytes again')
+    .option(
+      '--replace',
+      'make a new package that supersedes the last one, instead of the same bytes again; one that has expired is always replaced',
+    )
     .action(exportPackage);
   registerThaw(command);
   registerReports(command);

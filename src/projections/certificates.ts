@@ -202,6 +202,10 @@ export function revokedBy(
 }
 
 /** Changes after a position, up to another one, at most so many; without an end, all of them. */
+/** Where a look through certificates that end goes on. */
+type CertificatePlace = Pick<CertificateRow, 'not_after' | 'serial'>;
+const firstPlace: CertificatePlace = { not_after: '', serial: '' };
+
 type ListedOptions = { readonly after: number; readonly upTo?: number; readonly limit?: number };
 
 /** As the index of what was revoked or on hold has it. */
@@ -281,29 +285,33 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
     return count;
   },
   /** Over by this time, not revoked, and not yet known as expired; soonest first. */
-  ended: (time: string, limit: number) =>
+  ended: (time: string, limit: number, after: CertificatePlace = firstPlace) =>
     db
       .selectFrom('certificates')
       .selectAll()
       .where(sql<boolean>`reason IS NULL AND expired = 0 AND not_after < '9999'`)
       .where('not_after', '<', time)
+      .where(sql<boolean>`(not_after, serial) > (${after.not_after}, ${after.serial})`)
       .orderBy('not_after')
+      .orderBy('serial')
       .limit(limit)
       .execute(),
   /** Valid, ending before this time, not replaced by a longer one of the same subject, living three times as long as `days`, and without a notice
    *  at `days` or nearer; soonest first. */
-  endingBefore: (time: string, days: number, limit: number) =>
+  endingBefore: (time: string, days: number, limit: number, after: CertificatePlace = firstPlace) =>
     db
       .selectFrom('certificates as c')
       .selectAll()
       .where(sql<boolean>`c.reason IS NULL AND c.expired = 0 AND c.not_after < '9999'`)
       .where('c.not_after', '<', time)
+      .where(sql<boolean>`(c.not_after, c.serial) > (${after.not_after}, ${after.serial})`)
       .where('c.noticed_days', '>', days)
       .where(sql<boolean>`julianday(c.not_after) - julianday(c.issued_at) > ${3 * days}`)
       .where(
         sql<boolean>`NOT EXISTS (SELECT 1 FROM certificates AS later WHERE later.subject = c.subject AND later.kind = c.kind AND later.not_after > c.not_after AND later.reason IS NULL)`,
       )
       .orderBy('c.not_after')
+      .orderBy('c.serial')
       .limit(limit)
       .execute(),
   page: async (options: {

@@ -65,7 +65,11 @@ export function createAlarms(ctx: Context): Alarms {
       last.delete(name);
       last.set(name, now);
       if (last.size > maxRemembered) last.delete(last.keys().next().value as string);
-      await append(alarm, 'any');
+      await append(alarm, 'any').catch(error => {
+        // What the log does not have was not said.
+        last.delete(name);
+        throw error;
+      });
     },
   };
 }

@@ -95,6 +95,12 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
     await execute(ctx, device, deviceStream(uid), { type: 'CompleteDecommission', by, wipeReceiptSha256 }, by);
   };
 
+  const sweepOne = async (uid: string, isLate: boolean): Promise<void> => {
+    const { status } = await livingDevice(ctx, uid);
+    if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
+    else if (isLate) await giveUp(parts, uid, { timedOut: true });
+  };
+
   return {
     async decommission(uid, reason, who, withoutReceipt = false) {
       const before = await livingDevice(ctx, uid);
@@ -139,9 +145,9 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
       const now = ctx.clock();
       for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
         if (stop?.aborted) return;
-        const { status } = await livingDevice(ctx, uid);
-        if (status === 'DECOMMISSIONED') await destroyKeys(ctx, uid);
-        else if (now.getTime() - Date.parse(ordered_at) >= timeoutMs) await giveUp(parts, uid, { timedOut: true });
+        const isLate = now.getTime() - Date.parse(ordered_at) >= timeoutMs;
+        // One device that cannot be ended must not keep the others from it.
+        await sweepOne(uid, isLate).catch(error => ctx.log.warn({ uid, error: String(error) }, 'the end of a device is not settled yet'));
       }
     },
   };

@@ -1,6 +1,7 @@
 import { repeatedly } from '../../closing.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { expiry, expiryNoticeDays, expiryStream } from '../../domain/expiry.ts';
+import { NusecError } from '../../errors.ts';
 import { issuingEndsMs } from '../../pki/lifetimes.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
 import { dayMs, hourMs } from '../../times.ts';
@@ -34,7 +35,7 @@ export function startExpiryScan(ctx: Context, alarms: Alarms): ExpiryScan {
 async function scan(ctx: Context, alarms: Alarms, stop: AbortSignal): Promise<void> {
   await forAll(
     ctx,
-    queries => queries.ended(nowIso(ctx), rowsAtOnce),
+    (queries, after) => queries.ended(nowIso(ctx), rowsAtOnce, after),
     row => end(ctx, row),
     stop,
   );
@@ -43,7 +44,7 @@ async function scan(ctx: Context, alarms: Alarms, stop: AbortSignal): Promise<vo
     const before = new Date(ctx.clock().getTime() + days * dayMs).toISOString();
     await forAll(
       ctx,
-      queries => queries.endingBefore(before, days, rowsAtOnce),
+      (queries, after) => queries.endingBefore(before, days, rowsAtOnce, after),
       async row => {
         await notice(ctx, row, days);
         found.push(row);
@@ -73,19 +74,28 @@ async function watchIssuing(ctx: Context, alarms: Alarms, told: Set<string>): Pr
 
 type Queries = ReturnType<typeof certificateQueries>;
 
-/** Takes rows until there are none left: what was worked on is recorded, so it does not come again. */
+/** Takes each row once. One certificate whose end cannot be recorded must not keep the others from it: it is tried again by the next scan. */
 async function forAll(
   ctx: Context,
-  find: (queries: Queries) => Promise<CertificateRow[]>,
+  find: (queries: Queries, after?: CertificateRow) => Promise<CertificateRow[]>,
   work: (row: CertificateRow) => Promise<unknown>,
   stop: AbortSignal,
 ): Promise<void> {
-  while (!stop.aborted) {
-    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
-    const rows = await find(certificateQueries(ctx.reads.db));
-    if (rows.length === 0) return;
-    await Promise.all(rows.map(work));
+  const failed: string[] = [];
+  const attempt = async (row: CertificateRow): Promise<void> => {
+    try {
+      await work(row);
+    } catch (error) {
+      if (!(error instanceof NusecError) || error.code === 'LEADERSHIP_OVER') throw error;
+      failed.push(`${row.kind} ${row.subject}: ${error.code}`);
+    }
+  };
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
+  for (let rows = await find(certificateQueries(ctx.reads.db)); rows.length > 0 && !stop.aborted; ) {
+    await Promise.all(rows.map(attempt));
+    rows = await find(certificateQueries(ctx.reads.db), rows.at(-1));
   }
+  if (failed.length > 0) ctx.log.warn({ count: failed.length, first: failed[0] }, 'the end of certificates is not recorded yet');
 }
 
 function notice(ctx: Context, { serial, kind, subject, not_after: notAfter }: CertificateRow, days: number) {

@@ -11,6 +11,7 @@ import { type CreatedJob, requireBoundFirmware, requireRunningJob } from '../../
 import { lineStream, line as lines } from '../../domain/line.ts';
 import { nextNumber } from '../../domain/numbers.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
+import { isPast } from '../../domain/rules.ts';
 import { parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import { parseCertificate } from '../../pki/parse.ts';
@@ -21,7 +22,7 @@ import type { UnitDataRule } from '../../production/unitData.ts';
 import { daySeconds, secondsOf } from '../../times.ts';
 import { type Authorities, authorityOf, signerFor } from '../authority/authority.ts';
 import { chainOf } from '../authority/issuingCa.ts';
-import { type Condition, type Context, executeIf, reader } from '../base/context.ts';
+import { type Condition, type Context, executeIf, nowIso, reader } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
 import { checkCounter } from '../firmware/releases.ts';
 import { allotmentOf } from './allotments.ts';
@@ -34,8 +35,8 @@ import { uidRuleFor } from './uidLists.ts';
 
 const packageLifetimeDays = 90;
 
-/** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, or with `replace`,
- *  a new one is made with a higher sequence that supersedes it (silence 7, I13).
+/** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, when it has expired, or with
+ *  `replace`, a new one is made with a higher sequence that supersedes it (silence 7, I13).
  *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), STATE (no AES_NuLink3 yet),
  *  COUNT_EXHAUSTED, VALUES_EXHAUSTED, ALLOTMENT_FROZEN, ROLLBACK (the floor of the line has risen above the job's application) */
 export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: Actor): Promise<Uint8Array> {
@@ -44,7 +45,8 @@ export async function exportPackage(ctx: Context, jobId: string, programmer: str
   if (state.status === 'FROZEN') throw new NusecError('ALLOTMENT_FROZEN', 'the allotment is frozen');
   await mayBePacked(jobId, programmer)(reader(ctx));
   const newest = state.packages.at(-1);
-  if (newest !== undefined && !replace && !state.raisedSincePackage && !hasNoValues(state)) return ctx.blobs.get(newest.sha256);
+  const isOver = newest !== undefined && (hasNoValues(state) || isPast(newest.expiresAt, nowIso(ctx)));
+  if (newest !== undefined && !replace && !state.raisedSincePackage && !isOver) return ctx.blobs.get(newest.sha256);
   const { file, exported } = await makePackage(ctx, job, state, by);
   try {
     const stream = allotmentStream(jobId, programmer);

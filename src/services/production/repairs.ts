@@ -19,7 +19,7 @@ import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import { type Parts, watchKey } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
-import { type Condition, type Context, execute, executeIf, newHexId } from '../base/context.ts';
+import { type Condition, type Context, execute, executeIf, newHexId, reader } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { watchProof } from '../base/programmerProof.ts';
 import { askedSpdm, wirePolicy } from '../field/attestationPolicy.ts';
@@ -246,8 +246,9 @@ export async function returnToService(
   return { status: after.status };
 }
 
-/** A device that this programmer was given for repair. */
+/** A device that this programmer, which is in use, was given for repair. */
 async function given(ctx: Context, programmer: string, uid: string): Promise<LivingDevice> {
+  await isActive(programmer)(reader(ctx));
   const state = await livingDevice(ctx, uid);
   requireRepairBy(state, programmer);
   return state;

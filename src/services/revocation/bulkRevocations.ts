@@ -87,25 +87,38 @@ type Command = Parameters<typeof bulkRevocations.decide>[0];
 const streamOf = (ctx: Context): string => bulkRevocationsStream(ctx.project);
 const stateNow = (ctx: Context) => stateOf(ctx, bulkRevocations, streamOf(ctx));
 
+/** After a failure, such as a full disk, a revocation goes on by itself, with what is approved meanwhile in between. */
+export type BulkPauses = { readonly firstMs: number; readonly maxMs: number };
+const defaultPauses: BulkPauses = { firstMs: 1000, maxMs: 60_000 };
+
 /** Works through what is approved, one after the other. @param eventsFile of the store: the devices are read ahead from it */
-export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, eventsFile: string): Promise<{ close(): Promise<void> }> {
+export async function startBulkRevocationWork(
+  ctx: Context,
+  alarms: Alarms,
+  eventsFile: string,
+  pauses = defaultPauses,
+): Promise<{ close(): Promise<void> }> {
   const ahead = readStatesAhead(ctx, eventsFile);
   const change = (command: Command, by: Actor) => execute(ctx, bulkRevocations, streamOf(ctx), command, by);
   let running: Promise<void> = Promise.resolve();
   let isOpen = true;
 
-  const run = (id: string): void => {
-    running = running
-      .then(() => work(id))
-      .catch(async error => {
-        // Another process leads, and continues it.
-        if (error instanceof NusecError && error.code === 'LEADERSHIP_OVER') return;
-        await alarms.raise({
-          code: 'BULK_REVOCATION_STOPPED',
-          subject: `bulk-revocation-${id}`,
-          detail: error instanceof Error ? error.message : 'unknown',
-        });
-      });
+  const retries = new Set<NodeJS.Timeout>();
+  const run = (id: string, pauseMs = pauses.firstMs): void => {
+    running = running.then(() => work(id)).catch(error => stopped(id, error, pauseMs));
+  };
+  const stopped = async (id: string, error: unknown, pauseMs: number): Promise<void> => {
+    // Another process leads, and continues it.
+    if (!isOpen || (error instanceof NusecError && error.code === 'LEADERSHIP_OVER')) return;
+    const retry = setTimeout(() => {
+      retries.delete(retry);
+      run(id, Math.min(2 * pauseMs, pauses.maxMs));
+    }, pauseMs).unref();
+    retries.add(retry);
+    const detail = error instanceof Error ? error.message : 'unknown';
+    ctx.log.error({ id, error: detail }, 'a bulk revocation has stopped, and is tried again');
+    // What stopped it may keep the alarm out of the log too: it is raised when it happens again.
+    await alarms.raise({ code: 'BULK_REVOCATION_STOPPED', subject: `bulk-revocation-${id}`, detail }).catch(() => undefined);
   };
   const work = async (id: string): Promise<void> => {
     const from = bulkRevocationOf(await stateNow(ctx), id);
@@ -146,6 +159,7 @@ export async function startBulkRevocationWork(ctx: Context, alarms: Alarms, even
   return {
     async close() {
       isOpen = false;
+      for (const retry of retries) clearTimeout(retry);
       await follower.close();
       await running;
       await ahead.close();

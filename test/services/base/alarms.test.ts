@@ -2,11 +2,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { NusecError } from '../../../src/errors.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
 import type { Context } from '../../../src/services/base/context.ts';
 import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
 import { dayMs, hourMs } from '../../../src/times.ts';
 import { testSettings } from '../../support/server.ts';
+import { watchWrites } from '../../support/watchedStore.ts';
 
 /** Alarms of several processes at one log, and of a process that is started again: each has its own memory of what it has raised. */
 
@@ -41,6 +43,19 @@ it('raises a daily alarm once a day for all processes together, also after a res
   aheadMs = dayMs;
   await look();
   expect(await codes()).toEqual([alarm.code, alarm.code]);
+});
+
+it('is raised again after it could not be stored', async () => {
+  let isFull = true;
+  const store = watchWrites(ctx.store, () => {
+    if (isFull) throw new NusecError('STORE_UNAVAILABLE', 'the disk is full');
+  });
+  const alarms = createAlarms({ ...ctx, store });
+  await expect(alarms.raise(alarm)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  isFull = false;
+  await alarms.raise(alarm);
+  await alarms.raise(alarm);
+  expect(await codes()).toEqual([alarm.code]);
 });
 
 it('pauses no longer when the clock is set back', async () => {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { fromHex } from '../../../src/bytes.ts';
 import { keyIdOf } from '../../../src/cose/publicKey.ts';
 import { rawSigner } from '../../../src/cose/sign1.ts';
+import { NusecError } from '../../../src/errors.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { verifyOrder } from '../../../src/production/order.ts';
 import { signReceipt } from '../../../src/production/receipt.ts';
@@ -14,6 +15,7 @@ import { revokeDevice } from '../../../src/services/revocation/revokeDevice.ts';
 import type { Unit } from '../../gateway/fieldKit.ts';
 import { codeOf, makeKey } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
+import { watchWrites } from '../../support/watchedStore.ts';
 import { type FieldBench, openField } from './fieldBench.ts';
 
 /** The end of devices that cannot be reached; with devices that answer: test/gateway/orders.test.ts. */
@@ -24,7 +26,7 @@ const nextUnit = (): Unit => bench.fleet.units[used++]!;
 const dayMs = 86_400_000;
 
 beforeAll(async () => {
-  bench = await openField(9);
+  bench = await openField(11);
 });
 afterAll(() => bench.close());
 
@@ -109,6 +111,27 @@ it('finishes what was cut off between the end and the destruction of the keys', 
   await ctx.reads.waitFor(await ctx.store.head());
   await decommissions.sweep();
   expect((await bench.typesOf(unit.uid)).at(-1)).toBe('KeyCustodyDestroyed');
+});
+
+it('ends devices after the time-out though one before them cannot be ended (R96, RULE-17)', async () => {
+  covers('R96', 'RULE-17');
+  const [stuck, unit] = [nextUnit(), nextUnit()];
+  const { ctx, alarms, revocations } = bench;
+  const isStuck = (streams: readonly string[]) => streams.includes(`device-${stuck.uid}`);
+  let isDamaged = false;
+  const store = watchWrites(ctx.store, streams => {
+    if (isDamaged && isStuck(streams)) throw new NusecError('STORE_DAMAGED', 'an event of this device is damaged');
+  });
+  const decommissions = createDecommissions({ ctx: { ...ctx, store }, alarms, revocations, channel: bench.channel.channel });
+  for (const { uid } of [stuck, unit]) await decommissions.decommission(uid, 'old', 'operator:olga');
+  await ctx.reads.waitFor(await ctx.store.head());
+  isDamaged = true;
+  bench.moveTime(7 * dayMs);
+  await decommissions.sweep();
+  expect((await bench.typesOf(unit.uid)).at(-1)).toBe('DeviceDecommissioned');
+  isDamaged = false;
+  await decommissions.sweep();
+  expect((await bench.typesOf(stuck.uid)).at(-1)).toBe('DeviceDecommissioned');
 });
 
 it('refuses a decommissioned device that says hello, with an alarm (I11)', async () => {

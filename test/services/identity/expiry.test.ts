@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
+import { NusecError } from '../../../src/errors.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { certificateQueries } from '../../../src/projections/certificates.ts';
 import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
@@ -8,6 +9,7 @@ import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { startExpiryScan } from '../../../src/services/identity/expiry.ts';
 import { covers } from '../../support/covers.ts';
+import { watchWrites } from '../../support/watchedStore.ts';
 import { newParty, type Party } from '../parties.ts';
 import { establishOldCa, openProject, type Project, requestOf } from '../project.ts';
 
@@ -62,6 +64,27 @@ describe('the expiry scan', () => {
     expect((await project.eventsOf('CertificateEnded')).map(({ data }) => data.serial)).toContain(serialHex);
     await project.ctx.reads.waitFor(await project.ctx.store.head());
     expect(await certificateQueries(project.ctx.reads.db).bySerial(serialHex)).toMatchObject({ expired: 1, reason: null });
+  });
+
+  it('tells of the others when the notice of one, or its end, cannot be stored, and of that one later (R86)', async () => {
+    covers('R86');
+    const [stuck, good] = [await newGateway('gw-a-stuck'), await newGateway('gw-b-good')];
+    let isDamaged = true;
+    const store = watchWrites(project.ctx.store, streams => {
+      if (isDamaged && streams.includes(`expiry-${stuck.serialHex}`)) throw new NusecError('STORE_DAMAGED', 'damaged');
+    });
+    const damaged = startExpiryScan({ ...project.ctx, store }, project.alarms);
+    const ended = async () => (await project.eventsOf('CertificateEnded')).map(({ data }) => data.serial);
+    project.moveClock(360 * dayMs);
+    await damaged.check();
+    expect([await noticesOf(stuck.serialHex), await noticesOf(good.serialHex)]).toEqual([[], [7]]);
+    project.moveClock(10 * dayMs);
+    await damaged.check();
+    expect([(await ended()).includes(stuck.serialHex), (await ended()).includes(good.serialHex)]).toEqual([false, true]);
+    isDamaged = false;
+    await damaged.check();
+    expect(await ended()).toContain(stuck.serialHex);
+    await damaged.close();
   });
 
   it('tells the nearest threshold only when it looks late', async () => {

@@ -57,6 +57,23 @@ async function approved(): Promise<void> {
   await decide('repair/unlock/approve', {}, 'alice');
 }
 
+describe('a programmer that is not in use any more', () => {
+  it('gets nothing of the device it was given, in any step (T15, I17)', async () => {
+    covers('T15', 'I17');
+    const named = await activeProgrammer(plant);
+    await decide('repair', { reason: 'other bench', programmer: named.uid });
+    await decide('repair/return');
+    const rekeyed = await ask('rekey', { nonce: freshNonce() }, named);
+    await plant.ask('olga', 'POST', `/v1/programmers/${named.uid}/return`);
+    const csr = csrOf(newParty(), rekeyed.objId);
+    const proof = { objId: rekeyed.objId, receipt: 'AAAA', evidence: 'AAAA' };
+    const steps = { unlock: { nonce: freshNonce() }, rekey: { nonce: freshNonce() }, csr: { csr }, returned: proof };
+    for (const [step, body] of Object.entries(steps))
+      expect([step, await code(step, body, named)]).toEqual([step, 'PROGRAMMER_NOT_ACTIVE']);
+    expect(await plant.code(named.self.certificate, 'GET', repairPath(''))).toBe('PROGRAMMER_NOT_ACTIVE');
+  });
+});
+
 describe('the debug unlock', () => {
   it('does not go to a programmer that somebody named alone after the approval (I16)', async () => {
     covers('I16');

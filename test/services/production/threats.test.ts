@@ -195,6 +195,12 @@ describe('packages', () => {
     expect(await builder.code('imports', await builder.notice(file))).toBe('PACKAGE_EXPIRED');
     plant.moveClock(-91 * 86_400_000);
     expect(await builder.code('imports', await builder.notice(file))).toBe(200);
+    plant.moveClock(91 * 86_400_000);
+    const path = `/v1/jobs/${jobId}/allotments/${builder.uid}/export`;
+    const again = await builder.open((await plant.call('pia', 'POST', path)).bytes);
+    expect(again).toMatchObject({ count: 3, supersedes: builder.payload.packageId });
+    expect(await builder.open((await plant.call('pia', 'POST', path)).bytes)).toEqual(again);
+    plant.moveClock(-91 * 86_400_000);
   });
 
   it('carry count, token, chips, images and the way home (R57, R105)', async () => {

@@ -19,8 +19,9 @@ beforeAll(async () => {
 });
 afterAll(() => project.close());
 
+const pauses = { firstMs: 20, maxMs: 40 };
 const start = async () => {
-  const work = await startBulkRevocationWork(project.ctx, project.alarms, join(project.dataDir, 'events.db'));
+  const work = await startBulkRevocationWork(project.ctx, project.alarms, join(project.dataDir, 'events.db'), pauses);
   onTestFinished(() => work.close());
   const bulk = createBulkRevocations(project.ctx);
   const done = (id: string) => expect.poll(async () => (await bulk.get(id)).status).toBe('DONE');
@@ -65,15 +66,36 @@ describe('a revocation in bulk', () => {
     expect(await bulk.get(id)).toMatchObject({ status: 'DONE', done: 2, revoked: 0, failed: 1 });
   });
 
+  it('goes on by itself after a failure that keeps the alarm out of the log too, and so do those behind it (R86, T33)', async () => {
+    covers('R86', 'T33');
+    const [one, other] = [await devices(50), await devices(50)];
+    const bulk = await start();
+    const propose = (units: readonly TestDevice[]) => bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
+    const [first, second] = [await propose(one), await propose(other)];
+    const before = (await project.eventsOf('CertificateRevoked')).length;
+    await bulk.approve(first.id, bob);
+    // The commit of the devices, and that of the alarm.
+    killer.at = 1;
+    await expect.poll(() => killer.at).toBeLessThanOrEqual(0);
+    killer.at = 1;
+    await expect.poll(() => killer.at).toBeLessThanOrEqual(0);
+    await bulk.approve(second.id, bob);
+    await bulk.done(first.id);
+    await bulk.done(second.id);
+    expect((await project.eventsOf('CertificateRevoked')).length - before).toBe(100);
+  });
+
   it('goes on after a restart where it was, and revokes none twice', async () => {
     const units = await devices(50);
-    const bulk = await start();
+    const stopping = await startBulkRevocationWork(project.ctx, project.alarms, join(project.dataDir, 'events.db'));
+    const bulk = createBulkRevocations(project.ctx);
     const { id } = await bulk.propose({ uids: units.map(({ uid }) => uid) }, 'superseded', 'x', alice);
     const before = (await project.eventsOf('CertificateRevoked')).length;
     killer.at = 3;
     await bulk.approve(id, bob);
     const alarms = async () => (await project.eventsOf('AlarmRaised')).map(({ data }) => data.code);
     await expect.poll(alarms).toContain('BULK_REVOCATION_STOPPED');
+    await stopping.close();
     expect((await bulk.get(id)).status).toBe('RUNNING');
     const again = await start();
     await again.done(id);
