@@ -3,7 +3,7 @@ export const versions: Readonly<
   Record<string, { readonly version: number; readonly sha256: string; readonly decidedBy: readonly string[] }>
 > = {
   'projections/alarms.ts': { version: 7, sha256: '3bb02b09ccaa7828', decidedBy: [] },
-  'projections/certificates.ts': { version: 8, sha256: 'c4382d082fd4d2a2', decidedBy: [] },
+  'projections/certificates.ts': { version: 8, sha256: '300e2630bb061674', decidedBy: [] },
   'projections/components.ts': { version: 1, sha256: '33ed07d3802b1251', decidedBy: [] },
   'projections/decommissions.ts': { version: 2, sha256: 'fc186744b32be838', decidedBy: ['domain/deviceState.ts timedOut'] },
   'projections/devices.ts': { version: 10, sha256: '15717558f3903996', decidedBy: ['domain/deviceStatus.ts'] },
