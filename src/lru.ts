@@ -51,3 +51,24 @@ export function lru<Value>(maxWeight: number, weigh: (value: Value) => number = 
     },
   };
 }
+
+/** What a cache has not is loaded once, for all who ask meanwhile. @returns what `load` gives @throws what it throws, to all of them, and nothing is kept */
+export function loadedOnce<Value>({ get, set }: Pick<Lru<Value>, 'get' | 'set'>) {
+  const loading = new Map<string, Promise<Value>>();
+  const begin = async (key: string, load: () => Promise<Value>): Promise<Value> => {
+    try {
+      const value = await load();
+      set(key, value);
+      return value;
+    } finally {
+      loading.delete(key);
+    }
+  };
+  return async (key: string, load: () => Promise<Value>): Promise<Value> => {
+    const known = get(key);
+    if (known !== undefined) return known;
+    const underway = loading.get(key) ?? begin(key, load);
+    loading.set(key, underway);
+    return underway;
+  };
+}

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { lru } from '../src/lru.ts';
+import { loadedOnce, lru } from '../src/lru.ts';
 
 it('keeps what is used and forgets what is not', () => {
   const cache = lru<number>(10);
@@ -38,4 +38,20 @@ it('forgets everything when it is cleared', () => {
   cache.set('a', 1);
   cache.clear();
   expect(cache.get('a')).toBeUndefined();
+});
+
+it('loads what is not there once for all who ask meanwhile, and again after a failure', async () => {
+  const cache = lru<string>(10);
+  const once = loadedOnce(cache);
+  let loads = 0;
+  const failing = async (): Promise<string> => {
+    loads += 1;
+    throw new Error('no disk');
+  };
+  const ends = await Promise.allSettled([once('a', failing), once('a', failing)]);
+  expect(ends.map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+  expect([loads, cache.get('a')]).toEqual([1, undefined]);
+  const load = async (): Promise<string> => `load ${++loads}`;
+  expect(await Promise.all([once('a', load), once('a', load), once('b', load)])).toEqual(['load 2', 'load 2', 'load 3']);
+  expect(await once('a', load)).toBe('load 2');
 });

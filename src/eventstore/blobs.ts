@@ -4,7 +4,7 @@ import { readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { NusecError } from '../errors.ts';
-import { lru } from '../lru.ts';
+import { loadedOnce, lru } from '../lru.ts';
 import type { ObjectStore } from '../objects/port.ts';
 import type { EventStore } from './port.ts';
 import type { Staged } from './staged.ts';
@@ -49,7 +49,7 @@ export type BlobStoreOptions = {
 export function openBlobStore(folder: string, options: BlobStoreOptions = {}): BlobStore {
   const { rows, shared, blobBytes = maxBlobBytes, cachedBytes = maxCachedBlobBytes } = options;
   const verified = lru<Uint8Array>(cachedBytes, bytes => bytes.length);
-  const loading = new Map<string, Promise<Uint8Array>>();
+  const loadOnce = loadedOnce(verified);
   const onDisk = new Set<string>();
   /** What is not here, or damaged here, comes from the object store. */
   const fetchInto = async (path: string, sha256: string): Promise<Uint8Array | undefined> => {
@@ -75,15 +75,7 @@ export function openBlobStore(folder: string, options: BlobStoreOptions = {}): B
     if (digest(bytes) !== sha256) throw new NusecError('BLOB_DAMAGED', `blob ${sha256} is not what was stored`);
     return bytes;
   };
-  const getCached = async (sha256: string): Promise<Uint8Array> => {
-    const known = verified.get(sha256) ?? loading.get(sha256);
-    if (known !== undefined) return known;
-    const load = get(sha256).finally(() => loading.delete(sha256));
-    loading.set(sha256, load);
-    const bytes = await load;
-    verified.set(sha256, bytes);
-    return bytes;
-  };
+  const getCached = (sha256: string): Promise<Uint8Array> => loadOnce(sha256, () => get(sha256));
 
   return {
     get,

@@ -3,7 +3,7 @@ import { type EncryptedVariant, encryptionPointOf, isEncryptedEnough, type LineE
 import type { UploadedRelease } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
 import { ensureKey } from '../../keystore/ensureKey.ts';
-import { lru } from '../../lru.ts';
+import { loadedOnce, lru } from '../../lru.ts';
 import { wrapKey } from '../../ota/ecies.ts';
 import { encryptedVariant, type Variant } from '../../ota/variant.ts';
 import type { Context } from '../base/context.ts';
@@ -23,18 +23,11 @@ export async function makeVariant(ctx: Context, body: Uint8Array, { bits, uidBou
 
 const maxVariantsBytes = 64 * 1024 * 1024;
 /** By what it is made of, which never changes: for units and for upgrades. */
-const variants = lru<Variant>(maxVariantsBytes, ({ shared }) => shared.length);
+const variants = loadedOnce(lru<Variant>(maxVariantsBytes, ({ shared }) => shared.length));
 
 /** @param bodySha256  of the plain body @param read  gives it, when the variant is not in memory */
-export async function variantOf(
-  bodySha256: string,
-  { bits, uidBound }: EncryptedVariant,
-  read: () => Promise<Uint8Array>,
-): Promise<Variant> {
-  const name = `${bodySha256}/${bits}/${uidBound}`;
-  const variant = variants.get(name) ?? encryptedVariant(await read(), bits, uidBound);
-  variants.set(name, variant);
-  return variant;
+export function variantOf(bodySha256: string, { bits, uidBound }: EncryptedVariant, read: () => Promise<Uint8Array>): Promise<Variant> {
+  return variants(`${bodySha256}/${bits}/${uidBound}`, async () => encryptedVariant(await read(), bits, uidBound));
 }
 
 /** 16 or 32 bytes. @throws NusecError as the keystore */

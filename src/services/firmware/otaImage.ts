@@ -13,7 +13,7 @@ import { compareVersions, parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
-import { lru } from '../../lru.ts';
+import { loadedOnce, lru } from '../../lru.ts';
 import { bodyBlockHashes, type Delivery, deliveryBlockHashes } from '../../ota/blocks.ts';
 import { deviceTrailer } from '../../ota/build.ts';
 import { dependenciesOf, parseBody } from '../../ota/image.ts';
@@ -61,18 +61,15 @@ export type OtaImages = {
 };
 
 export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
-  const bodies = lru<Body>(maxBodiesBytes, ({ bytes }) => bytes.length);
+  /** When a rollout begins, all of its devices ask for the same one. */
+  const bodies = loadedOnce(lru<Body>(maxBodiesBytes, ({ bytes }) => bytes.length));
 
-  /** @param blockBytes of the line, which does not change */
-  const bodyOf = async (known: UploadedRelease, encrypted: EncryptedVariant | undefined, blockBytes: number): Promise<Body> => {
-    const name = (encrypted ?? known).bodySha256;
-    const ready = bodies.get(name);
-    if (ready !== undefined) return ready;
+  const readBodyOf = async (known: UploadedRelease, encrypted: EncryptedVariant | undefined, blockBytes: number): Promise<Body> => {
     const plain = await readBody(ctx, alarms, known.releaseId, known.bodySha256);
     const variant = encrypted && (await variantOf(known.bodySha256, encrypted, async () => plain));
     const bytes = variant && encrypted ? variant.encrypt(await contentKey(ctx, encrypted)) : plain;
     const same = ofAnyDevice(fromHex(known.imageHash));
-    const body = {
+    return {
       bytes,
       sha256: sha256Hex(bytes),
       blockHashes: bodyBlockHashes(bytes, blockBytes),
@@ -85,9 +82,10 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
         classUuid: fromHex(known.classUuid),
       },
     };
-    bodies.set(name, body);
-    return body;
   };
+  /** @param blockBytes of the line, which does not change */
+  const bodyOf = (known: UploadedRelease, encrypted: EncryptedVariant | undefined, blockBytes: number): Promise<Body> =>
+    bodies((encrypted ?? known).bodySha256, () => readBodyOf(known, encrypted, blockBytes));
   return {
     async hashesOn(uid, known) {
       if (known.encrypted?.uidBound !== true) return imageHashesOf(known);
