@@ -2,7 +2,7 @@ import type { Actor } from './actor.ts';
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { DeviceEvent } from './deviceEvents.ts';
-import { attestationKeyOf, type DeviceState, type LivingDevice } from './deviceState.ts';
+import { attestationKeyOf, type DeviceState, type LivingDevice, offersOf } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
 import { cancellation } from './deviceUpgrade.ts';
 import { type InstalledFirmware, judgeReport } from './offer.ts';
@@ -45,9 +45,10 @@ export function recordAttestation(command: Of<DeviceCommand, 'RecordAttestation'
 }
 
 /** Whether it reports less than was proven before. An older version that it was offered at the same counter, with the permit of two people, is none. */
-export function isBelowRegistry({ firmware, offer, failedOffer }: LivingDevice, reported: InstalledFirmware): boolean {
+export function isBelowRegistry(state: LivingDevice, reported: InstalledFirmware): boolean {
+  const { firmware } = state;
   if (firmware === undefined || !judgeReport(firmware, reported).lower) return false;
-  const isOffered = [offer, failedOffer].some(one => one?.imageHashes.includes(reported.imageHash));
+  const isOffered = offersOf(state).some(({ imageHashes }) => imageHashes.includes(reported.imageHash));
   return !isOffered || reported.securityCounter < firmware.securityCounter;
 }
 

@@ -66,8 +66,9 @@ export type LivingDevice = DeviceStanding & {
   readonly announcedOfferId?: string;
   /** How far the device is with the standing offer; absent before it has begun. */
   readonly upgradePhase?: UpgradePhase;
-  /** The last upgrade that was given up or cancelled; evidence that it succeeded after all still counts. */
-  readonly failedOffer?: Offer;
+  /** Upgrades that were given up or cancelled since the last proven one, the newest first, one of each release: the device may have written any of
+   *  them before it heard of its end, and evidence that it succeeded after all still counts. */
+  readonly givenUp: readonly Offer[];
   /** Of the last upgrade that was cancelled: what the device is to forget. */
   readonly cancelledOfferId?: string;
   readonly upgradedOfferId?: string;
@@ -142,6 +143,7 @@ function minted(state: DeviceState, data: DataOf<'DeviceMinted'>): LivingDevice 
     provisioned: false,
     suspicions: [],
     custodyDestroyed: false,
+    givenUp: [],
   };
 }
 
@@ -191,9 +193,9 @@ function evolveField(state: LivingDevice, event: DeviceEvent): LivingDevice | un
     case 'UpgradeAdvanced':
       return { ...state, upgradePhase: event.data.phase };
     case 'FirmwareUpgraded': {
-      const { failedOffer: _, upgradePhase: __, offer, ...rest } = state;
+      const { upgradePhase: _, offer, ...rest } = state;
       const isOther = offer !== undefined && offer.offerId !== event.data.offerId;
-      return { ...rest, ...(isOther && { offer }), firmware: factsOf(event.data), upgradedOfferId: event.data.offerId };
+      return { ...rest, ...(isOther && { offer }), givenUp: [], firmware: factsOf(event.data), upgradedOfferId: event.data.offerId };
     }
     case 'UpgradeFailed':
       return withoutOffer(state);
@@ -272,8 +274,16 @@ function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | u
 }
 
 function withoutOffer({ offer, upgradePhase: _, ...rest }: LivingDevice): LivingDevice {
-  return offer === undefined ? rest : { ...rest, failedOffer: offer };
+  if (offer === undefined) return rest;
+  const others = rest.givenUp.filter(({ releaseId }) => releaseId !== offer.releaseId);
+  return { ...rest, givenUp: [offer, ...others].slice(0, maxGivenUp) };
 }
+
+/** More would have been offered and given up while a device was away than its memory is worth. */
+const maxGivenUp = 8;
+
+/** The standing offer, and those that were given up: whose images the device may prove. */
+export const offersOf = ({ offer, givenUp }: LivingDevice): readonly Offer[] => (offer === undefined ? givenUp : [offer, ...givenUp]);
 
 function factsOf({ releaseId, version, securityCounter, imageHash }: FirmwareFacts): FirmwareFacts {
   return { releaseId, version, securityCounter, imageHash };
@@ -303,8 +313,8 @@ function returned(state: LivingDevice, data: DataOf<'DeviceReturnedToService'>):
   const { objId, generation, serial } = data;
   const isKnown = state.certificates.some(certificate => certificate.serial === serial);
   const current = isKnown ? state : withCertificate(state, data);
-  const { attestation: _, offer: __, failedOffer: ___, repair: ____, upgradePhase: _____, ...rest } = current;
-  return { ...rest, objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
+  const { attestation: _, offer: __, repair: ___, upgradePhase: ____, ...rest } = current;
+  return { ...rest, givenUp: [], objId, generation, objIds: [...state.objIds, objId], suspicions: [] };
 }
 
 /** Another programmer than the one whose unlock was approved: it has to be approved again. What was disclosed stays so. */

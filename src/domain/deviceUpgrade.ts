@@ -2,7 +2,7 @@ import { dayMs } from '../times.ts';
 import { type Of, requireStatus } from './decider.ts';
 import type { DeviceCommand } from './deviceCommands.ts';
 import type { CancelReason, DeviceEvent, Offer, UpgradePhase } from './deviceEvents.ts';
-import type { LivingDevice } from './deviceState.ts';
+import { type LivingDevice, offersOf } from './deviceState.ts';
 import type { DeviceStatus } from './deviceStatus.ts';
 import { nextNumber } from './numbers.ts';
 import { judgeOffer } from './offer.ts';
@@ -52,7 +52,7 @@ export function offerFirmware(command: Of<DeviceCommand, 'OfferFirmware'>, state
 }
 
 function knownOffer(state: LivingDevice, offerId: string): boolean {
-  return [state.offer?.offerId, state.failedOffer?.offerId, state.upgradedOfferId].includes(offerId);
+  return state.upgradedOfferId === offerId || offersOf(state).some(known => known.offerId === offerId);
 }
 
 /** Of two offers: the higher counter, then the higher version, then the security update, then the later one. */
@@ -105,12 +105,12 @@ export function recordUpgrade(command: Of<DeviceCommand, 'RecordUpgrade'>, state
 }
 
 function standingOffer(state: LivingDevice, offerId: string): Offer {
-  const offer = [state.offer, state.failedOffer].find(candidate => candidate?.offerId === offerId);
+  const offer = offersOf(state).find(candidate => candidate.offerId === offerId);
   return offer ?? refuse('DEVICE_STATE', 'this offer does not stand');
 }
 
 export function failUpgrade({ offerId, reason }: Of<DeviceCommand, 'FailUpgrade'>, state: LivingDevice): Events {
-  if (state.failedOffer?.offerId === offerId || state.upgradedOfferId === offerId) return [];
+  if (state.offer?.offerId !== offerId && knownOffer(state, offerId)) return [];
   if (state.offer?.offerId !== offerId) refuse('DEVICE_STATE', 'this offer does not stand');
   return [{ type: 'UpgradeFailed', data: { ...ofUpgrade(state.offer), reason } }];
 }

@@ -219,7 +219,7 @@ describe('an upgrade', () => {
     for (const [command, reason] of ends) {
       expect(play(device, [...started, command]).events.at(-1), command.type).toEqual(cancelled(reason));
       const after = state(...started, command);
-      expect([after.offer, after.cancelledOfferId, after.failedOffer?.offerId]).toEqual([undefined, 'o1', 'o1']);
+      expect([after.offer, after.cancelledOfferId, after.givenUp[0]?.offerId]).toEqual([undefined, 'o1', 'o1']);
       expect(after.status).not.toBe('UPGRADING');
     }
     const aborted = [...started, ends[0]![0]];

@@ -5,7 +5,7 @@ import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import type { Offer } from '../../domain/deviceEvents.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
-import type { LivingDevice } from '../../domain/deviceState.ts';
+import { type LivingDevice, offersOf } from '../../domain/deviceState.ts';
 import { NusecError } from '../../errors.ts';
 import { type DeviceEvidence, readEvidence } from '../../evidence/deviceEvidence.ts';
 import type { ImageState } from '../../ota/measurementIndex.ts';
@@ -360,8 +360,8 @@ async function recordProven(
 
 const upgradable = ['STOCK', 'IN_SERVICE', 'UPGRADING'];
 
-/** The standing offer whose image the evidence shows (RULE-18); one that was given up before counts too. */
+/** The offer whose image the evidence shows (RULE-18): the standing one, or one that was given up. */
 function provenOffer(state: LivingDevice | { readonly status: 'NONE' }, imageHash: string): Offer | undefined {
   if (state.status === 'NONE' || !upgradable.includes(state.status)) return undefined;
-  return [state.offer, state.failedOffer].find(offer => offer?.imageHashes.includes(imageHash));
+  return offersOf(state).find(({ imageHashes }) => imageHashes.includes(imageHash));
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { fromHex, toHex } from '../../bytes.ts';
 import type { FirmwareFacts } from '../../domain/deviceEvents.ts';
-import type { LivingDevice } from '../../domain/deviceState.ts';
+import { type LivingDevice, offersOf } from '../../domain/deviceState.ts';
 import { imageHashesOf, release, releaseStream } from '../../domain/release.ts';
 import { formatVersion } from '../../domain/version.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -23,14 +23,14 @@ export async function referenceValuesOf(ctx: Context, state: LivingDevice): Prom
 /** The same with the release that each is of. */
 export async function namedReferences(ctx: Context, state: LivingDevice): Promise<readonly NamedReference[]> {
   const { bl2, application } = measurementIndex;
-  const { firmware, bootloader, offer, failedOffer } = state;
+  const { firmware, bootloader } = state;
   const read = reader(ctx);
   const named = (index: number, of: Named | undefined, hashes: readonly string[]): readonly NamedReference[] =>
     of === undefined ? [] : hashes.map(value => ({ index, value, releaseId: of.releaseId, version: of.version }));
   return [
     ...named(bl2, bootloader, await hashesOf(read, bootloader)),
     ...named(application, firmware, await hashesOf(read, firmware)),
-    ...[offer, failedOffer].flatMap(one => named(application, one, one?.imageHashes ?? [])),
+    ...offersOf(state).flatMap(one => named(application, one, one.imageHashes)),
   ];
 }
 

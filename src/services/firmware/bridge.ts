@@ -2,7 +2,7 @@ import { fromHex } from '../../bytes.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { UpgradePhase } from '../../domain/deviceEvents.ts';
 import { requireConnectable } from '../../domain/deviceField.ts';
-import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
+import { currentCertificate, type LivingDevice, offersOf } from '../../domain/deviceState.ts';
 import { programmer, programmerStream, requireActiveProgrammer } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
 import { upgradeProofNonce } from '../../production/upgradeProof.ts';
@@ -99,10 +99,10 @@ export function createBridge({ ctx, attachments, attestation, decommissions, del
       await execute(ctx, device, deviceStream(uid), refusal, by);
     },
     async prove(machine, uid, otaJobId, evidence) {
-      const { offer, failedOffer, upgradedOfferId } = await allowed(machine, uid);
-      if (upgradedOfferId === otaJobId) return { result: 'passed' };
+      const state = await allowed(machine, uid);
+      if (state.upgradedOfferId === otaJobId) return { result: 'passed' };
       // The nonce follows from the job: evidence for any other could have been made at any time, and be shown again and again.
-      const proven = [offer, failedOffer].find(known => known?.offerId === otaJobId);
+      const proven = offersOf(state).find(({ offerId }) => offerId === otaJobId);
       if (proven === undefined) throw new NusecError('STATE', 'the device has no such job: look again');
       const way = machine.kind === 'gateway' ? ({ via: 'gateway', gatewayId: machine.id } as const) : wayOf(machine);
       return attestation.brought(uid, way, upgradeProofNonce(fromHex(otaJobId)), evidence, proven.imageHashes);

@@ -198,8 +198,8 @@ export function createOtaDelivery(parts: OtaParts): OtaDelivery {
     },
     async reportStatus(uid, offerId, status, reason) {
       if (status === 'failed' || status === 'refused') return giveUp(ctx, uid, offerId, reason ?? status);
-      const { failedOffer } = await livingDevice(ctx, uid);
-      if (failedOffer?.offerId === offerId) end(uid, offerId);
+      const { givenUp } = await livingDevice(ctx, uid);
+      if (givenUp.some(known => known.offerId === offerId)) end(uid, offerId);
       const command =
         status === 'downloading'
           ? ({ type: 'StartUpgrade', offerId } as const)

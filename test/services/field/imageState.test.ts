@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { offerIdOf, planRollout } from '../../../src/services/firmware/rolloutPlan.ts';
-import { eventually, type Unit } from '../../gateway/fieldKit.ts';
+import { eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
 import { covers } from '../../support/covers.ts';
 import { type FieldBench, openField } from './fieldBench.ts';
 
@@ -16,12 +16,13 @@ beforeAll(async () => {
 });
 afterAll(() => bench.close());
 
-async function offer(unit: Unit): Promise<string> {
-  const id = await planRollout(bench.ctx, { releaseId: bench.fleet.next.releaseId, devices: [unit.uid] }, 'operator:rita');
+const offer = async (unit: Unit): Promise<string> => (await offerOf(unit, bench.fleet.next.releaseId)).offerId;
+async function offerOf(unit: Unit, releaseId: string) {
+  const id = await planRollout(bench.ctx, { releaseId, devices: [unit.uid] }, 'operator:rita');
   await bench.field.rollouts.command(id, { type: 'ApproveRollout', by: 'operator:rolf' }, 'operator:rolf');
   await bench.field.rollouts.command(id, { type: 'StartRollout', by: 'operator:rita' }, 'operator:rita');
   await eventually(async () => (await stateOf(unit)).offer !== undefined);
-  return offerIdOf(id, unit.uid);
+  return { rolloutId: id, offerId: offerIdOf(id, unit.uid) };
 }
 const stateOf = (unit: Unit) => livingDevice(bench.ctx, unit.uid);
 const attest = (unit: Unit) => bench.field.attestation.attest(unit.uid);
@@ -58,6 +59,25 @@ it('a device that does not measure it is believed only what it said of this very
   expect((await stateOf(unit)).firmware?.version).toBe('1.0.0');
   await hello(unit, 'confirmed');
   await eventually(async () => (await stateOf(unit)).firmware?.version === '1.1.0');
+});
+
+it('an image that was given up is proven whenever the device comes back with it, whatever was offered and given up since (RULE-18)', async () => {
+  covers('RULE-18');
+  const unit = nextUnit();
+  const { manners } = bench.plugIn(unit);
+  manners.measuredState = 'confirmed';
+  const newer = [await publish(bench.ctx, 'app', '1.2.0', 3), await publish(bench.ctx, 'app', '1.3.0', 3)];
+  for (const { releaseId } of [bench.fleet.next, ...newer]) {
+    const { rolloutId, offerId } = await offerOf(unit, releaseId);
+    if (releaseId === bench.fleet.next.releaseId) await bench.field.delivery.reportStatus(unit.uid, offerId, 'testing', undefined);
+    const abort = { type: 'AbortRollout', reason: 'complaints', by: 'operator:rita' } as const;
+    await bench.field.rollouts.command(rolloutId, abort, 'operator:rita');
+    await eventually(async () => (await stateOf(unit)).offer === undefined);
+  }
+  unit.firmware = bench.fleet.next;
+  await hello(unit, 'confirmed');
+  expect(await attest(unit)).toMatchObject({ result: 'passed', version: '1.1.0' });
+  expect(await stateOf(unit)).toMatchObject({ status: 'IN_SERVICE', firmware: { version: '1.1.0' } });
 });
 
 it('a revert is not lost when the server restarts between the test boot and it', async () => {
