@@ -31,6 +31,7 @@ const nextSteps = {
   CLIENT_CERTIFICATE_REQUIRED: 'This route is for machines: connect with the client certificate.',
   CLIENT_CERTIFICATE_REFUSED: 'The certificate is of another kind or not of this project: use the one that belongs to this machine.',
   FOUR_EYES_REQUIRED: 'Have another person do this step.',
+  PROPOSAL_EXPIRED: 'A proposal waits seven days for another person: who still wants it proposes it again.',
   CONFIRMATION_REQUIRED: 'Approve it in the console, where your authenticator confirms it.',
   CONFIRMATION_REFUSED: 'Begin again in the console with an authenticator that is registered there.',
   PASSWORD_DISCLOSED: 'The debug password is given out once: order a return, and the next generation gets another.',

@@ -22,6 +22,7 @@ const problems = {
   CLIENT_CERTIFICATE_REQUIRED: [401, 'A client certificate is needed'],
   CLIENT_CERTIFICATE_REFUSED: [403, 'The client certificate is refused'],
   FOUR_EYES_REQUIRED: [403, 'Another person has to do this'],
+  PROPOSAL_EXPIRED: [409, 'The proposal is too old'],
   CONFIRMATION_REQUIRED: [403, 'An authenticator has to confirm this'],
   CONFIRMATION_REFUSED: [403, 'The confirmation does not hold'],
   PASSWORD_DISCLOSED: [409, 'The password was disclosed before'],

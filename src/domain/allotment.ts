@@ -20,6 +20,7 @@ import { contentOfApproval } from './approval.ts';
 import { getEntry } from './bucketMap.ts';
 import { contentText } from './contentText.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import { requireWaiting } from './proposals.ts';
 import { isPast, refuse, requireCount, timeAfter } from './rules.ts';
 
 /** The counter: how many units of a job one programmer may still build (RULE-4, T1).
@@ -230,10 +231,10 @@ function withExhaustion(state: OpenedAllotment, event: AllotmentEvent): readonly
 
 /** Two people may thaw a share, for whatever reason it is frozen: the programmer that was stolen is back, the fork is explained. What is wrong
  *  still freezes it again with its next request. */
-function proposeThaw({ type: _, id, reason, by }: Of<AllotmentCommand, 'ProposeThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function proposeThaw({ id, reason, by, now: at }: Of<AllotmentCommand, 'ProposeThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   if (state.thawProposal?.id === id) return [];
   requireStatus(state, ['FROZEN'], 'proposing a thaw');
-  return [{ type: 'ThawProposed', data: { id, frozenReason: state.frozenReason ?? 'frozen', reason, by } }];
+  return [{ type: 'ThawProposed', data: { id, frozenReason: state.frozenReason ?? 'frozen', reason, by, at } }];
 }
 
 /** @throws NusecError NOT_FOUND */
@@ -246,13 +247,14 @@ export function thawProposalOf(state: AllotmentState, id: string): ThawProposal 
 export const thawContent = ({ id, frozenReason, reason, by }: ThawProposal): string => contentText([id, frozenReason, reason, by]);
 
 /** By another person, and of what it is frozen for now. */
-function approveThaw({ id, by, content }: Of<AllotmentCommand, 'ApproveThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
+function approveThaw({ id, by, now, content }: Of<AllotmentCommand, 'ApproveThaw'>, state: OpenedAllotment): readonly AllotmentEvent[] {
   const proposal = thawProposalOf(state, id);
   if (proposal.by === by) refuse('FOUR_EYES_REQUIRED', 'another person than the one who proposed it approves a thaw');
   const approved = contentOfApproval(content, thawContent(proposal));
   if (state.status !== 'FROZEN' && state.status !== 'CLOSED') return [];
   requireStatus(state, ['FROZEN'], 'thawing');
   if (proposal.isOver) refuse('STATE', 'the share was thawed since this was proposed: propose it again');
+  requireWaiting(proposal.at, now, 'the thaw');
   if (state.frozenReason !== proposal.frozenReason) refuse('CONFLICT', `it is frozen for another reason by now: ${state.frozenReason}`);
   return [{ type: 'AllotmentThawed', data: { reason: proposal.reason, by, proposedBy: proposal.by, ...approved } }];
 }

@@ -48,8 +48,14 @@ export type AllotmentCommand =
   /** `lifts`: the reason of the freeze that has gone; a share that is frozen for another one by now stays so. */
   | { readonly type: 'ThawAllotment'; readonly lifts: LiftableReason; readonly reason: string; readonly by: Actor }
   /** What one person alone may not thaw. */
-  | { readonly type: 'ProposeThaw'; readonly id: string; readonly reason: string; readonly by: Actor }
-  | { readonly type: 'ApproveThaw'; readonly id: string; readonly by: Actor; readonly content?: ApprovedContent }
+  | { readonly type: 'ProposeThaw'; readonly id: string; readonly reason: string; readonly by: Actor; readonly now: IsoTime }
+  | {
+      readonly type: 'ApproveThaw';
+      readonly id: string;
+      readonly by: Actor;
+      readonly now: IsoTime;
+      readonly content?: ApprovedContent;
+    }
   /** Either a receipt (with the number of the ledger's last record) or, for a frozen allotment, why there is none. */
   | {
       readonly type: 'CloseAllotment';

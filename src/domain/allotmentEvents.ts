@@ -85,7 +85,13 @@ export type AllotmentEvent =
   /** A share that one person alone cannot thaw: why it should continue, and why it is frozen. */
   | {
       readonly type: 'ThawProposed';
-      readonly data: { readonly id: string; readonly frozenReason: string; readonly reason: string; readonly by: Actor };
+      readonly data: {
+        readonly id: string;
+        readonly frozenReason: string;
+        readonly reason: string;
+        readonly by: Actor;
+        readonly at?: IsoTime;
+      };
     }
   /** `proposedBy` where it took two people. */
   /** `contentSha256`: of the proposal (`thawContent`) that was approved. */

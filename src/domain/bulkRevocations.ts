@@ -3,6 +3,7 @@ import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Decider } from './decider.ts';
 import type { RevocationReason } from './deviceEvents.ts';
+import { isWaiting, requireWaiting } from './proposals.ts';
 import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
 /** Revocations of many devices together, for a stolen batch or a broken key generator: proposed by one person, executed when another approves
@@ -79,6 +80,7 @@ function decide(command: BulkRevocationCommand, state: BulkRevocationsState): re
       requireOtherPerson(known.proposedBy, command.by, 'a revocation in bulk');
       const approved = contentOfApproval(command.content, bulkRevocationContent(known));
       if (known.status === 'CANCELLED') refuse('STATE', 'it is cancelled');
+      if (known.status === 'PROPOSED') requireWaiting(known.proposedAt, command.now, 'the revocation');
       const data = { id, by: command.by, at: command.now, ...approved };
       return known.status === 'PROPOSED' ? [{ type: 'BulkRevocationApproved', data }] : [];
     }
@@ -104,7 +106,8 @@ function propose(
 ): readonly BulkRevocationEvent[] {
   if (state.byId.has(wish.id)) return [];
   requireCount(wish.count, 1, 'the number of devices');
-  const open = [...state.byId.values()].filter(({ status }) => status === 'PROPOSED' || status === 'RUNNING');
+  const isOpen = ({ status, proposedAt }: BulkRevocation) => status === 'RUNNING' || (status === 'PROPOSED' && isWaiting(proposedAt, at));
+  const open = [...state.byId.values()].filter(isOpen);
   if (open.length >= maxOpenBulkRevocations || state.byId.size >= maxBulkRevocations) refuse('RATE_LIMITED', 'too many bulk revocations');
   return [{ type: 'BulkRevocationProposed', data: { ...wish, at } }];
 }

@@ -4,6 +4,7 @@ import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import type { CaUse } from './authorityEvents.ts';
 import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
+import { isWaiting, requireWaiting } from './proposals.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 import type { SigningUse } from './signingUse.ts';
 
@@ -103,7 +104,7 @@ function propose(
   state: CeremoniesState,
 ): readonly CeremoniesEvent[] {
   if (state.byId.has(id)) return [];
-  const open = [...state.byId.values()].filter(({ status }) => status === 'PROPOSED');
+  const open = [...state.byId.values()].filter(({ status, proposedAt }) => status === 'PROPOSED' && isWaiting(proposedAt, at));
   const same = open.find(ceremony => subjectOf(ceremony.action) === subjectOf(action));
   if (same !== undefined) refuse('CONFLICT', `ceremony ${same.id} proposes the same`);
   if (open.length >= maxOpenCeremonies || state.byId.size >= maxCeremonies) refuse('RATE_LIMITED', 'too many ceremonies');
@@ -121,7 +122,9 @@ function approve(
   requireOtherPerson(ceremony.proposedBy, by, 'approving a ceremony');
   if (ceremony.status === 'WITHDRAWN') refuse('STATE', 'the ceremony is withdrawn');
   const approved = contentOfApproval(content, ceremonyContent(ceremony));
-  return ceremony.status === 'PROPOSED' ? [{ type: 'CeremonyApproved', data: { id, by, at, ...approved } }] : [];
+  if (ceremony.status !== 'PROPOSED') return [];
+  requireWaiting(ceremony.proposedAt, at, 'the ceremony');
+  return [{ type: 'CeremonyApproved', data: { id, by, at, ...approved } }];
 }
 
 function evolve(state: CeremoniesState, event: CeremoniesEvent): CeremoniesState {

@@ -108,8 +108,8 @@ export type DeviceCommand =
   // Repair and end
   /** `programmer`: UID of the one that will have the device on its wires. */
   | Command<'TakeForRepair', { readonly reason: string; readonly programmer: string; readonly by: Actor }>
-  | Command<'RequestDebugUnlock', { readonly reason: string; readonly by: Actor }>
-  | Command<'ApproveDebugUnlock', { readonly by: Actor; readonly content?: ApprovedContent }>
+  | Command<'RequestDebugUnlock', { readonly reason: string; readonly by: Actor; readonly now: IsoTime }>
+  | Command<'ApproveDebugUnlock', { readonly by: Actor; readonly now: IsoTime; readonly content?: ApprovedContent }>
   /** Recorded before the password leaves the server. */
   | Command<'OrderDebugUnlock', { readonly orderSha256: string; readonly programmer: string }>
   | Command<'OrderReturn', { readonly objId: string; readonly by: Actor }>

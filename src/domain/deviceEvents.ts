@@ -172,7 +172,7 @@ export type DeviceEvent =
   // Repair and end
   /** All its certificates are on hold. `programmer`: UID of the one that may unlock it and give it its next generation. */
   | Event<'DeviceTakenForRepair', { readonly reason: string; readonly by: Actor; readonly programmer?: string }>
-  | Event<'DebugUnlockRequested', { readonly reason: string; readonly by: Actor }>
+  | Event<'DebugUnlockRequested', { readonly reason: string; readonly by: Actor; readonly at?: IsoTime }>
   /** `contentSha256`: SHA-256 of the content (`unlockContent`) that was approved. */
   | Event<'DebugUnlockApproved', { readonly by: Actor; readonly contentSha256?: string }>
   /** The password was disclosed with this order. */

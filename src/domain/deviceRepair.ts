@@ -7,6 +7,7 @@ import { connectable } from './deviceField.ts';
 import { revokeAll } from './deviceManufacture.ts';
 import type { DeviceState, LivingDevice, Repair } from './deviceState.ts';
 import { cancellation } from './deviceUpgrade.ts';
+import { isWaiting, requireWaiting } from './proposals.ts';
 import { refuse, requireOtherPerson } from './rules.ts';
 
 /** Decisions about a device in repair: the one debug unlock, and the return to service as a new generation.
@@ -34,19 +35,23 @@ function requireRepair(state: DeviceState, what: string): asserts state is Devic
   requireStatus(state, ['RMA'], what, 'DEVICE_STATE');
 }
 
-export function requestDebugUnlock({ reason, by }: Of<DeviceCommand, 'RequestDebugUnlock'>, state: LivingDevice): Events {
+export function requestDebugUnlock({ reason, by, now: at }: Of<DeviceCommand, 'RequestDebugUnlock'>, state: LivingDevice): Events {
   requireRepair(state, 'a debug unlock');
   if (state.unlockKeyId === undefined) refuse('DEVICE_STATE', 'the chip was built without an unlock password');
-  return state.repair?.unlock === undefined ? [{ type: 'DebugUnlockRequested', data: { reason, by } }] : [];
+  const unlock = state.repair?.unlock;
+  const stands = unlock !== undefined && (unlock.approvedBy !== undefined || isWaiting(unlock.requestedAt, at));
+  return stands ? [] : [{ type: 'DebugUnlockRequested', data: { reason, by, at } }];
 }
 
 /** I16: another person than the one who asked. */
-export function approveDebugUnlock({ by, content }: Of<DeviceCommand, 'ApproveDebugUnlock'>, state: LivingDevice): Events {
+export function approveDebugUnlock({ by, now, content }: Of<DeviceCommand, 'ApproveDebugUnlock'>, state: LivingDevice): Events {
   const unlock = requireUnlock(state);
   const approved = contentOfApproval(content, unlockContent(state));
   if (unlock.approvedBy === by) return [];
   requireOtherPerson(unlock.requestedBy, by, 'a debug unlock');
-  return unlock.approvedBy === undefined ? [{ type: 'DebugUnlockApproved', data: { by, ...approved } }] : [];
+  if (unlock.approvedBy !== undefined) return [];
+  requireWaiting(unlock.requestedAt, now, 'the debug unlock');
+  return [{ type: 'DebugUnlockApproved', data: { by, ...approved } }];
 }
 
 /** What an approval approves, as one text: which device, at which programmer, why. Equal texts are equal content. */

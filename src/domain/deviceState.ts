@@ -26,7 +26,13 @@ export type DeviceBootKey = { readonly keyId: string; readonly publicKey: string
 export type Repair = {
   /** UID of the one that may unlock the device and give it its next generation. */
   readonly programmer?: string;
-  readonly unlock?: { readonly requestedBy: string; readonly reason?: string; readonly approvedBy?: string; readonly orderSha256?: string };
+  readonly unlock?: {
+    readonly requestedBy: string;
+    readonly requestedAt?: string;
+    readonly reason?: string;
+    readonly approvedBy?: string;
+    readonly orderSha256?: string;
+  };
   readonly next?: { readonly objId: string; readonly generation: number; readonly certificate?: IssuedCertificate };
 };
 
@@ -250,8 +256,13 @@ function evolveRepair(state: LivingDevice, event: DeviceEvent): LivingDevice | u
   switch (event.type) {
     case 'DeviceTakenForRepair':
       return { ...state, repair: givenTo(repair, event.data.programmer) };
-    case 'DebugUnlockRequested':
-      return { ...state, repair: { ...repair, unlock: { requestedBy: event.data.by, reason: event.data.reason } } };
+    case 'DebugUnlockRequested': {
+      const { by: requestedBy, at, reason } = event.data;
+      // What was disclosed stays so.
+      const { orderSha256 } = repair?.unlock ?? {};
+      const disclosed = orderSha256 === undefined ? {} : { orderSha256 };
+      return { ...state, repair: { ...repair, unlock: { requestedBy, reason, ...(at && { requestedAt: at }), ...disclosed } } };
+    }
     case 'DebugUnlockApproved':
       return { ...state, repair: { ...repair, ...(repair?.unlock && { unlock: { ...repair.unlock, approvedBy: event.data.by } }) } };
     case 'DebugUnlockOrdered':

@@ -2,10 +2,11 @@ import { dayMs } from '../times.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
+import { isWaiting, requireWaiting } from './proposals.ts';
 import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
 
 /** What one person may do to devices alone within a day, however it is asked: beyond the limit another person has to allow more (I16).
- *  Stream `effects-{name}`. An allowance: PROPOSED → APPROVED, and is used up or ends after a day. */
+ *  Stream `effects-{name}`. An allowance: PROPOSED → APPROVED, and is used up or ends a day later. */
 
 export const effects = ['revoke', 'decommission', 'decommissionWithoutReceipt', 'quarantine', 'release'] as const;
 export type EffectKind = (typeof effects)[number];
@@ -89,7 +90,7 @@ export type EffectsState = { readonly used: readonly Used[]; readonly allowances
 export const effectsStream = (name: string): string => `effects-${name}`;
 
 /** Within the day before now. */
-export const isToday = (at: string, now: string): boolean => !isPast(timeAfter(at, dayMs), now);
+const isToday = (at: string, now: string): boolean => !isPast(timeAfter(at, dayMs), now);
 
 /** @throws NusecError NOT_FOUND */
 export const allowanceOf = (state: EffectsState, id: string): Allowance =>
@@ -113,7 +114,7 @@ function decide(command: EffectCommand, state: EffectsState): readonly EffectEve
       requireCount(data.count, 1, 'the number of devices');
       if (data.count > maxAllowed) refuse('BAD_REQUEST', `an allowance is for at most ${maxAllowed} devices`);
       const open = [...state.allowances.values()].filter(
-        ({ approvedBy, proposedAt }) => approvedBy === undefined && isToday(proposedAt, at),
+        ({ approvedBy, proposedAt }) => approvedBy === undefined && isWaiting(proposedAt, at),
       );
       if (open.length >= maxOpenAllowances) refuse('RATE_LIMITED', 'too many allowances');
       return [{ type: 'EffectAllowanceProposed', data: { ...data, at } }];
@@ -124,7 +125,7 @@ function decide(command: EffectCommand, state: EffectsState): readonly EffectEve
       requireOtherPerson(known.proposedBy, by, 'allowing more');
       const approved = contentOfApproval(command.content, allowanceContent(known));
       if (known.approvedBy !== undefined) return [];
-      if (!isToday(known.proposedAt, at)) refuse('STATE', 'the proposal is older than a day: make it again');
+      requireWaiting(known.proposedAt, at, 'the allowance');
       return [{ type: 'EffectAllowanceApproved', data: { id, by, at, ...approved } }];
     }
   }

@@ -1,5 +1,6 @@
 import type { Actor, IsoTime } from './actor.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
+import { isWaiting } from './proposals.ts';
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
 
@@ -41,7 +42,7 @@ export type GatewayEvent =
       readonly data: { readonly serial: string; readonly reason: 'superseded'; readonly by: Actor };
     }
   /** A person asks for a certificate of another key than that of the live gateway; `id` is SHA-256 of the key. */
-  | { readonly type: 'GatewayKeyProposed'; readonly data: { readonly id: string; readonly by: Actor } }
+  | { readonly type: 'GatewayKeyProposed'; readonly data: { readonly id: string; readonly by: Actor; readonly at?: IsoTime } }
   | { readonly type: 'DeviceAttached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'DeviceDetached'; readonly data: { readonly uid: string; readonly by: Actor } }
   | { readonly type: 'TrustBundleApplied'; readonly data: { readonly version: number } }
@@ -82,7 +83,7 @@ export type RegisteredGateway = {
   /** Newest last. */
   readonly certificates: readonly (GatewayCertificate & { readonly ended?: boolean })[];
   /** The key that a person wants to take the place of the live gateway's. */
-  readonly proposedKey?: { readonly publicKeySha256: string; readonly by: Actor };
+  readonly proposedKey?: { readonly publicKeySha256: string; readonly by: Actor; readonly at?: IsoTime };
   readonly devices: ReadonlySet<string>;
   readonly trustBundleVersion: number;
   /** Day of the newest refusal, by uid and code. */
@@ -169,6 +170,11 @@ function endOlder({ serial, by }: Of<GatewayCommand, 'EndOlderGatewayCertificate
   return live.slice(0, Math.max(0, used)).map(older => superseded(older.serial, by));
 }
 
+/** What was proposed, when it was this key and still waits for another person. */
+export function proposedKeyOf({ proposedKey }: RegisteredGateway, publicKeySha256: string, now: IsoTime): RegisteredGateway['proposedKey'] {
+  return proposedKey?.publicKeySha256 === publicKeySha256 && isWaiting(proposedKey.at, now) ? proposedKey : undefined;
+}
+
 /** The holder of a certificate for the name of a live gateway speaks for its devices: another key needs two people (T20, I16). The first only
  *  proposes it. */
 function askForKey(
@@ -177,8 +183,9 @@ function askForKey(
 ): readonly GatewayEvent[] {
   const live = liveOf(state).filter(({ notAfter }) => !isPast(notAfter, now));
   if (live.length === 0 || live.some(certificate => certificate.publicKeySha256 === publicKeySha256)) return [];
-  if (state.proposedKey?.publicKeySha256 !== publicKeySha256) return [{ type: 'GatewayKeyProposed', data: { id: publicKeySha256, by } }];
-  requireOtherPerson(state.proposedKey.by, by, 'another key for a live gateway');
+  const proposed = proposedKeyOf(state, publicKeySha256, now);
+  if (proposed === undefined) return [{ type: 'GatewayKeyProposed', data: { id: publicKeySha256, by, at: now } }];
+  requireOtherPerson(proposed.by, by, 'another key for a live gateway');
   return [];
 }
 
@@ -235,7 +242,7 @@ function withFacts(state: RegisteredGateway, event: GatewayEvent): RegisteredGat
         certificates: state.certificates.map(known => (known.serial === event.data.serial ? { ...known, ended: true } : known)),
       };
     case 'GatewayKeyProposed':
-      return { ...state, proposedKey: { publicKeySha256: event.data.id, by: event.data.by } };
+      return { ...state, proposedKey: { ...event.data, publicKeySha256: event.data.id } };
     case 'DeviceAttached':
       return { ...state, devices: new Set([...state.devices, event.data.uid]) };
     case 'DeviceDetached':

@@ -12,8 +12,9 @@ import {
   type OperatorsEvent,
   type OperatorsState,
 } from './operatorsState.ts';
+import { isWaiting, requireWaiting } from './proposals.ts';
 import { needsTwo } from './roles.ts';
-import { isPast, refuse, requireOtherPerson, timeAfter } from './rules.ts';
+import { isPast, refuse, requireOtherPerson } from './rules.ts';
 
 /** Changes among the people who may approve: proposed by one administrator, executed when another approves (I16). A person who could make,
  *  rename or impersonate an approver alone would have two pairs of eyes. A change: PROPOSED → DONE | WITHDRAWN. */
@@ -42,8 +43,6 @@ export type OperatorChangeCommand =
 /** Waiting for an approval at the same time. */
 export const maxOpenChanges = 20;
 const maxChanges = 10_000;
-/** After that a proposal is made again. */
-export const changeLifetimeMs = 7 * 86_400_000;
 /** The owner of the server's data folder, when there are too few administrators left. */
 export const recoveryActor = 'system:recovery';
 
@@ -72,8 +71,7 @@ export function proposeChange(
   return [{ type: 'OperatorChangeProposed', data: { id, change, by, at, ...(notBefore !== undefined && { notBefore }) } }];
 }
 
-const isOpen = ({ status, proposedAt }: KnownChange, now: IsoTime): boolean =>
-  status === 'PROPOSED' && !isPast(timeAfter(proposedAt, changeLifetimeMs), now);
+const isOpen = ({ status, proposedAt }: KnownChange, now: IsoTime): boolean => status === 'PROPOSED' && isWaiting(proposedAt, now);
 
 /** What an approval approves, as one text. Equal texts are equal content. */
 export function operatorChangeContent({ id, change, proposedBy }: KnownChange): string {
@@ -94,7 +92,7 @@ export function approveChange(
   const approved = contentOfApproval(content, operatorChangeContent(known));
   if (known.status === 'DONE' && known.approvedBy === by) return [];
   if (known.status !== 'PROPOSED') refuse('STATE', `the change is ${known.status}`);
-  if (!isOpen(known, at)) refuse('STATE', 'the proposal is too old: make it again');
+  requireWaiting(known.proposedAt, at, 'the change');
   if (known.proposedBy === recoveryActor) requireRecoveryTime(known, by, at);
   else requireOtherPerson(known.proposedBy, by, 'approving a change of people');
   const effect = effectOf(known.change, tokenOf(known.change, tokenSha256), expiresAt, state, id);

@@ -2,6 +2,7 @@ import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Decider } from './decider.ts';
+import { isWaiting } from './proposals.ts';
 import { refuse, requireCount } from './rules.ts';
 
 /** Events that a follower of the log skips, because it cannot handle them: proposed by one person, parked when another agrees
@@ -51,9 +52,10 @@ function decide(command: ParkedEventsCommand, { byId }: ParkedEventsState): read
   const id = parkedId(wish);
   const known = byId.get(id);
   requireCount(wish.position, 1, 'the position');
-  if (known?.status === 'PARKED' || known?.proposedBy === wish.by) return [];
+  if (known?.status === 'PARKED') return [];
   if (known === undefined && byId.size >= maxParkedEvents) refuse('RATE_LIMITED', 'too many events are parked');
-  if (known === undefined) return [{ type: 'EventParkingProposed', data: { id, ...wish, at } }];
+  if (known === undefined || !isWaiting(known.proposedAt, at)) return [{ type: 'EventParkingProposed', data: { id, ...wish, at } }];
+  if (known.proposedBy === wish.by) return [];
   return [{ type: 'EventParked', data: { id, ...wish, at, ...contentOfApproval(content, parkedContent(known)) } }];
 }
 

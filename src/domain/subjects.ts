@@ -2,7 +2,8 @@ import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval } from './approval.ts';
 import { contentText } from './contentText.ts';
 import type { Decider, Of } from './decider.ts';
-import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './rules.ts';
+import { isWaiting, requireWaiting } from './proposals.ts';
+import { refuse, requireCount, requireOtherPerson } from './rules.ts';
 
 /** Erasure of people from the log: the data key of a subject is destroyed, so that nobody can read any more what was written under it. Proposed by one
  *  person, approved by another (I16), because it cannot be undone. Stream `subjects`; a subject: PROPOSED → APPROVED → ERASED. */
@@ -11,8 +12,6 @@ import { isPast, refuse, requireCount, requireOtherPerson, timeAfter } from './r
 export const subjectKinds = ['operator', 'site', 'address'] as const;
 export type SubjectKind = (typeof subjectKinds)[number];
 
-/** After that a proposal is made again. */
-export const erasureLifetimeMs = 7 * 86_400_000;
 const maxErasures = 100_000;
 
 export type SubjectsEvent =
@@ -74,7 +73,7 @@ export const erasureContent = (id: string, { kind, reason, proposedBy, proposedA
 
 /** Waits for an approval that still counts. */
 export const isProposed = (erasure: Erasure | undefined, now: IsoTime): boolean =>
-  erasure?.status === 'PROPOSED' && !isPast(timeAfter(erasure.proposedAt ?? now, erasureLifetimeMs), now);
+  erasure?.status === 'PROPOSED' && isWaiting(erasure.proposedAt, now);
 
 function decide(command: SubjectsCommand, state: SubjectsState): readonly SubjectsEvent[] {
   switch (command.type) {
@@ -107,7 +106,8 @@ function propose({ type: _, now: at, ...wish }: Of<SubjectsCommand, 'ProposeEras
 function approve({ id, by, now: at, content }: Of<SubjectsCommand, 'ApproveErasure'>, { byId }: SubjectsState): readonly SubjectsEvent[] {
   const known = byId.get(id);
   if (known?.status === 'ERASED' || known?.status === 'APPROVED') return [];
-  if (known === undefined || !isProposed(known, at)) refuse('STATE', 'no erasure is proposed, or the proposal is older than seven days');
+  if (known === undefined) refuse('STATE', 'no erasure is proposed');
+  requireWaiting(known.proposedAt, at, 'the erasure');
   requireOtherPerson(known.proposedBy ?? '', by, 'approving an erasure');
   return [{ type: 'SubjectErasureApproved', data: { id, by, at, ...contentOfApproval(content, erasureContent(id, known)) } }];
 }

@@ -3,6 +3,8 @@ import { allotment, maxOpenReservations, maxRefusalsPerWindow, maxReservationsPe
 import type { AllotmentCommand } from '../../src/domain/allotmentCommands.ts';
 import { type AllotmentEvent, ledgerGenesisHex } from '../../src/domain/allotmentEvents.ts';
 import { liveReservation, remainingUnits, requireLiveGrant } from '../../src/domain/allotmentState.ts';
+import { proposalLifetimeMs } from '../../src/domain/proposals.ts';
+import { timeAfter } from '../../src/domain/rules.ts';
 import { covers } from '../support/covers.ts';
 import { codeOf, play, scenario } from './scenario.ts';
 
@@ -415,14 +417,14 @@ describe('freezing and closing', () => {
 
   it('goes on after two people have said so, with the reason on record (T2, T15)', () => {
     covers('T2', 'T15');
-    const propose = { type: 'ProposeThaw', id: 'p1', reason: 'found in the store room', by: 'operator:pia' } as const;
-    const approve = { type: 'ApproveThaw', id: 'p1', by: 'operator:olga' } as const;
+    const propose = { type: 'ProposeThaw', id: 'p1', reason: 'found in the store room', by: 'operator:pia', now } as const;
+    const approve = { type: 'ApproveThaw', id: 'p1', by: 'operator:olga', now } as const;
     on(...ready)
       .when(propose)
       .refused('STATE');
     on(...ready, freeze)
       .when(propose)
-      .givesOnce({ type: 'ThawProposed', data: { id: 'p1', frozenReason: 'stolen', reason: propose.reason, by: 'operator:pia' } });
+      .givesOnce({ type: 'ThawProposed', data: { id: 'p1', frozenReason: 'stolen', reason: propose.reason, by: 'operator:pia', at: now } });
     on(...ready, freeze, propose)
       .when({ ...approve, by: 'operator:pia' })
       .refused('FOUR_EYES_REQUIRED');
@@ -433,6 +435,9 @@ describe('freezing and closing', () => {
       .when(approve)
       .givesOnce({ type: 'AllotmentThawed', data: { reason: propose.reason, by: 'operator:olga', proposedBy: 'operator:pia' } });
     expect(state(...ready, freeze, propose, approve).status).toBe('READY');
+    on(...ready, freeze, propose)
+      .when({ ...approve, now: timeAfter(now, proposalLifetimeMs) })
+      .refused('PROPOSAL_EXPIRED');
     on(...ready, hold, propose, freeze)
       .when(approve)
       .refused('CONFLICT');

@@ -4,6 +4,8 @@ import { device } from '../../src/domain/device.ts';
 import type { DeviceCommand } from '../../src/domain/deviceCommands.ts';
 import { requireRepairBy } from '../../src/domain/deviceRepair.ts';
 import { attestationKeyOf, type DeviceState, type LivingDevice } from '../../src/domain/deviceState.ts';
+import { proposalLifetimeMs } from '../../src/domain/proposals.ts';
+import { timeAfter } from '../../src/domain/rules.ts';
 import { covers } from '../support/covers.ts';
 import * as w from './deviceWalk.ts';
 import { codeOf, play, scenario } from './scenario.ts';
@@ -98,7 +100,7 @@ describe('the debug unlock', () => {
     covers('I16');
     on(...inService, repair)
       .when(requestUnlock)
-      .givesOnce({ type: 'DebugUnlockRequested', data: { reason: 'no boot', by: 'operator:sam' } });
+      .givesOnce({ type: 'DebugUnlockRequested', data: { reason: 'no boot', by: 'operator:sam', at: w.unlockAsked } });
     on(...inService, repair, requestUnlock)
       .when({ ...approveUnlock, by: 'operator:sam' } as DeviceCommand)
       .refused('FOUR_EYES_REQUIRED');
@@ -127,6 +129,28 @@ describe('the debug unlock', () => {
       .refused('PASSWORD_DISCLOSED');
     const again = [...unlocked, w.orderReturn, w.requestNext, w.certifyNext, w.back, repair, requestUnlock, approveUnlock];
     expect(play(device, [...again, second]).events.at(-1)).toMatchObject({ type: 'DebugUnlockOrdered', data: { orderSha256: 'u2' } });
+  });
+
+  it('waits seven days for the second person; asked for anew, what was disclosed stays so', () => {
+    covers('I16');
+    const late = timeAfter(w.unlockAsked, proposalLifetimeMs);
+    const [askedLate, approvedLate] = [requestUnlock, approveUnlock].map(command => ({ ...command, now: late }) as DeviceCommand);
+    on(...inService, repair, requestUnlock)
+      .when(approvedLate as DeviceCommand)
+      .refused('PROPOSAL_EXPIRED');
+    on(...inService, repair, requestUnlock)
+      .when(askedLate as DeviceCommand)
+      .givesOnce({ type: 'DebugUnlockRequested', data: { reason: 'no boot', by: 'operator:sam', at: late } });
+    on(...inService, repair, requestUnlock, approveUnlock)
+      .when(askedLate as DeviceCommand)
+      .gives();
+    const elsewhere = { ...repair, programmer: 'prog-8' } as const;
+    on(
+      ...[...inService, repair, requestUnlock, approveUnlock, orderUnlock, elsewhere],
+      ...([askedLate, approvedLate] as readonly DeviceCommand[]),
+    )
+      .when({ type: 'OrderDebugUnlock', orderSha256: 'u2', programmer: 'prog-8' })
+      .refused('PASSWORD_DISCLOSED');
   });
 
   it('needs the repair, a request, and the programmer that was named', () => {

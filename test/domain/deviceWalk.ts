@@ -79,8 +79,9 @@ export const repair = {
   programmer: 'prog-9',
   by: 'operator:sam',
 } as const satisfies DeviceCommand;
-export const requestUnlock: DeviceCommand = { type: 'RequestDebugUnlock', reason: 'no boot', by: 'operator:sam' };
-export const approveUnlock: DeviceCommand = { type: 'ApproveDebugUnlock', by: 'operator:kim' };
+export const unlockAsked = '2026-09-02T08:00:00.000Z';
+export const requestUnlock: DeviceCommand = { type: 'RequestDebugUnlock', reason: 'no boot', by: 'operator:sam', now: unlockAsked };
+export const approveUnlock: DeviceCommand = { type: 'ApproveDebugUnlock', by: 'operator:kim', now: unlockAsked };
 export const orderUnlock: DeviceCommand = { type: 'OrderDebugUnlock', orderSha256: 'u1', programmer: 'prog-9' };
 export const nextObjId = '0d'.repeat(16);
 export const nextIntent = { ...intent, serial: '5e09', publicKeySha256: 'key-9', csrSha256: 'c9' };

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type EffectCommand, effectsOfPerson, maxAllowed } from '../../src/domain/effects.ts';
+import { proposalLifetimeMs } from '../../src/domain/proposals.ts';
+import { timeAfter } from '../../src/domain/rules.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
@@ -73,8 +75,8 @@ describe('what one person does to devices', () => {
       .when({ ...approve, by: 'operator:olga' })
       .refused('FOUR_EYES_REQUIRED');
     on(...spent, propose)
-      .when({ ...approve, now: tomorrow })
-      .refused('STATE');
+      .when({ ...approve, now: timeAfter(now, proposalLifetimeMs) })
+      .refused('PROPOSAL_EXPIRED');
     on(...spent, propose, approve)
       .when(use('u3'))
       .givesOnce({ type: 'EffectUsed', data: { effect: 'revoke', subject: 'u3', at: now, allowanceId: 'a' } });

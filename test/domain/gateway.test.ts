@@ -70,7 +70,7 @@ describe('a gateway', () => {
     const ask = (by: Actor, publicKeySha256 = 'new', now = '2026-01-01T00:00:00.000Z'): GatewayCommand => {
       return { type: 'AskForGatewayKey', publicKeySha256, by, now };
     };
-    const proposed: GatewayEvent = { type: 'GatewayKeyProposed', data: { id: 'new', by: 'operator:a' } };
+    const proposed: GatewayEvent = { type: 'GatewayKeyProposed', data: { id: 'new', by: 'operator:a', at: '2026-01-01T00:00:00.000Z' } };
     on(register).when(ask('operator:a')).gives();
     on(...active)
       .when(ask('operator:a', 'k'))
@@ -99,7 +99,7 @@ describe('a gateway', () => {
     const used: GatewayCommand = { type: 'EndOlderGatewayCertificates', serial: '3', by: 'system:renewal' };
     on(...active, ask('operator:a'), { type: 'CertifyGateway', ...next }, { type: 'CertifyGateway', ...later }, used)
       .when(ask('operator:b'))
-      .gives({ type: 'GatewayKeyProposed', data: { id: 'new', by: 'operator:b' } });
+      .gives({ type: 'GatewayKeyProposed', data: { id: 'new', by: 'operator:b', at: '2026-01-01T00:00:00.000Z' } });
   });
 
   it('serves the attached devices while it is active (T20)', () => {

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { changeLifetimeMs, isForOne, maxOpenChanges, recoveryActor } from '../../src/domain/operatorChanges.ts';
+import { isForOne, maxOpenChanges, recoveryActor } from '../../src/domain/operatorChanges.ts';
 import { type OperatorsCommand, operators } from '../../src/domain/operators.ts';
 import type { OperatorChange } from '../../src/domain/operatorsState.ts';
+import { proposalLifetimeMs } from '../../src/domain/proposals.ts';
 import { timeAfter } from '../../src/domain/rules.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
@@ -71,10 +72,10 @@ describe('a change among those who may approve', () => {
   });
 
   it('is made again when it was not approved within a week', () => {
-    const late = timeAfter(now, changeLifetimeMs);
+    const late = timeAfter(now, proposalLifetimeMs);
     on(...both, propose(addCarol))
       .when(approve('operator:ben', { now: late }))
-      .refused('STATE');
+      .refused('PROPOSAL_EXPIRED');
   });
 
   it('is not proposed twice for one person, nor without limit, nor when it cannot be carried out', () => {

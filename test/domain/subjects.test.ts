@@ -1,5 +1,6 @@
 import { describe, it } from 'vitest';
-import { erasureLifetimeMs, type SubjectsCommand, subjects } from '../../src/domain/subjects.ts';
+import { proposalLifetimeMs } from '../../src/domain/proposals.ts';
+import { type SubjectsCommand, subjects } from '../../src/domain/subjects.ts';
 import { covers } from '../support/covers.ts';
 import { play, scenario } from './scenario.ts';
 
@@ -32,8 +33,8 @@ describe('the erasure of a person', () => {
   });
 
   it('is proposed again when nobody approved it for a week', () => {
-    const late = new Date(Date.parse(at) + erasureLifetimeMs + 1).toISOString();
-    on(propose(alice)).when(approve(bob, late)).refused('STATE');
+    const late = new Date(Date.parse(at) + proposalLifetimeMs + 1).toISOString();
+    on(propose(alice)).when(approve(bob, late)).refused('PROPOSAL_EXPIRED');
     on(propose(alice))
       .when(propose(bob, late))
       .gives({ type: 'SubjectErasureProposed', data: { id, kind: 'operator', reason: 'left', by: bob, at: late } });

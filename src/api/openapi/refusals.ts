@@ -107,7 +107,7 @@ export function refusalsOf({ method, path, who, hasParameters }: Asked): Readonl
     ...(hasParameters || isChange ? (['NOT_FOUND'] as const) : []),
     ...(isChange ? ofChanges : []),
     ...(isChange && who === 'person' ? ofPeoplesChanges : []),
-    ...(/\/(approve|release|park)/.test(path) || path.includes('/operators') ? (['FOUR_EYES_REQUIRED'] as const) : []),
+    ...(/\/(approve|release|park)/.test(path) || path.includes('/operators') ? (['FOUR_EYES_REQUIRED', 'PROPOSAL_EXPIRED'] as const) : []),
     ...(isConfirmed(path) ? (['CONFIRMATION_REQUIRED', 'CONFIRMATION_REFUSED'] as const) : []),
     ...(isChange ? ofThings.filter(([pattern]) => pattern.test(about)).flatMap(([, own]) => own) : []),
     ...(!isChange && /images|evidence/.test(about) ? (['BLOB_NOT_FOUND', 'BLOB_DAMAGED'] as const) : []),

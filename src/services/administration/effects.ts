@@ -9,9 +9,9 @@ import {
   type EffectKind,
   effectsOfPerson,
   effectsStream,
-  isToday,
 } from '../../domain/effects.ts';
 import { operators, operatorsStream } from '../../domain/operators.ts';
+import { isWaiting } from '../../domain/proposals.ts';
 import { NusecError } from '../../errors.ts';
 import { isDryRun } from '../../eventstore/dryRun.ts';
 import type { Parts } from '../base/alarms.ts';
@@ -99,7 +99,7 @@ export async function approveAllowance(ctx: Context, name: string, id: string, b
 export async function listOpenAllowances(ctx: Context): Promise<readonly (Allowance & { readonly name: string })[]> {
   const { byName } = await stateOf(ctx, operators, operatorsStream);
   const each = await Promise.all([...byName.keys()].map(async name => (await listAllowances(ctx, name)).map(one => ({ ...one, name }))));
-  return each.flat().filter(({ approvedBy, proposedAt }) => approvedBy === undefined && isToday(proposedAt, nowIso(ctx)));
+  return each.flat().filter(({ approvedBy, proposedAt }) => approvedBy === undefined && isWaiting(proposedAt, nowIso(ctx)));
 }
 
 /** Of one person, newest first. */

@@ -1,12 +1,12 @@
 import { toBase64url } from '../../bytes.ts';
 import { sha256Hex } from '../../digest.ts';
-import type { Actor } from '../../domain/actor.ts';
+import type { Actor, IsoTime } from '../../domain/actor.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import type { DeviceCommand } from '../../domain/deviceCommands.ts';
 import type { IssuedCertificate } from '../../domain/deviceEvents.ts';
 import { requireNextGeneration } from '../../domain/deviceRepair.ts';
 import { currentCertificate, type LivingDevice } from '../../domain/deviceState.ts';
-import { type GatewayState, gateway, gatewayStream, type RegisteredGateway } from '../../domain/gateway.ts';
+import { type GatewayState, gateway, gatewayStream, proposedKeyOf, type RegisteredGateway } from '../../domain/gateway.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { programmer, programmerStream } from '../../domain/programmer.ts';
 import type { Curve } from '../../ecKey.ts';
@@ -88,7 +88,7 @@ export async function certifyGateway(
   const isPerson = by.startsWith('operator:');
   /** Whoever asks for a key that is proposed agrees to it. */
   const mayAsk: Condition = async read => {
-    if (isPerson && isProposed(await read(gateway, stream), publicKeySha256)) await secondPerson(publicKeySha256)(read);
+    if (isPerson && isProposed(await read(gateway, stream), publicKeySha256, nowIso(ctx))) await secondPerson(publicKeySha256)(read);
   };
   if (isPerson) await agreeOnKey(ctx, state, publicKeySha256, by, mayAsk);
   const certificates = async (together: Context) =>
@@ -96,7 +96,7 @@ export async function certifyGateway(
   return issueLeaf(ctx, authorities, {
     profile: 'gateway',
     holder: { kind: 'gateway', uid: gatewayId },
-    agreed: isPerson && isProposed(state, publicKeySha256) && isNewTo(state, publicKeySha256),
+    agreed: isPerson && isProposed(state, publicKeySha256, nowIso(ctx)) && isNewTo(state, publicKeySha256),
     use: 'gateway',
     csr,
     request,
@@ -115,8 +115,8 @@ export async function certifyGateway(
   });
 }
 
-const isProposed = (state: GatewayState, publicKeySha256: string): boolean =>
-  state.status !== 'NONE' && state.proposedKey?.publicKeySha256 === publicKeySha256;
+const isProposed = (state: GatewayState, publicKeySha256: string, now: IsoTime): boolean =>
+  state.status !== 'NONE' && proposedKeyOf(state, publicKeySha256, now) !== undefined;
 
 const isNewTo = (state: GatewayState, publicKeySha256: string): boolean =>
   certificatesOf(state).every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
@@ -125,14 +125,14 @@ const isNewTo = (state: GatewayState, publicKeySha256: string): boolean =>
 async function agreeOnKey(ctx: Context, before: RegisteredGateway, publicKeySha256: string, by: Actor, mayAsk: Condition): Promise<void> {
   const { gatewayId } = before;
   const ask = { type: 'AskForGatewayKey', publicKeySha256, by, now: nowIso(ctx) } as const;
-  if (!isProposed(before, publicKeySha256) && gateway.decide(ask, before).length === 0) return;
+  if (!isProposed(before, publicKeySha256, ask.now) && gateway.decide(ask, before).length === 0) return;
   const { events, state } = await executeIf(ctx, mayAsk, gateway, gatewayStream(gatewayId), ask, by);
   const text = `the key ${publicKeySha256} for the live gateway ${gatewayId}`;
   if (events.length > 0) {
     await createAlarms(ctx).raise({ code: 'GATEWAY_KEY_PROPOSED', subject: `gateway-${gatewayId}`, detail: `${by} proposes ${text}` });
     throw new NusecError('FOUR_EYES_REQUIRED', `${text} is proposed: another person must ask with the same request`);
   }
-  if (isProposed(state, publicKeySha256) && isNewTo(state, publicKeySha256))
+  if (isProposed(state, publicKeySha256, ask.now) && isNewTo(state, publicKeySha256))
     await createAlarms(ctx).raise({ code: 'GATEWAY_REPLACED', subject: `gateway-${gatewayId}`, detail: `${by} has agreed to ${text}` });
 }
 

@@ -4,9 +4,10 @@ import type { AllotmentState, ThawProposal } from '../../domain/allotmentState.t
 import { job, jobStream } from '../../domain/job.ts';
 import { type CreatedJob, requireSameSite } from '../../domain/jobState.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
+import { isWaiting } from '../../domain/proposals.ts';
 import { NusecError } from '../../errors.ts';
 import { type Approval, approve } from '../base/approval.ts';
-import { type Condition, type Context, execute, executeIf, newHexId, stateOf } from '../base/context.ts';
+import { type Condition, type Context, execute, executeIf, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { jobOf } from './jobs.ts';
 
 /** Allotments: what of a job each programmer may build. */
@@ -34,7 +35,7 @@ export async function allot(ctx: Context, jobId: string, { programmer, count, sc
 /** Proposes to thaw a share, for whatever reason it is frozen. @returns id for the second person @throws NusecError NOT_FOUND, STATE */
 export async function proposeThaw(ctx: Context, jobId: string, programmer: string, reason: string, by: Actor): Promise<string> {
   const id = newHexId(ctx);
-  await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ProposeThaw', id, reason, by }, by);
+  await execute(ctx, allotment, allotmentStream(jobId, programmer), { type: 'ProposeThaw', id, reason, by, now: nowIso(ctx) }, by);
   return id;
 }
 
@@ -50,7 +51,7 @@ export async function waitingThaws(ctx: Context, jobId: string, programmer: stri
   const state = await allotmentOf(ctx, jobId, programmer);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', 'this programmer has no share of the job');
   const { status, thawProposal: newest } = state;
-  return newest === undefined || newest.isOver || status !== 'FROZEN' ? [] : [newest];
+  return newest === undefined || newest.isOver || status !== 'FROZEN' || !isWaiting(newest.at, nowIso(ctx)) ? [] : [newest];
 }
 
 /** @throws NusecError NOT_FOUND, FOUR_EYES_REQUIRED, CONFLICT (not what was seen, or it is frozen for another reason by now) */
@@ -62,7 +63,7 @@ export async function approveThaw(ctx: Context, place: ThawPlace, by: Actor, app
       decider: allotment,
       stream: allotmentStream(jobId, programmer),
       content: async () => thawContent(await thawProposal(ctx, place)),
-      command: content => ({ type: 'ApproveThaw' as const, id, by, content }),
+      command: content => ({ type: 'ApproveThaw' as const, id, by, now: nowIso(ctx), content }),
     },
     by,
     approval,

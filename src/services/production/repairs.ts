@@ -19,7 +19,7 @@ import { trustBundleFor } from '../authority/olderRoots.ts';
 import { currentTrustBundle } from '../authority/trustBundle.ts';
 import { type Parts, watchKey } from '../base/alarms.ts';
 import { type Approval, approve } from '../base/approval.ts';
-import { type Condition, type Context, execute, executeIf, newHexId, reader } from '../base/context.ts';
+import { type Condition, type Context, execute, executeIf, newHexId, nowIso, reader } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { watchProof } from '../base/programmerProof.ts';
 import { askedSpdm, wirePolicy } from '../field/attestationPolicy.ts';
@@ -55,7 +55,7 @@ export async function takeForRepair(
 
 /** @throws NusecError NOT_FOUND, DEVICE_STATE (not in repair, or a chip without an unlock password) */
 export const requestDebugUnlock = (ctx: Context, uid: string, reason: string, by: Actor): Promise<void> =>
-  change(ctx, uid, { type: 'RequestDebugUnlock', reason, by }, by);
+  change(ctx, uid, { type: 'RequestDebugUnlock', reason, by, now: nowIso(ctx) }, by);
 
 /** @throws NusecError NOT_FOUND, DEVICE_STATE, FOUR_EYES_REQUIRED (I16), CONFLICT (not what was seen) */
 export async function approveDebugUnlock(ctx: Context, uid: string, by: Actor, approval?: Approval): Promise<void> {
@@ -65,7 +65,7 @@ export async function approveDebugUnlock(ctx: Context, uid: string, by: Actor, a
       decider: device,
       stream: deviceStream(uid),
       content: async () => unlockContent(await livingDevice(ctx, uid)),
-      command: content => ({ type: 'ApproveDebugUnlock' as const, by, content }),
+      command: content => ({ type: 'ApproveDebugUnlock' as const, by, now: nowIso(ctx), content }),
     },
     by,
     approval,

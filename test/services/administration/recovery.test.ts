@@ -37,7 +37,7 @@ it('gives a person who is known another token, also when everybody’s has expir
   const begun = await beginRecovery(project, 'bob', sha256Hex('next token of bob'));
   project.moveClock(400 * 24 * hourMs);
   expect(await codeOf(() => authenticateOperator(project.ctx, bob?.token ?? ''))).toBe('TOKEN_EXPIRED');
-  expect(await codeOf(() => finishRecovery(project, begun.id))).toBe('STATE');
+  expect(await codeOf(() => finishRecovery(project, begun.id))).toBe('PROPOSAL_EXPIRED');
   const again = await beginRecovery(project, 'bob', sha256Hex('next token of bob'));
   project.moveClock(recoveryDelayHours * hourMs + 1);
   await finishRecovery(project, again.id);
