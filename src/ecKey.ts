@@ -51,6 +51,18 @@ export function importKey(spki: Uint8Array): KeyObject {
   }
 }
 
+/** A message and somebody's signature of it, DER. `publicKey`: SubjectPublicKeyInfo. */
+export type SignedMessage = {
+  readonly curve: Curve;
+  readonly publicKey: Uint8Array;
+  readonly message: Uint8Array;
+  readonly signature: Uint8Array;
+};
+
+/** @throws KEY_REFUSED when the point is not on the curve */
+export const isGenuine = ({ curve, publicKey, message, signature }: SignedMessage): boolean =>
+  verifyOnce(curve, publicKey, message, signature);
+
 /** Verifies one signature by a key that is not used again, without a key object for it.
  *  @throws KEY_REFUSED when the point is not on the curve */
 export function verifyOnce(curve: Curve, spki: Uint8Array, message: Uint8Array, derSignature: Uint8Array): boolean {

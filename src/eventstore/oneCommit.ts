@@ -9,7 +9,7 @@ import { inLine, type PassingStates, shareStates } from './stateCache.ts';
 const maxConflictRetries = 8;
 
 /** Runs `work` on a staged store and commits what it has staged, once, before this resolves. Work that throws has what it staged before committed
- *  all the same: a refusal may have recorded why. When another command was faster on one of its streams, all of it is done again, from then on in line
+ *  all the same, unless it has said `forget`: a refusal may have recorded why. When another command was faster on one of its streams, all of it is done again, from then on in line
  *  with the other commands to that stream; so nothing may leave the process in between.
  *  @param passing states that this work alone needs
  *  @throws what `work` throws, and as EventStore.commit */

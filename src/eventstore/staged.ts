@@ -12,6 +12,8 @@ export type Staged = {
   has(stream: string): boolean;
   /** Bytes that are staged. @param sha256 64 lower-case hex */
   blob(sha256: string): Uint8Array | undefined;
+  /** Drops everything that is staged so far. */
+  forget(): void;
   /** Commits what is staged. @returns position of the newest event of each stream that has more now @throws as EventStore.commit */
   commit(): Promise<ReadonlyMap<string, number>>;
 };
@@ -72,6 +74,11 @@ export function stage(base: EventStore): Staged {
   return {
     has: stream => streams.has(stream),
     blob: sha256 => blobs.get(sha256),
+    forget() {
+      appends.length = 0;
+      droppedBlobs.length = 0;
+      for (const kept of [basis, blobs, streams]) kept.clear();
+    },
     store: {
       ...base,
       append: async (stream, expected, events, on) =>

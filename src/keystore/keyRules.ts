@@ -1,4 +1,4 @@
-import type { Curve } from '../ecKey.ts';
+import { type Curve, isGenuine, type SignedMessage } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { KeyAlgorithm } from './port.ts';
 
@@ -46,6 +46,22 @@ export function checkIv(iv: Uint8Array): void {
 export const wrongUse = (id: string, why: string): NusecError => new NusecError('KEY_REFUSED', `key ${id} ${why}`);
 export const keyExists = (id: string): NusecError => new NusecError('KEY_EXISTS', `there is a key ${id} already`);
 export const keyNotFound = (id: string): NusecError => new NusecError('KEY_NOT_FOUND', `there is no key ${id}`);
+
+/** Whether the signature of a request holds. A point that is not on the curve signs nothing. */
+export function isProven(proof: SignedMessage): boolean {
+  try {
+    return isGenuine(proof);
+  } catch {
+    return false;
+  }
+}
+
+/** @throws CSR_SIGNATURE */
+export function requireGenuine(proof: SignedMessage): void {
+  if (!isProven(proof)) throw notGenuine();
+}
+export const notGenuine = (): NusecError =>
+  new NusecError('CSR_SIGNATURE', 'what is to be signed answers a request whose own signature does not hold');
 
 const digestBytes = 32;
 

@@ -5,7 +5,7 @@ import { digestOf, importKey, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { type FileLock, lockFile } from '../fileLock.ts';
 import { refuseCustodySalt } from './custodyKey.ts';
-import { checkId, checkIv, keyExists, keyNotFound, requireDigest, wrongUse } from './keyRules.ts';
+import { checkId, checkIv, ecAlgorithm, keyExists, keyNotFound, requireDigest, requireGenuine, wrongUse } from './keyRules.ts';
 import { openTokenClient, type TokenClient, type TokenTrouble } from './pkcs11/tokenClient.ts';
 import type { KeyInfo, Keystore } from './port.ts';
 
@@ -102,6 +102,10 @@ function driver({ client, lock, known, label, now }: Parts): Keystore {
       return copyOf(info);
     });
 
+  const signHashed = async (id: string, message: Uint8Array): Promise<Uint8Array> => {
+    const algorithm = ecAlgorithm(await entry(id));
+    return rawToDer(await client.call('sign', id, hash(digestOf[algorithm], message, 'buffer')), algorithm);
+  };
   return Object.freeze({
     async generate(id, algorithm) {
       return make(id, () => client.call('generate', id, algorithm, now().toISOString()));
@@ -113,10 +117,12 @@ function driver({ client, lock, known, label, now }: Parts): Keystore {
       return Uint8Array.from(publicKey);
     },
 
-    async sign(id, message) {
-      const { algorithm } = await entry(id);
-      if (algorithm === 'AES-256') throw wrongUse(id, 'does not sign');
-      return rawToDer(await client.call('sign', id, hash(digestOf[algorithm], message, 'buffer')), algorithm);
+    sign: signHashed,
+
+    async signProven(id, message, proof) {
+      ecAlgorithm(await entry(id));
+      requireGenuine(proof);
+      return signHashed(id, message);
     },
 
     async derive(id, peerPoint, kdf, targetId) {

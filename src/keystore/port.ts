@@ -1,3 +1,5 @@
+import type { SignedMessage } from '../ecKey.ts';
+
 /** The keystore as the rest of the product sees it. There is no way to get a private or secret key out (RULE-1, T17).
  *  Drivers: software.ts (default), pkcs11.ts. Key ids are paths such as `root/1`, `ica/device/1`, `package/1`, `programmer-boot/{uid}`, `programmer-kek/{uid}/{epoch}`:
  *  1 to 200 letters, digits and `. _ : / -`.
@@ -29,6 +31,8 @@ export type Keystore = {
   publicKey(id: string): Promise<Uint8Array>;
   /** ECDSA over SHA-256 (P-256) or SHA-384 (P-384) of `message`. @returns DER {r, s} */
   sign(id: string, message: Uint8Array): Promise<Uint8Array>;
+  /** The same, when somebody else's signature holds: that of the request which the message answers. @throws CSR_SIGNATURE when it does not */
+  signProven(id: string, message: Uint8Array, proof: SignedMessage): Promise<Uint8Array>;
   /** ECDH of a P-256 key with a peer's uncompressed point (65 bytes), then HKDF-SHA-256, straight into a new AES-256 key `targetId`
    *  that never leaves and, as the peer knows it too, wraps no keys. @throws KEY_REFUSED (point off the curve), KEY_EXISTS */
   derive(id: string, peerPoint: Uint8Array, kdf: Kdf, targetId: string): Promise<KeyInfo>;

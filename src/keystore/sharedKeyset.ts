@@ -92,6 +92,7 @@ export function lookingAgain(keystore: Keystore, pull: () => Promise<unknown>): 
     ...keystore,
     publicKey: again(keystore.publicKey),
     sign: again(keystore.sign),
+    signProven: again(keystore.signProven),
     derive: again(keystore.derive),
     mac: again(keystore.mac),
     seal: again(keystore.seal),

@@ -1,6 +1,6 @@
 import { keyIdOf } from '../cose/publicKey.ts';
 import { rawSigner } from '../cose/sign1.ts';
-import { type Curve, curveOf } from '../ecKey.ts';
+import { type Curve, curveOf, type SignedMessage } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { Signer } from '../pki/certificate.ts';
 import type { Signer as CoseSigner } from '../production/signed.ts';
@@ -9,9 +9,17 @@ import type { Keystore } from './port.ts';
 /** Keys of the keystore in the shapes that the pure folders sign with. */
 
 /** For certificates, CRLs and OCSP responses: DER {r, s} over SHA-256 (P-256) or SHA-384 (P-384). @throws KEY_NOT_FOUND, KEY_REFUSED (an AES key) */
-export async function signer(keystore: Keystore, id: string): Promise<Signer> {
-  return { algorithm: curveOfKey(await keystore.publicKey(id)), sign: tbs => keystore.sign(id, tbs) };
+export async function signer(keystore: Keystore, id: string): Promise<AuthoritySigner> {
+  const algorithm = curveOfKey(await keystore.publicKey(id));
+  return {
+    algorithm,
+    sign: tbs => keystore.sign(id, tbs),
+    whenProven: proof => ({ algorithm, sign: tbs => keystore.signProven(id, tbs, proof) }),
+  };
 }
+
+/** `whenProven`: the same key, which signs when a request's own signature holds; `sign` throws CSR_SIGNATURE when it does not. */
+export type AuthoritySigner = Signer & { whenProven(proof: SignedMessage): Signer };
 
 /** For COSE: ES256 with a P-256 key, ES384 with a P-384 key. @throws KEY_NOT_FOUND, KEY_REFUSED (an AES key) */
 export const coseSigner = async (keystore: Keystore, id: string): Promise<CoseSigner> =>

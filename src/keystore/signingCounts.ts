@@ -1,3 +1,4 @@
+import type { SignedMessage } from '../ecKey.ts';
 import type { Keystore } from './port.ts';
 
 /** Counts what a keystore signs, for figures. */
@@ -30,6 +31,7 @@ export function countSignatures(keystore: Keystore): { readonly keystore: Keysto
     keystore: Object.freeze({
       ...keystore,
       sign: (id: string, message: Uint8Array) => counted(id, () => keystore.sign(id, message)),
+      signProven: (id: string, message: Uint8Array, proof: SignedMessage) => counted(id, () => keystore.signProven(id, message, proof)),
       signWrapped: (kekId: string, context: string, wrapped: Uint8Array, digest: Uint8Array) =>
         counted('boot/', () => keystore.signWrapped(kekId, context, wrapped, digest)),
     }),

@@ -1,3 +1,4 @@
+import type { SignedMessage } from '../ecKey.ts';
 import type { Keystore } from './port.ts';
 
 /** A key that signs more often than its work explains is in the wrong hands (T17): the signature is given, and an alarm is raised.
@@ -58,6 +59,10 @@ export function watchSigningRates(
     sign(id: string, message: Uint8Array) {
       count(id);
       return keystore.sign(id, message);
+    },
+    signProven(id: string, message: Uint8Array, proof: SignedMessage) {
+      count(id);
+      return keystore.signProven(id, message, proof);
     },
     signWrapped(kekId: string, context: string, wrapped: Uint8Array, digest: Uint8Array) {
       count(kekId);

@@ -7,12 +7,13 @@ import { type FileLock, lockFile } from '../fileLock.ts';
 import { createUnwrappedKeys, generateUnder, refuseCustodySalt, rewrapUnder, signUnder } from './custodyKey.ts';
 import { replaceFile, temporaryName } from './durableFile.ts';
 import { agree, generateEc, signEc } from './ec.ts';
-import { checkId, checkIv, ecAlgorithm, keyExists, requireAes, requireKek, requireP256, wrongUse } from './keyRules.ts';
+import { checkId, checkIv, ecAlgorithm, keyExists, requireAes, requireGenuine, requireKek, requireP256, wrongUse } from './keyRules.ts';
 import { createKeyring, type Keyring, type OpenedKeyset } from './keyring.ts';
 import { encodeKeyset, type KeysetKeys, maxKeysetBytes, newKeyset, openKeyset, type RandomBytes } from './keyset.ts';
 import type { Keystore } from './port.ts';
 import { fileVersion, readSecretFile } from './secretFile.ts';
 import { lookingAgain, pullEveryMs, type SharedKeyset } from './sharedKeyset.ts';
+import { createSigningThread } from './signingThread.ts';
 import { type Argon2Cost, checkNewPassphrase, defaultArgon2Cost, ensureKeyFile, isSaneCost, secretKey, type Unlock } from './unlock.ts';
 
 export type SoftwareKeystoreOptions = {
@@ -102,6 +103,7 @@ const aesKeyBytes = 32;
 
 function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, release: () => void): Keystore {
   const unwrapped = createUnwrappedKeys();
+  const thread = createSigningThread();
   let open = true;
   const opened = (): Keyring => {
     if (!open) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
@@ -125,6 +127,13 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
 
     async sign(id, message) {
       const algorithm = ecAlgorithm(opened().entry(id));
+      return signEc(algorithm, ring.key(id), message);
+    },
+
+    async signProven(id, message, proof) {
+      const algorithm = ecAlgorithm(opened().entry(id));
+      if (algorithm === 'P-256') return thread.sign({ key: ring.key(id), message, proof });
+      requireGenuine(proof);
       return signEc(algorithm, ring.key(id), message);
     },
 
@@ -170,6 +179,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     async destroy(id) {
       await opened().remove(id);
       unwrapped.clear();
+      thread.forget();
     },
 
     async health() {
@@ -181,7 +191,7 @@ function driver(ring: Keyring, randomBytes: RandomBytes, now: () => Date, releas
     async close() {
       if (!open) return;
       open = false;
-      await ring.idle();
+      await Promise.all([ring.idle(), thread.close()]);
       unwrapped.clear();
       release();
     },

@@ -1,4 +1,4 @@
-import { type Curve, curveOf, pointOf, spkiOfPoint, verifyOnce } from '../ecKey.ts';
+import { type Curve, curveOf, isGenuine, pointOf, type SignedMessage, spkiOfPoint } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
 import { type Element, enter, finish, more, only, readAny, readBits, readNumber, readOid } from './derReader.ts';
@@ -43,11 +43,33 @@ export type RequestInfo = {
  *  @param curves    of keys that are taken; P-256 alone when not given
  *  @throws NusecError CSR_TOO_LARGE, CSR_MALFORMED, KEY_REFUSED, CSR_ALGORITHM, CSR_SIGNATURE, CSR_SUBJECT */
 export function judgeCsr(der: Uint8Array, expected?: NameFields, curves: readonly Curve[] = onlyP256): RequestInfo {
-  const { cri, algorithm, signature } = partsOf(der);
-  const info = readInfo(cri, curves);
-  checkPossession(info, cri, algorithm, signature);
+  const { proof, ...info } = readUnproven(der, curves);
+  requirePossession(proof);
   if (expected) checkSubject(info.subject, expected);
   return info;
+}
+
+/** A request that is as it should be, but for its signature, which whoever goes on with it verifies: `proof`. */
+export type UnprovenRequest = RequestInfo & { readonly proof: SignedMessage };
+
+/** As judgeCsr, without verifying the signature. @throws as judgeCsr, without CSR_SIGNATURE */
+export function judgeUnproven(der: Uint8Array, expected: NameFields, curves: readonly Curve[] = onlyP256): UnprovenRequest {
+  const request = readUnproven(der, curves);
+  checkSubject(request.subject, expected);
+  return request;
+}
+
+function readUnproven(der: Uint8Array, curves: readonly Curve[]): UnprovenRequest {
+  const { cri, algorithm, signature } = partsOf(der);
+  const info = readInfo(cri, curves);
+  const curve = curveOf(info.publicKey) ?? 'P-256';
+  checkAlgorithm(curve, algorithm);
+  return { ...info, proof: { curve, publicKey: info.publicKey, message: cri, signature } };
+}
+
+/** @throws NusecError CSR_SIGNATURE; KEY_REFUSED when the point is not on the curve */
+export function requirePossession(proof: SignedMessage): void {
+  if (!isGenuine(proof)) throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names');
 }
 
 /** What a request says, before anybody has verified it: to find out by whom it is to be judged.
@@ -122,15 +144,12 @@ function checkAttribute({ tag, whole }: Element): void {
   checkDer(whole);
 }
 
-function checkPossession(info: RequestInfo, cri: Uint8Array, algorithm: Uint8Array, signature: Uint8Array): void {
-  const curve = curveOf(info.publicKey) ?? 'P-256';
+function checkAlgorithm(curve: Curve, algorithm: Uint8Array): void {
   if (Buffer.compare(algorithm, signatureAlgorithms[curve]) !== 0)
     throw new NusecError(
       'CSR_ALGORITHM',
       `the request is signed with ${nameOf(algorithm)}; only ${nameOf(signatureAlgorithms[curve])} is taken (without parameters)`,
     );
-  if (!verifyOnce(curve, info.publicKey, cri, signature))
-    throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names');
 }
 
 /** Of an AlgorithmIdentifier, for people. */

@@ -15,7 +15,7 @@ import { registerGateway } from '../../src/services/field/gateways.ts';
 import { defineLine } from '../../src/services/firmware/lines.ts';
 import { registerProgrammer } from '../../src/services/production/programmers.ts';
 import { people, seedFleet } from '../gateway/fieldKit.ts';
-import { type Authority, type Key, makeKey, makeLeaf } from '../pki/support.ts';
+import { type Key, makeKey, makeLeaf } from '../pki/support.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
@@ -38,7 +38,7 @@ async function forgeAll(ctx: Context): Promise<void> {
   const names = { device: uid, programmer: programmerUid, gateway: gatewayId, server: 'localhost' };
   for (const { icaId, keyId, certificate } of issuingCas) {
     const der = fromBase64url(certificate);
-    const stolen = { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
+    const stolen = { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } };
     const leaves = issuerUses.map(async use => {
       const key = makeKey();
       return [use, { key, leaf: await makeLeaf(use, stolen, { key, name: names[use] }), ica: der }] as const;

@@ -6,6 +6,7 @@ import {
   generateKeyPairSync,
   hkdfSync,
   type KeyObject,
+  sign,
   verify,
 } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
@@ -52,6 +53,43 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       for (const [index, signature] of signatures.entries()) {
         expect(verifies('sha256', publicKey as Uint8Array, signature, messages[index])).toBe(true);
       }
+    });
+
+    it('signs what answers a request only when the request’s own signature holds, for many at once (RULE-10)', async () => {
+      covers('RULE-10');
+      const keystore = await open();
+      const { publicKey } = await keystore.generate('k', 'P-256');
+      const requester = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+      const spki = new Uint8Array(requester.publicKey.export({ type: 'spki', format: 'der' }));
+      const proofOf = (text: string) => {
+        const signed = utf8(text);
+        return { curve: 'P-256', publicKey: spki, message: signed, signature: sign('sha256', signed, requester.privateKey) } as const;
+      };
+      const asked = Array.from({ length: 60 }, (_, index) => ({
+        message: utf8(`certificate ${index}`),
+        proof: proofOf(`request ${index}`),
+      }));
+      const answers = await Promise.allSettled(
+        asked.map(({ message: each, proof }, index) => {
+          if (index % 3 === 1) return keystore.signProven('k', each, { ...proof, message: utf8('another request') });
+          if (index % 3 === 2) return keystore.signProven('k', each, { ...proof, publicKey: publicKey as Uint8Array });
+          return keystore.signProven('k', each, proof);
+        }),
+      );
+      for (const [index, answer] of answers.entries()) {
+        if (answer.status === 'rejected') expect(answer.reason).toMatchObject({ code: 'CSR_SIGNATURE' });
+        else expect(verifies('sha256', publicKey as Uint8Array, answer.value, asked[index]?.message)).toBe(true);
+        expect(answer.status).toBe(index % 3 === 0 ? 'fulfilled' : 'rejected');
+      }
+      const offCurve = { ...proofOf('request'), publicKey: Uint8Array.from(spki, (byte, index) => (index < 27 ? byte : 1)) };
+      await expect(keystore.signProven('k', message, offCurve)).rejects.toMatchObject({ code: 'CSR_SIGNATURE' });
+      await expect(keystore.signProven('nobody', message, proofOf('request'))).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+      // Another key of the same name signs in the place of the one that was destroyed.
+      await keystore.destroy('k');
+      const { publicKey: next } = await keystore.generate('k', 'P-256');
+      expect(verifies('sha256', next as Uint8Array, await keystore.signProven('k', message, proofOf('request')))).toBe(true);
+      const { publicKey: larger } = await keystore.generate('l', 'P-384');
+      expect(verifies('sha384', larger as Uint8Array, await keystore.signProven('l', message, proofOf('request')))).toBe(true);
     });
 
     it('is shared: keys that one process makes or destroys are there, or gone, for the others', async () => {
@@ -116,6 +154,7 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       const point = pointOf(generateKeyPairSync('ec', { namedCurve: 'P-256' }).publicKey);
       const misuses = [
         () => keystore.sign('aes', message),
+        () => keystore.signProven('aes', message, { curve: 'P-256', publicKey: message, message, signature: message }),
         () => keystore.publicKey('aes'),
         () => keystore.derive('aes', point, kdf, 'new'),
         () => keystore.derive('p384', point, kdf, 'new'),

@@ -13,5 +13,7 @@ export const operations = [
   'rewrap',
   'seal',
   'sign',
+  // A signature as the one before, on a condition.
+  'signProven',
   'signWrapped',
 ];

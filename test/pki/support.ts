@@ -50,6 +50,8 @@ function p384Csr(key: Key, subject: NameFields): Uint8Array {
 }
 
 export type Authority = { readonly key: Key; readonly der: Uint8Array; readonly certificate: Certificate };
+/** All that issuing takes. */
+export type Issuing = Omit<Authority, 'key'> & { readonly key: Pick<Key, 'signer'> };
 
 const authority = (key: Key, { der }: IssuedCertificate): Authority => ({ key, der, certificate: parseCertificate(der) });
 
@@ -83,7 +85,7 @@ function scopeNamed(line: string): IssuerScope {
 }
 
 /** Fields that every leaf shares. */
-export const leafFields = (ica: Authority, publicKey: Uint8Array) => ({
+export const leafFields = (ica: Issuing, publicKey: Uint8Array) => ({
   publicKey,
   serial: serial(),
   notBefore: now,
@@ -98,7 +100,7 @@ export async function makeDevice(ica: Authority, key: Key = makeKey()): Promise<
 /** A leaf of any profile for machines, servers and responders, under whatever issuer. @param name UID, or gateway id */
 export async function makeLeaf(
   profile: LeafPurpose,
-  issuer: Authority,
+  issuer: Issuing,
   { key = makeKey(), name = uid }: { readonly key?: Key; readonly name?: string } = {},
 ): Promise<Uint8Array> {
   const fields = { ...leafFields(issuer, key.spki), organization, commonName: 'localhost', uid: name, objId, id: name };

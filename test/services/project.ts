@@ -28,7 +28,7 @@ import { certifyDevice } from '../../src/services/identity/enrolment.ts';
 import type { Enrolment } from '../../src/services/identity/issuance.ts';
 import { startOcsp } from '../../src/services/revocation/ocsp.ts';
 import { startRevocations } from '../../src/services/revocation/revocations.ts';
-import type { Authority } from '../pki/support.ts';
+import type { Issuing } from '../pki/support.ts';
 import { watchWrites } from '../support/watchedStore.ts';
 import { csrOf, newParty, newUid, type Party } from './parties.ts';
 
@@ -126,7 +126,7 @@ export async function putInStock(ctx: Context, uid: string): Promise<void> {
 }
 
 /** An issuing CA of devices as they were made once: for ten years, and without a statement of what it issues. */
-export async function establishOldCa(ctx: Context, line: string): Promise<Authority> {
+export async function establishOldCa(ctx: Context, line: string): Promise<Issuing> {
   const icaId = `device-${line}-1`;
   const keyId = `ica/${icaId}`;
   const { root } = await authorityOf(ctx);
@@ -143,5 +143,5 @@ export async function establishOldCa(ctx: Context, line: string): Promise<Author
   const facts = { icaId, use: 'device', line, generation: 1, keyId, certificate: toBase64url(der), sha256: sha256Hex(der) } as const;
   await execute(ctx, authority, stream, { type: 'EstablishIssuingCa', ...facts }, by);
   await execute(ctx, authority, stream, { type: 'ActivateIssuingCa', icaId }, by);
-  return { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
+  return { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } };
 }

@@ -6,8 +6,8 @@ import { type CreatedAuthority, requireActiveCa } from '../../domain/authoritySt
 import { type Curve, curveOf } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import { ensureKey } from '../../keystore/ensureKey.ts';
-import { signer } from '../../keystore/signer.ts';
-import { type Signer as CertificateSigner, issueCertificate } from '../../pki/certificate.ts';
+import { type AuthoritySigner, signer } from '../../keystore/signer.ts';
+import { issueCertificate } from '../../pki/certificate.ts';
 import { type Certificate, parseCertificate } from '../../pki/parse.ts';
 import { backdatedIso, type Condition, type Context, execute, nowIso } from '../base/context.ts';
 import { retriedOn } from '../base/retry.ts';
@@ -22,7 +22,7 @@ const system = 'system:authority';
 export type ActiveCa = {
   readonly icaId: string;
   readonly certificate: Certificate;
-  readonly signer: CertificateSigner;
+  readonly signer: AuthoritySigner;
   readonly crlUrl: string;
 };
 

@@ -94,10 +94,14 @@ export function executeOn<Command, State, Event extends DomainEvent>(
 }
 
 /** Does work whose events and small blobs are stored together, with one wait for the disk, before this resolves. The work may be done again when
- *  somebody else was faster. @param passing states that this work alone needs
+ *  somebody else was faster. @param work gets `forget` too, after which nothing of what was decided before is stored @param passing states that this work alone needs
  *  @throws what `work` throws, after storing what it had decided before */
-export const oneCommit = <Result>(ctx: Context, work: (ctx: Context) => Promise<Result>, passing?: PassingStates): Promise<Result> =>
-  inOneCommit(ctx.store, staged => work({ ...ctx, store: staged.store, blobs: stagedBlobs(ctx.blobs, staged) }), passing);
+export const oneCommit = <Result>(
+  ctx: Context,
+  work: (ctx: Context, forget: () => void) => Promise<Result>,
+  passing?: PassingStates,
+): Promise<Result> =>
+  inOneCommit(ctx.store, staged => work({ ...ctx, store: staged.store, blobs: stagedBlobs(ctx.blobs, staged) }, staged.forget), passing);
 
 /** The present state of an aggregate. */
 export async function stateOf<Command, State, Event extends StorableEvent>(

@@ -12,7 +12,7 @@ import { programmer, programmerStream } from '../../domain/programmer.ts';
 import type { Curve } from '../../ecKey.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { judgeCsr } from '../../pki/csr.ts';
+import { judgeCsr, judgeUnproven, requirePossession, type UnprovenRequest } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { isInLastThird } from '../../times.ts';
 import { authorityIn, ocspUrlOf } from '../authority/authority.ts';
@@ -83,14 +83,14 @@ export async function certifyGateway(
   const state = await read(gateway, stream);
   if (state.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no gateway ${gatewayId}`);
   const authorities = await authorityIn(read, ctx.project);
-  const request = judgeCsr(csr, expected ?? subjectOf(ctx, authorities, 'gateway', { id: gatewayId }));
+  const request = judgeUnproven(csr, expected ?? subjectOf(ctx, authorities, 'gateway', { id: gatewayId }));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const isPerson = by.startsWith('operator:');
   /** Whoever asks for a key that is proposed agrees to it. */
   const mayAsk: Condition = async read => {
     if (isPerson && isProposed(await read(gateway, stream), publicKeySha256, nowIso(ctx))) await secondPerson(publicKeySha256)(read);
   };
-  if (isPerson) await agreeOnKey(ctx, state, publicKeySha256, by, mayAsk);
+  if (isPerson) await agreeOnKey(ctx, state, request, by, mayAsk);
   const certificates = async (together: Context) =>
     certificatesOf(await stateOf(together, gateway, stream)).filter(({ ended }) => ended !== true);
   return issueLeaf(ctx, authorities, {
@@ -122,10 +122,18 @@ const isNewTo = (state: GatewayState, publicKeySha256: string): boolean =>
   certificatesOf(state).every(known => known.ended === true || known.publicKeySha256 !== publicKeySha256);
 
 /** @param before as it was read: whether there is still nothing to agree on is compared again when the certificate is recorded */
-async function agreeOnKey(ctx: Context, before: RegisteredGateway, publicKeySha256: string, by: Actor, mayAsk: Condition): Promise<void> {
+async function agreeOnKey(
+  ctx: Context,
+  before: RegisteredGateway,
+  { publicKey, proof }: UnprovenRequest,
+  by: Actor,
+  mayAsk: Condition,
+): Promise<void> {
   const { gatewayId } = before;
+  const publicKeySha256 = sha256Hex(publicKey);
   const ask = { type: 'AskForGatewayKey', publicKeySha256, by, now: nowIso(ctx) } as const;
   if (!isProposed(before, publicKeySha256, ask.now) && gateway.decide(ask, before).length === 0) return;
+  requirePossession(proof);
   const { events, state } = await executeIf(ctx, mayAsk, gateway, gatewayStream(gatewayId), ask, by);
   const text = `the key ${publicKeySha256} for the live gateway ${gatewayId}`;
   if (events.length > 0) {
@@ -167,7 +175,7 @@ export async function certifyDevice(
   const state = await livingDeviceIn(read, uid);
   const { objId } = registrationOf(state);
   const authorities = await authorityIn(read, ctx.project);
-  const request = judgeCsr(csr, subjectOf(ctx, authorities, 'device', { uid, objId }), await curvesOf(read, state.line));
+  const request = judgeUnproven(csr, subjectOf(ctx, authorities, 'device', { uid, objId }), await curvesOf(read, state.line));
   const publicKeySha256 = sha256Hex(request.publicKey);
   const decide = (together: Context, command: DeviceCommand, alsoIf: Condition = always) =>
     executeIf(together, both(condition, alsoIf), device, deviceStream(uid), command, by);

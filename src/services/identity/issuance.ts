@@ -9,7 +9,7 @@ import { type KeyHolder, publicKey, publicKeyStream } from '../../domain/publicK
 import { NusecError } from '../../errors.ts';
 import { inLine } from '../../eventstore/stateCache.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
-import type { RequestInfo } from '../../pki/csr.ts';
+import { type RequestInfo, requirePossession, type UnprovenRequest } from '../../pki/csr.ts';
 import { endOfLife, issuingEndsMs, leafLifetimes } from '../../pki/lifetimes.ts';
 import type { NameFields } from '../../pki/names.ts';
 import type { Certificate } from '../../pki/parse.ts';
@@ -52,7 +52,7 @@ export type Wish<Profile extends LeafProfile> = {
   readonly line?: string;
   /** PKCS#10 that was judged. */
   readonly csr: Uint8Array;
-  readonly request: RequestInfo;
+  readonly request: RequestInfo | UnprovenRequest;
   readonly fields: Omit<ProfileFields[Profile], Common>;
   readonly by: Actor;
   /** To whom the key belongs permanently (I4). */
@@ -91,23 +91,65 @@ export async function issueLeaf<Profile extends LeafProfile>(
 ): Promise<Enrolment> {
   const publicKeySha256 = sha256Hex(wish.request.publicKey);
   return inLine(ctx.store, `issuing-${publicKeySha256}`, () =>
-    oneCommit(ctx, async together => {
-      const known = await wish.current(together);
-      if (known !== undefined) return enrolmentOf(ctx, authorities, known);
-      const atHand = await usableIntent(together, wish.intents, authorities, publicKeySha256);
-      await reserveKey(together, publicKeySha256, wish.holder, wish.by);
-      const intent = atHand ?? (await wish.intents.record(together, await newIntent(together, authorities, wish, publicKeySha256)));
-      const der = await signLeaf(ctx, authorities, wish, intent);
-      const { serial, icaId, notAfter, crlPartition } = intent;
-      const certificateSha256 = sha256Hex(der);
-      const facts = { serial, certificateSha256, publicKeySha256, icaId, notAfter, ...partitionFact(crlPartition) };
-      // The intent itself is closed when the next one is due.
-      const recorded = await wish.record(together, facts, stillSigns(ctx, icaId));
-      if (recorded.certificateSha256 !== certificateSha256) return enrolmentOf(ctx, authorities, recorded);
-      await together.blobs.put(der);
-      return { certificate: der, ...chainOf(authorities, icaId) };
+    oneCommit(ctx, async (together, forget) => {
+      const possession = possessionOf(wish.request, forget);
+      try {
+        return await issueIn(together, ctx, authorities, wish, publicKeySha256, possession);
+      } catch (error) {
+        possession.require();
+        throw error;
+      }
     }),
   );
+}
+
+/** Whether who asks has the key. It turns out when the certificate is signed: who is answered or refused earlier has to have shown it first. */
+function possessionOf(request: RequestInfo | UnprovenRequest, forget: () => void) {
+  let isProven = !('proof' in request);
+  return {
+    note(): void {
+      isProven = true;
+    },
+    /** Nothing stays of what was decided for who has not. @throws NusecError CSR_SIGNATURE, KEY_REFUSED */
+    require(): void {
+      if (isProven || !('proof' in request)) return;
+      try {
+        requirePossession(request.proof);
+      } catch (error) {
+        forget();
+        throw error;
+      }
+      isProven = true;
+    },
+  };
+}
+
+async function issueIn<Profile extends LeafProfile>(
+  together: Context,
+  ctx: Context,
+  authorities: Authorities,
+  wish: Wish<Profile>,
+  publicKeySha256: string,
+  possession: ReturnType<typeof possessionOf>,
+): Promise<Enrolment> {
+  const known = await wish.current(together);
+  if (known !== undefined) {
+    possession.require();
+    return enrolmentOf(ctx, authorities, known);
+  }
+  const atHand = await usableIntent(together, wish.intents, authorities, publicKeySha256);
+  await reserveKey(together, publicKeySha256, wish.holder, wish.by);
+  const intent = atHand ?? (await wish.intents.record(together, await newIntent(together, authorities, wish, publicKeySha256)));
+  const der = await signLeaf(ctx, authorities, wish, intent);
+  possession.note();
+  const { serial, icaId, notAfter, crlPartition } = intent;
+  const certificateSha256 = sha256Hex(der);
+  const facts = { serial, certificateSha256, publicKeySha256, icaId, notAfter, ...partitionFact(crlPartition) };
+  // The intent itself is closed when the next one is due.
+  const recorded = await wish.record(together, facts, stillSigns(ctx, icaId));
+  if (recorded.certificateSha256 !== certificateSha256) return enrolmentOf(ctx, authorities, recorded);
+  await together.blobs.put(der);
+  return { certificate: der, ...chainOf(authorities, icaId) };
 }
 
 async function signLeaf<Profile extends LeafProfile>(
@@ -127,7 +169,8 @@ async function signLeaf<Profile extends LeafProfile>(
     crlUrl: crlUrlOf(ctx, listIdOf(intent)),
     organization: ca.certificate.subject.organization ?? ctx.project,
   };
-  return (await issueCertificate(profile, { ...common, ...fields } as unknown as ProfileFields[Profile], ca.signer)).der;
+  const signer = 'proof' in request ? ca.signer.whenProven(request.proof) : ca.signer;
+  return (await issueCertificate(profile, { ...common, ...fields } as unknown as ProfileFields[Profile], signer)).der;
 }
 
 /** The intent at hand; one under an authority that signs no more gives way, as far as its stream allows. */

@@ -2,7 +2,7 @@ import { sha256Hex } from '../../digest.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { requireCertifiable } from '../../domain/deviceIdentity.ts';
 import { NusecError } from '../../errors.ts';
-import { judgeCsr } from '../../pki/csr.ts';
+import { judgeUnproven } from '../../pki/csr.ts';
 import type { NameFields } from '../../pki/names.ts';
 import { ldevidUnit } from '../../pki/profiles.ts';
 import { authorityIn, ocspUrlOf } from '../authority/authority.ts';
@@ -28,7 +28,7 @@ export async function certifyOperational(ctx: Context, { uid, certificateSha256 
   const read = reader(ctx);
   const state = await livingDeviceIn(read, uid);
   requireCertifiable(state);
-  const request = judgeCsr(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
+  const request = judgeUnproven(csr, { ...present, organizationalUnit: ldevidUnit, commonName: state.objId, serialNumber: uid });
   const publicKeySha256 = sha256Hex(request.publicKey);
   if (state.certificates.some(known => known.serial === state.serial && known.publicKeySha256 === publicKeySha256))
     throw new NusecError('KEY_REFUSED', 'the key is that of the IDevID: an operational certificate has a key of its own');

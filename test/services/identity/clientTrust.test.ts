@@ -6,7 +6,7 @@ import { parseCertificate } from '../../../src/pki/parse.ts';
 import { authorityOf } from '../../../src/services/authority/authority.ts';
 import { certifyDevice } from '../../../src/services/identity/enrolment.ts';
 import { issuedTo } from '../../../src/services/identity/issuedCertificates.ts';
-import { type Authority, makeLeaf } from '../../pki/support.ts';
+import { makeLeaf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
 import { csrOf, newParty, newUid } from '../parties.ts';
 import { establishOldCa, mint, openProject, type Project } from '../project.ts';
@@ -44,7 +44,7 @@ describe('the certificate of a machine', () => {
     const { ctx, trust } = project;
     const { keyId, certificate } = (await authorityOf(ctx)).issuingCas.find(({ icaId }) => icaId === 'device-meter-1')!;
     const der = fromBase64url(certificate);
-    const stolen = { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } } as Authority;
+    const stolen = { der, certificate: parseCertificate(der), key: { signer: await signer(ctx.keystore, keyId) } };
     const known = await project.newDevice();
     for (const name of [newUid(), known.uid])
       await expect(trust.identify(await makeLeaf('device', stolen, { name }))).rejects.toMatchObject({

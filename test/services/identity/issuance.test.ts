@@ -42,6 +42,11 @@ const stored = <T>(work: () => Promise<T>): Promise<T> => {
 let authorityReads = 0;
 /** How often SQLite was asked whether another process had stored something. */
 let looks = 0;
+const signedAs = (id: string, message: Uint8Array, sign: () => Promise<Uint8Array>): Promise<Uint8Array> =>
+  effect(async () => {
+    if (id.startsWith('ica/')) signed.push(message);
+    return sign();
+  });
 const faulty = (ctx: Context): Context => ({
   ...ctx,
   store: {
@@ -57,11 +62,8 @@ const faulty = (ctx: Context): Context => ({
   blobs: { ...ctx.blobs, put: bytes => effect(() => ctx.blobs.put(bytes)) },
   keystore: {
     ...ctx.keystore,
-    sign: (id, message) =>
-      effect(async () => {
-        if (id.startsWith('ica/')) signed.push(message);
-        return ctx.keystore.sign(id, message);
-      }),
+    sign: (id, message) => signedAs(id, message, () => ctx.keystore.sign(id, message)),
+    signProven: (id, message, proof) => signedAs(id, message, () => ctx.keystore.signProven(id, message, proof)),
   },
 });
 
@@ -146,13 +148,20 @@ describe.each(Object.keys(subjects))('the certificate of a %s', kind => {
     covers('I10');
     const { ask } = await (subjects[kind] as () => Promise<Subject>)();
     const { ctx } = project;
-    const { sign } = ctx.keystore;
+    const { sign, signProven } = ctx.keystore;
     signed = [];
-    ctx.keystore.sign = async (id, message) => {
-      ctx.keystore.sign = sign;
+    const compromise = async (id: string): Promise<void> => {
+      Object.assign(ctx.keystore, { sign, signProven });
       const command = { type: 'CompromiseIssuingCa', icaId: id.slice('ica/'.length), reason: 'stolen', by } as const;
       await execute(ctx, authority, authorityStream(ctx.project), command, by);
+    };
+    ctx.keystore.sign = async (id, message) => {
+      await compromise(id);
       return sign(id, message);
+    };
+    ctx.keystore.signProven = async (id, message, proof) => {
+      await compromise(id);
+      return signProven(id, message, proof);
     };
     await expect(ask()).rejects.toMatchObject({ code: 'CA_NOT_ACTIVE' });
     const [refused = ''] = signed.map(serialOfTbs);
@@ -241,11 +250,11 @@ describe('a keystore that is locked', () => {
   it('has its own code, and nothing is lost or issued twice when it is back', async () => {
     const { ask } = await (subjects.gateway as () => Promise<Subject>)();
     const { keystore } = project.ctx;
-    const { sign } = keystore;
-    keystore.sign = () => Promise.reject(new NusecError('KEYSTORE_LOCKED', 'the keystore is closed'));
+    const { signProven } = keystore;
+    keystore.signProven = () => Promise.reject(new NusecError('KEYSTORE_LOCKED', 'the keystore is closed'));
     signed = [];
     for (let i = 0; i < 3; i += 1) await expect(ask()).rejects.toMatchObject({ code: 'KEYSTORE_LOCKED' });
-    keystore.sign = sign;
+    keystore.signProven = signProven;
     const { serialHex } = parseCertificate(await ask());
     expect(signed.map(serialOfTbs)).toEqual([serialHex]);
   });
