@@ -135,7 +135,11 @@ async function openServer(own: Own, settings: Settings): Promise<Omit<RunningSer
   const evidence = own('device evidence', createDeviceEvidence(ctx, checkpoints.headsFile, cosignedFolder(dataDir)));
   const tokenUse = own(
     'use of tokens',
-    openTokenUse(join(dataDir, 'tokens.db'), () => ctx.clock().getTime()),
+    openTokenUse(
+      join(dataDir, 'tokens.db'),
+      () => ctx.clock().getTime(),
+      error => ctx.log.warn({ error: String(error) }, 'when a token was used last is not noted'),
+    ),
   );
   const openId = settings.openId && createOpenId(settings.openId);
   const { otlpEndpoint } = settings;

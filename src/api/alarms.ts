@@ -7,7 +7,7 @@ import { acknowledgeAlarm, alarmCase, assignAlarm, silenceAlarm } from '../servi
 import { nowIso } from '../services/base/context.ts';
 import { dayMs, hourMs } from '../times.ts';
 import type { ApiEnv } from './auth.ts';
-import { eventPage, filtered, next } from './events.ts';
+import { eventPage, filtered, next, requirePlace } from './events.ts';
 import { idField, jsonAnswer, jsonBody, maxPageRows, reasonField, wholeNumber } from './fields.ts';
 import { actor, type Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
@@ -65,8 +65,8 @@ export const alarmsResource: Resource = (api, { ctx }, auth) => {
     responses: { 200: jsonAnswer(z.object({ alarms: z.array(alarmSchema), ...next }), 'alarms') },
   });
   api.openapi(list, async c => {
-    await ctx.reads.waitFor(await ctx.store.head(), { projections: ['alarms', 'jobs'] });
     const { after, limit, subject } = c.req.valid('query');
+    await ctx.reads.waitFor(await requirePlace(ctx, after), { projections: ['alarms', 'jobs'] });
     const queries = alarmQueries(ctx.reads.db);
     const isVisible = visibleTo(ctx, c.var.person.scope);
     const read = (from: number, count: number) => queries.page({ after: from, limit: count, subject });

@@ -3,6 +3,7 @@ import { streamSSE } from 'hono/streaming';
 import { NusecError } from '../errors.ts';
 import { fitsFilter } from '../evidence/logExport.ts';
 import { cloudEvent } from '../services/integration/cloudEvent.ts';
+import { requirePlace } from './events.ts';
 import { wholeNumber } from './fields.ts';
 import { filterOf, filters } from './log.ts';
 import type { Resource } from './resource.ts';
@@ -31,15 +32,13 @@ export const eventStreamResource: Resource = (api, { ctx }, auth) => {
     request: { query },
     responses: { 200: { description: 'ends with the right to read', content: { 'text/event-stream': { schema: z.string() } } } },
   });
-  /** After which event it goes on. A place that the log has not, such as one of another log, would pass over events in silence.
-   *  @throws NusecError BAD_REQUEST */
+  /** After which event it goes on. @throws NusecError BAD_REQUEST */
   const beginning = async (lastEventId: string | undefined, after: number | undefined): Promise<number> => {
     if (lastEventId !== undefined && !/^\d{1,15}$/.test(lastEventId))
       throw new NusecError('BAD_REQUEST', 'Last-Event-ID is not one of this stream');
-    const head = await ctx.store.head();
-    const place = lastEventId === undefined ? (after ?? head) : Number(lastEventId);
-    if (place > head) throw new NusecError('BAD_REQUEST', `the log has ${head} events, and none at position ${place}`);
-    return place;
+    const place = lastEventId === undefined ? after : Number(lastEventId);
+    const head = await requirePlace(ctx, place ?? 0);
+    return place ?? head;
   };
   api.openapi(route, async c => {
     if (streams >= maxStreams) throw new NusecError('RATE_LIMITED', `${maxStreams} systems follow the log already`);

@@ -1,5 +1,7 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { NusecError } from '../errors.ts';
 import type { RecordedEvent } from '../eventstore/port.ts';
+import type { Context } from '../services/base/context.ts';
 import { jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
 import type { Resource } from './resource.ts';
 import { visibleTo } from './scopes.ts';
@@ -10,6 +12,14 @@ const position = wholeNumber(0).default(0);
 export const eventPage = z.strictObject({ after: position, limit: wholeNumber(1, maxPageRows).default(100) });
 
 export const next = { next: z.number().openapi({ description: 'ask again after it; it may be after the last one shown' }) };
+
+/** A place that the log has not, such as one of another log or from before a backup was put back, would pass over events in silence.
+ *  @returns how many events the log has @throws NusecError BAD_REQUEST */
+export async function requirePlace({ store }: Context, after: number): Promise<number> {
+  const head = await store.head();
+  if (after > head) throw new NusecError('BAD_REQUEST', `the log has ${head} events, and none at position ${after}`);
+  return head;
+}
 
 /** Rows looked at for one answer; with a narrow scope most of them are not shown. */
 const maxScanned = 5000;
@@ -80,6 +90,7 @@ export const eventsResource: Resource = (api, { ctx }, auth) => {
   });
   api.openapi(events, async c => {
     const { after, limit } = c.req.valid('query');
+    await requirePlace(ctx, after);
     const isVisible = visibleTo(ctx, c.var.person.scope);
     const read = (from: number, count: number) => ctx.store.readAll(from, count);
     const found = await filtered(read, ({ stream }) => isVisible(stream), after, limit);

@@ -1,8 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { NusecError } from '../errors.ts';
 import type { LogFilter } from '../evidence/logExport.ts';
 import { logPage, storedFilter } from '../services/proof/logEntries.ts';
 import { logCertificates, logVerifierKey } from '../services/proof/logKey.ts';
+import { requirePlace } from './events.ts';
 import { isEventType, jsonAnswer, maxPageRows, wholeNumber } from './fields.ts';
 import type { Resource } from './resource.ts';
 
@@ -71,8 +71,7 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
   );
   api.openapi(start, async c => {
     const { after, ...wanted } = c.req.valid('query');
-    const head = await ctx.store.head();
-    if (after > head) throw new NusecError('BAD_REQUEST', `the log has ${head} events`);
+    const head = await requirePlace(ctx, after);
     const logged = (await logCertificates(ctx)).map(der => Buffer.from(der).toString('base64'));
     const note = await newestCheckpoint.covering(head);
     const filter = storedFilter(ctx.subjects, filterOf(wanted));
@@ -94,7 +93,7 @@ export const logResource: Resource = (api, { ctx, newestCheckpoint }, auth) => {
   );
   api.openapi(entries, async c => {
     const { after, upTo, limit, provenIn, readable, ...wanted } = c.req.valid('query');
-    const head = await ctx.store.head();
+    const head = await requirePlace(ctx, after);
     const wish = { after, upTo: Math.min(upTo ?? head, provenIn ?? head), limit, filter: filterOf(wanted), readable };
     const page = await logPage(ctx, { ...wish, ...(provenIn !== undefined && { provenIn }) });
     return c.json({ entries: [...page.entries], next: page.next, head }, 200);

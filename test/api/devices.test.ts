@@ -84,6 +84,9 @@ it('lets each role do its part and no more', async () => {
   const log = await auditor.json<{ events: { position: number }[]; head: number }>('GET', '/v1/events?after=2&limit=5');
   expect(log.events.map(({ position }) => position)).toEqual([3, 4, 5, 6, 7]);
   expect(log.head).toBeGreaterThan(7);
+  // A place of another log, or from before a restore: an empty page would pass over what comes.
+  for (const list of ['events', 'alarms', 'log/entries'])
+    expect([list, await codeOf(() => auditor.json('GET', `/v1/${list}?after=${log.head + 1_000_000}`))]).toEqual([list, 'BAD_REQUEST']);
   for (const http of [planner, auditor, manager]) http.close();
 });
 

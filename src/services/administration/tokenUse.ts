@@ -6,7 +6,8 @@ import { areWithin, dayMs, minuteMs } from '../../times.ts';
  *  It can be deleted. */
 
 export type TokenUse = {
-  /** @param credential SHA-256 of a token, or the id of a session */
+  /** What cannot be written, on a full disk, is left out: whoever has a right looks and acts as before.
+   *  @param credential SHA-256 of a token, or the id of a session */
   used(credential: string): void;
   /** RFC 3339 UTC. */
   last(credential: string): string | undefined;
@@ -18,8 +19,8 @@ const maxRemembered = 10_000;
 const keptDays = 400;
 const tables = 'CREATE TABLE IF NOT EXISTS token_use (sha256 TEXT PRIMARY KEY, at TEXT NOT NULL) STRICT, WITHOUT ROWID';
 
-/** @param now milliseconds since 1970 @throws NusecError STORE_DAMAGED */
-export function openTokenUse(file: string, now: () => number): TokenUse {
+/** @param now milliseconds since 1970 @param failed with what keeps a use from being written @throws NusecError STORE_DAMAGED */
+export function openTokenUse(file: string, now: () => number, failed: (error: unknown) => void): TokenUse {
   const remedy = 'delete it while no server runs; it says no more than when tokens and sessions were used last';
   const db = openShared(file, { tables, synchronous: 'OFF', remedy });
   db.prepare('DELETE FROM token_use WHERE at < ?').run(new Date(now() - keptDays * dayMs).toISOString());
@@ -33,7 +34,11 @@ export function openTokenUse(file: string, now: () => number): TokenUse {
       const at = now();
       if (areWithin(minuteMs, at, written.get(credential) ?? Number.NEGATIVE_INFINITY)) return;
       written.set(credential, at);
-      write.run(credential, new Date(at).toISOString());
+      try {
+        write.run(credential, new Date(at).toISOString());
+      } catch (error) {
+        failed(error);
+      }
     },
     last: credential => read.get(credential)?.at,
     close: async () => void db.close(),
