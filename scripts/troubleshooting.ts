@@ -82,7 +82,7 @@ const nextSteps = {
   KEYSTORE_WRONG_PASSPHRASE:
     'Give the passphrase or key file that the keystore was sealed with. After a rotation on another machine: bring the new one here.',
   KEYSTORE_PERMISSIONS: 'chmod 600 the key file.',
-  KEYSTORE_UNAVAILABLE: 'Bring the PKCS#11 token back; the server goes on by itself.',
+  KEYSTORE_UNAVAILABLE: 'Bring the PKCS#11 token back, or make room when the text says that it is full; the server goes on by itself.',
   KEY_NOT_FOUND: 'Check the id of the key.',
   KEY_EXISTS: 'Use another id.',
   KEY_REFUSED: 'Make a P-256 or P-384 key as the text says.',

@@ -72,7 +72,7 @@ const problems = {
   KEYSTORE_DAMAGED: [503, 'The keystore file is damaged'],
   KEYSTORE_WRONG_PASSPHRASE: [503, 'The keystore does not open'],
   KEYSTORE_PERMISSIONS: [503, 'The keystore key file is readable by others'],
-  KEYSTORE_UNAVAILABLE: [503, 'The token with the keys is not there now'],
+  KEYSTORE_UNAVAILABLE: [503, 'The keystore cannot be used now'],
   KEY_NOT_FOUND: [404, 'There is no such key'],
   KEY_EXISTS: [409, 'The key exists already'],
   KEY_REFUSED: [422, 'The key is refused'],

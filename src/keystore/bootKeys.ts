@@ -11,9 +11,11 @@ import type { Keystore } from './port.ts';
 export type BootKeys = {
   /** The public key that goes into the device's OTP: made at the first call, the same at every later one, also when several call in parallel (I5).
    *  @returns SubjectPublicKeyInfo, 91 bytes
-   *  @throws KEY_REFUSED (destroyed: a device that returns to service gets a new OBJ_ID), KEYSTORE_DAMAGED (the stored public key is not that of the private one) */
+   *  @throws KEY_REFUSED (destroyed: a device that returns to service gets a new OBJ_ID), KEYSTORE_DAMAGED (the stored public key is not that of the private one,
+   *  or the key does not open) */
   ensure(keyId: string): Promise<Uint8Array>;
-  /** ECDSA P-256 over `digest`, 32 bytes: the image hash. @returns DER {r, s} @throws KEY_NOT_FOUND, KEY_REFUSED (destroyed or changed) */
+  /** ECDSA P-256 over `digest`, 32 bytes: the image hash. @returns DER {r, s} @throws KEY_NOT_FOUND, KEY_REFUSED (destroyed),
+   *  KEYSTORE_DAMAGED (it does not open: changed, or of another keystore) */
   sign(keyId: string, digest: Uint8Array): Promise<Uint8Array>;
   /** Erases the private half; the public half stays on record. @throws KEY_NOT_FOUND */
   destroy(keyId: string): Promise<void>;
@@ -60,7 +62,9 @@ export function createBootKeys(
 
   const signWith = (key: CustodyKey, digest: Uint8Array): Promise<Uint8Array> => {
     const wrapped = heldBytes(key);
-    return keystore.signWrapped(key.kekId, key.keyId, wrapped, digest);
+    return keystore.signWrapped(key.kekId, key.keyId, wrapped, digest).catch(cause => {
+      throw notOpened(key, cause);
+    });
   };
 
   /** A person who can write to the database could put their own public key in the row, and the factory would burn it: so it is checked against the private half. */
@@ -99,6 +103,12 @@ export function createBootKeys(
     destroy: keyId => custody.destroy(keyId, now().toISOString()),
   };
 }
+
+/** A key of ours that does not open is damage here: nobody who asks for its signature is to blame, and no chip is lost for it. */
+const notOpened = ({ keyId, kekId }: CustodyKey, cause: unknown): unknown =>
+  cause instanceof NusecError && cause.code === 'KEY_REFUSED'
+    ? new NusecError('KEYSTORE_DAMAGED', `boot key ${keyId} does not open under ${kekId}`, { cause })
+    : cause;
 
 function heldBytes({ keyId, wrapped }: CustodyKey): Uint8Array {
   if (!wrapped) throw new NusecError('KEY_REFUSED', `key ${keyId} was destroyed`);

@@ -174,7 +174,7 @@ function refusalOf(change: Change, entries: Entries): NusecError | undefined {
 
 function insert(entries: Entries, entry: KeysetEntry): void {
   if (entries.has(entry.id)) throw keyExists(entry.id);
-  if (entries.size >= maxKeys) throw new NusecError('KEY_REFUSED', `the keystore holds its ${maxKeys} keys`);
+  if (entries.size >= maxKeys) throw new NusecError('KEYSTORE_UNAVAILABLE', `the keystore holds its ${maxKeys} keys`);
   entries.set(entry.id, entry);
 }
 

@@ -83,7 +83,7 @@ describe('per-device boot keys', () => {
     await keystore.destroy('kek/1');
     await expect(rotated.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
     await keystore.generate('kek/1', 'AES-256');
-    await expect(rotated.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    await expect(rotated.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED' });
   });
 });
 
@@ -106,7 +106,7 @@ describe('a custody database in the hands of an attacker', () => {
     const [first] = columns.split(', ');
     const move = `UPDATE custody_key SET (${columns}) = (SELECT ${columns} FROM custody_key WHERE key_id = 'boot/other') WHERE key_id = ?`;
     const bootKeys = await tampered(columns === first ? move.replace('(wrapped)', 'wrapped') : move);
-    await expect(bootKeys.ensure(keyId)).rejects.toMatchObject({ code: 'KEY_REFUSED' });
-    await expect(bootKeys.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEY_REFUSED' });
+    await expect(bootKeys.ensure(keyId)).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED' });
+    await expect(bootKeys.sign(keyId, sha256(image))).rejects.toMatchObject({ code: 'KEYSTORE_DAMAGED' });
   });
 });

@@ -31,7 +31,7 @@ describe('the software keystore', () => {
   it('holds fifty thousand keys and refuses one more', async () => {
     const keystore = await newKeystore();
     const outcomes = await Promise.allSettled(Array.from({ length: 50_001 }, (_, index) => keystore.generate(`kek/${index}`, 'AES-256')));
-    expect(outcomes.filter(each => each.status === 'rejected')).toMatchObject([{ reason: { code: 'KEY_REFUSED' } }]);
+    expect(outcomes.filter(each => each.status === 'rejected')).toMatchObject([{ reason: { code: 'KEYSTORE_UNAVAILABLE' } }]);
     expect(await keystore.list()).toHaveLength(50_000);
   });
 

@@ -73,6 +73,6 @@ export function failureOf(error: unknown): TokenFailure {
   if (error instanceof NusecError) return { code: error.code, detail: error.message, lost: false };
   const detail = error instanceof Error ? error.message : 'unknown';
   if (error instanceof CryptokiError && error.returnValue === tokenFull)
-    return { code: 'KEY_REFUSED', detail: 'the token is full', lost: false };
+    return { code: 'KEYSTORE_UNAVAILABLE', detail: 'the token is full', lost: false };
   return { code: 'KEYSTORE_UNAVAILABLE', detail, lost: isLost(error) };
 }
