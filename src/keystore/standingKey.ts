@@ -13,9 +13,11 @@ export async function standingKey(
   message: Uint8Array,
 ): Promise<{ readonly key: Uint8Array; readonly isNew: boolean }> {
   const keyId = `${name}/1`;
-  const isNew = !(await keystore.list()).some(({ id }) => id === keyId);
-  if (isNew) await makeKey(keystore, name, message);
-  return { key: await keystore.mac(keyId, message), isNew };
+  // A list asks the object store where the keyset is shared; a key that is here needs nobody.
+  const known = await keystore.mac(keyId, message).catch(unlessMissing);
+  if (known !== undefined) return { key: known, isNew: false };
+  await makeKey(keystore, name, message);
+  return { key: await keystore.mac(keyId, message), isNew: true };
 }
 
 /** Agreed by a pair with itself: unlike a generated key, an agreed one stays the same when the keystore moves into a token. */
@@ -26,4 +28,8 @@ async function makeKey(keystore: Keystore, name: string, message: Uint8Array): P
   await keystore.derive(pairId, point, { salt: new Uint8Array(), info: message }, `${name}/1`).catch(error => {
     if (!(error instanceof NusecError && error.code === 'KEY_EXISTS')) throw error;
   });
+}
+
+function unlessMissing(error: unknown): undefined {
+  if (!(error instanceof NusecError && error.code === 'KEY_NOT_FOUND')) throw error;
 }

@@ -10,6 +10,7 @@ import { objectCustody } from '../../src/keystore/objectCustody.ts';
 import { rotateBootKek, rotateKeyFile } from '../../src/keystore/rotation.ts';
 import { sharedKeyset } from '../../src/keystore/sharedKeyset.ts';
 import { openSoftwareKeystore } from '../../src/keystore/software.ts';
+import { standingKey } from '../../src/keystore/standingKey.ts';
 import type { ObjectStore } from '../../src/objects/port.ts';
 import { openS3 } from '../../src/objects/s3.ts';
 import { sharedSubjects } from '../../src/services/dataFolder/sharedSubjects.ts';
@@ -68,6 +69,15 @@ describe('the keyset of several machines', () => {
     // No earlier version has the key that was destroyed.
     expect(double.versions('p/keyset')).toHaveLength(1);
     expect(readFileSync(one.file)).toEqual(readFileSync(two.file));
+  });
+
+  it('gives a standing secret that is known here while the object store is away', async () => {
+    const { one, two, double } = await machines();
+    const made = await standingKey(one.keystore, 'webhooks', message);
+    expect(made.isNew).toBe(true);
+    expect(await standingKey(two.keystore, 'webhooks', message)).toEqual({ ...made, isNew: false });
+    double.down();
+    expect(await standingKey(two.keystore, 'webhooks', message)).toEqual({ ...made, isNew: false });
   });
 
   it('of another project is refused, and so is a folder whose keyset is not shared yet', async () => {

@@ -13,7 +13,7 @@ import type { Spans } from '../base/spans.ts';
 import type { AddressGuard } from './addresses.ts';
 import { cloudEvent } from './cloudEvent.ts';
 import type { WebhookFigures } from './webhookFigures.ts';
-import { createWebhookSender, secretsOf, type WebhookOutcome } from './webhookRequest.ts';
+import { createWebhookSender, secretsOf, type WebhookMessage, type WebhookOutcome } from './webhookRequest.ts';
 
 /** Delivers the events of the log to one webhook, one after the other, in order. What cannot be delivered is tried again; what is given up is a dead
  *  letter, and the next event has its turn. How far it is, is recorded now and then and at the end, so after a crash the newest
@@ -85,10 +85,18 @@ export function startWebhookDelivery(
   let replays: Promise<void> = Promise.resolve();
 
   const append = createAppender(ctx, name);
+  /** What cannot be signed now, as the keystore is away, is tried again like what was not taken. The follower would count as stopped until the receiver
+   *  takes something, which may be a day. */
+  const send = async (message: WebhookMessage): Promise<WebhookOutcome> => {
+    const secrets = await secretsOf(ctx, webhook).catch(error => error as Error);
+    if (!(secrets instanceof Error)) return sender.send(message, secrets, stop.signal);
+    stop.signal.throwIfAborted();
+    return { isDelivered: false, isRefused: false, failure: `it cannot be signed: ${secrets.message}` };
+  };
   const attempt = async (event: Recorded): Promise<WebhookOutcome> => {
     const span = spans.begin('client');
     const message = { id: event.id, body: JSON.stringify(cloudEvent(ctx.project, event)), traceparent: span.traceparent };
-    const outcome = await sender.send(message, await secretsOf(ctx, webhook), stop.signal);
+    const outcome = await send(message);
     const attributes = { 'nusec.event.type': event.type, 'http.response.status_code': outcome.status };
     span.end(`webhook ${name}`, attributes, outcome.isDelivered ? undefined : outcome.failure);
     figure.attempted(outcome.isDelivered);
