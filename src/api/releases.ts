@@ -60,9 +60,12 @@ const releaseSchema = z
     sbomSha256: sha256Field.optional(),
     sbomFormat: z.string().optional(),
     upload: z
-      .object({ kept: z.boolean(), added: z.array(z.string()), dropped: z.array(z.string()) })
+      .object({ kept: z.boolean(), added: z.array(z.string()), dropped: z.array(z.string()), replaced: z.array(z.string()) })
       .optional()
-      .openapi({ description: 'answer to an upload: whether its bytes were kept, and which protected TLVs were added or dropped' }),
+      .openapi({
+        description:
+          'answer to an upload: whether its bytes were kept, which protected TLVs were added or dropped, and what it said that the request has replaced: version, security counter …',
+      }),
   })
   .openapi('Release');
 const analysisSchema = z

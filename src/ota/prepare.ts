@@ -36,6 +36,8 @@ export type ReleaseInfo = {
   /** Protected TLVs of the upload that are not in the release, and those that were put into it, such as `0x74`. */
   readonly dropped: readonly string[];
   readonly added: readonly string[];
+  /** What the upload said and the release says otherwise, because the caller did: `version 1.2.0`, `security counter 6` … */
+  readonly replaced: readonly string[];
 };
 
 export type PreparedRelease = { readonly body: Uint8Array; readonly digestHex: string; readonly info: ReleaseInfo };
@@ -67,7 +69,8 @@ export function prepareRelease(upload: Uint8Array, wish: ReleaseWish): PreparedR
     throw new NusecError('IMAGE_REFUSED', `would be dropped, and dropping needs your word: TLV ${unasked.map(nameOf).join(', ')}`);
   }
   const added = after.filter(type => !before.includes(type));
-  const info = { ...releaseInfo(body, kept), dropped: dropped.map(nameOf), added: added.map(nameOf) };
+  const replaced = uploaded === undefined ? [] : replacedIn(uploaded, body);
+  const info = { ...releaseInfo(body, kept), dropped: dropped.map(nameOf), added: added.map(nameOf), replaced };
   return { body, digestHex: toHex(referenceHash(body)), info };
 }
 
@@ -76,6 +79,24 @@ const rewritten: ReadonlySet<number> = new Set([tlvType.bootRecord]);
 const typesIn = (body: Uint8Array | undefined): readonly number[] =>
   body === undefined ? [] : [...new Set(parseBody(body).protectedTlvs.map(({ type }) => type))];
 const nameOf = (type: number): string => (type === tlvType.uidBinding ? 'uid-binding' : `0x${type.toString(16).padStart(2, '0')}`);
+
+/** Values of the upload, by name, that the release has otherwise. */
+function replacedIn(uploaded: Uint8Array, body: Uint8Array): readonly string[] {
+  const after = new Set(saidIn(body));
+  return saidIn(uploaded).filter(said => !after.has(said));
+}
+
+function saidIn(body: Uint8Array): readonly string[] {
+  const { header, protectedTlvs } = parseBody(body);
+  const counter = securityCounterOf({ protectedTlvs });
+  return [
+    `version ${formatVersion(header.version)}`,
+    ...(counter === undefined ? [] : [`security counter ${counter}`]),
+    ...(dependenciesOf({ protectedTlvs }) ?? []).map(({ imageId, minVersion }) => `image ${imageId} from ${formatVersion(minVersion)} on`),
+    `load address 0x${header.loadAddress.toString(16)}`,
+    `header of ${header.headerBytes} bytes`,
+  ];
+}
 
 /** An image that names another vendor or class is for another product (T13). @throws NusecError WRONG_PRODUCT */
 function checkProduct(body: Uint8Array, { vendorUuid, classUuid }: ReleaseWish): void {
@@ -115,7 +136,7 @@ function specFor(found: Partial<ImageSpec> & { payload: Uint8Array }, wish: Rele
   };
 }
 
-function releaseInfo(body: Uint8Array, keptUpload: boolean): Omit<ReleaseInfo, 'added' | 'dropped'> {
+function releaseInfo(body: Uint8Array, keptUpload: boolean): Omit<ReleaseInfo, 'added' | 'dropped' | 'replaced'> {
   const { header, payload, protectedTlvs } = parseBody(body);
   return {
     version: header.version,

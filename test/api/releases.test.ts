@@ -104,7 +104,7 @@ describe('releases', () => {
   it('have one content for one version, and say what became of the upload', async () => {
     const query = 'line=meter&image=app&version=1.9.0&counter=5';
     expect((await upload(query, randomBytes(100))).body).toMatchObject({
-      upload: { kept: false, added: ['0x50', '0x74', '0x75'], dropped: [] },
+      upload: { kept: false, added: ['0x50', '0x74', '0x75'], dropped: [], replaced: [] },
     });
     expect((await upload(query, randomBytes(100))).body.code).toBe('CONFLICT');
   });

@@ -81,7 +81,14 @@ describe('prepareRelease', () => {
 
   it('says what it has added', () => {
     const release = prepareRelease(image('02-p256-v2.0.0-seccnt5.bin'), line);
-    expect(release.info).toMatchObject({ keptUpload: false, dropped: [], added: ['0x74', '0x75'] });
+    expect(release.info).toMatchObject({ keptUpload: false, dropped: [], added: ['0x74', '0x75'], replaced: [] });
+  });
+
+  it('says what the image said and the caller has replaced', () => {
+    const wish = { ...line, version: parseVersion('3.0.0'), securityCounter: 1, headerBytes: 1024 };
+    const { info } = prepareRelease(image('05-p256-deps-seccnt5.bin'), { ...wish, dependencies: [], drop: true });
+    const said = ['version 2.0.0', 'security counter 5', 'image 1 from 1.5.0 on', 'image 0 from 1.0.0+3 on', 'header of 512 bytes'];
+    expect(info.replaced).toEqual(said);
   });
 
   it.each([

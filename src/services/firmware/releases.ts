@@ -80,13 +80,13 @@ export async function uploadRelease(ctx: Context, wish: FirmwareWish, upload: Ui
     await execute(inner, releaseVersion, releaseVersionStream(wish.line, wish.image, info.versionText), reserve, by);
     return change(inner, releaseId, { type: 'UploadFirmware', ...facts }, by);
   });
-  const { keptUpload, added, dropped } = info;
-  return { ...stored, upload: { kept: keptUpload, added: [...added], dropped: [...dropped] } };
+  const { keptUpload, added, dropped, replaced } = info;
+  return { ...stored, upload: { kept: keptUpload, added: [...added], dropped: [...dropped], replaced: [...replaced] } };
 }
 
-/** What became of the upload: whether its hashed bytes are those of the release, and which protected TLVs were added or dropped. */
+/** What became of the upload: whether its hashed bytes are those of the release, which protected TLVs were added or dropped, and what it said otherwise. */
 export type StoredRelease = UploadedRelease & {
-  readonly upload: { readonly kept: boolean; readonly added: string[]; readonly dropped: string[] };
+  readonly upload: { readonly kept: boolean; readonly added: string[]; readonly dropped: string[]; readonly replaced: string[] };
 };
 
 /** Hash, key and signature of a device behind the body, at most. */
