@@ -201,11 +201,11 @@ export function revokedBy(
   return isEnding(type) ? { subject, kind } : undefined;
 }
 
-/** Changes after a position, up to another one, at most so many; without an end, all of them. */
 /** Where a look through certificates that end goes on. */
 type CertificatePlace = Pick<CertificateRow, 'not_after' | 'serial'>;
 const firstPlace: CertificatePlace = { not_after: '', serial: '' };
 
+/** Changes after a position, up to another one, at most so many; without an end, all of them. */
 type ListedOptions = { readonly after: number; readonly upTo?: number; readonly limit?: number };
 
 /** As the index of what was revoked or on hold has it. */

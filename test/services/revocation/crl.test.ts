@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { CertificateRevocationList } from 'pkijs';
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { authority, authorityStream } from '../../../src/domain/authority.ts';
 import { gateway, gatewayStream } from '../../../src/domain/gateway.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
@@ -185,6 +185,33 @@ describe('the schedule of revocation lists', () => {
     const each = await project.newDevice();
     await project.revoke(each);
     await expect.poll(() => serialsOf(`/crl/${device}.crl`, device)).toContain(each.parsed.serialHex);
+  });
+
+  it('tries a list again that could not be signed after a revocation, also where the alarm could not be stored (R86)', async () => {
+    covers('R86');
+    const raise = vi.fn((_: unknown) => Promise.reject(new Error('the disk is full')));
+    const running = startCrlSchedule(project.ctx, project.revocations, { raise }, 20);
+    onTestFinished(() => running.close());
+    await running.check();
+    const each = await project.newDevice();
+    failSigning = true;
+    await project.revoke(each);
+    await expect.poll(() => raise.mock.calls.length).toBeGreaterThan(1);
+    expect(await serialsOf(`/crl/${device}.crl`, device)).not.toContain(each.parsed.serialHex);
+    failSigning = false;
+    await expect.poll(() => serialsOf(`/crl/${device}.crl`, device)).toContain(each.parsed.serialHex);
+  });
+
+  it('signs what the process that led before was killed in front of (R86, T33)', async () => {
+    covers('R86', 'T33');
+    const before = schedule();
+    await before.check();
+    await before.close();
+    const each = await project.newDevice();
+    await project.revoke(each);
+    expect(await serialsOf(`/crl/${device}.crl`, device)).not.toContain(each.parsed.serialHex);
+    await schedule().check();
+    expect(await serialsOf(`/crl/${device}.crl`, device)).toContain(each.parsed.serialHex);
   });
 
   it('signs all lists anew when half of their life is over', async () => {
