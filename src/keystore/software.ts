@@ -4,6 +4,7 @@ import { concat } from '../bytes.ts';
 import { repeatedly } from '../closing.ts';
 import { NusecError } from '../errors.ts';
 import { type FileLock, lockFile } from '../fileLock.ts';
+import { nextAnswer } from '../nextAnswer.ts';
 import { createUnwrappedKeys, generateUnder, refuseCustodySalt, rewrapUnder, signUnder } from './custodyKey.ts';
 import { replaceFile, temporaryName } from './durableFile.ts';
 import { agree, generateEc, signEc } from './ec.ts';
@@ -52,9 +53,10 @@ export async function openSoftwareKeystore(options: SoftwareKeystoreOptions): Pr
   }
 }
 
-/** Looks every second what other machines have changed. */
+/** Looks every second what other machines have changed. Looks wait for each other, and one at an object store that is silent takes 15 s: those who wait share
+ *  the next one. */
 function followShared(keystore: Keystore, shared: SharedKeyset, lock: FileLock): Keystore {
-  const pull = (): Promise<unknown> => lock.change(() => shared.pull());
+  const { ask: pull } = nextAnswer(() => lock.change(() => shared.pull()));
   const pulling = repeatedly(pullEveryMs, pull, () => undefined);
   const { close } = keystore;
   return lookingAgain(

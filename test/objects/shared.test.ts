@@ -80,6 +80,29 @@ describe('the keyset of several machines', () => {
     expect(await standingKey(two.keystore, 'webhooks', message)).toEqual({ ...made, isNew: false });
   });
 
+  it('is asked of an object store that is slow by all who wait together, not by one after the other', async () => {
+    const { one } = await machines();
+    const answering = Promise.withResolvers<void>();
+    let looks = 0;
+    const slow: ObjectStore = {
+      ...one.objects,
+      look: async key => {
+        looks += 1;
+        await answering.promise;
+        return one.objects.look(key);
+      },
+    };
+    const unlock = { keyFile: one.keyFile };
+    const keystore = await openSoftwareKeystore({ file: one.file, unlock, shared: sharedKeyset(slow, one.file, unlock) });
+    onTestFinished(keystore.close);
+    const listed = Promise.all(Array.from({ length: 5 }, () => keystore.list()));
+    await expect.poll(() => looks).toBe(1);
+    answering.resolve();
+    const ids = (await listed).map(keys => keys.map(({ id }) => id));
+    expect(ids).toEqual(Array.from({ length: 5 }, () => [bootKekId(1)]));
+    expect(looks).toBe(2);
+  });
+
   it('of another project is refused, and so is a folder whose keyset is not shared yet', async () => {
     const { one } = await machines();
     const folder = temporaryFolder();

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NusecError } from '../../errors.ts';
+import { nextAnswer } from '../../nextAnswer.ts';
 import { within } from '../../within.ts';
 import type { Blob, Storage } from '../storage.ts';
 import { damaged } from '../storeError.ts';
@@ -62,7 +63,6 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
   let closed = false;
   let damage: NusecError | undefined;
   let following: { close(): void } | undefined;
-  let asking: Promise<void> | undefined;
   const advanced = commitSignal();
   /** The newest commit here, as far as this process knows: another one of the machine may have taken in more. */
   let atLeast = -1;
@@ -120,6 +120,7 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
     }
   };
   const ask = async (): Promise<void> => {
+    if (damage !== undefined) throw damage;
     const atMs = performance.now();
     const known = revision();
     const head = await log.head();
@@ -130,24 +131,7 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
     // Not before: all that was there already would come twice.
     if (following === undefined) follow();
   };
-  /** Those who ask while somebody asks wait for the next answer: the present one may be older than their question. */
-  let nextAsking: Promise<void> | undefined;
-  const current = (): Promise<void> => {
-    if (damage !== undefined) return Promise.reject(damage);
-    if (asking === undefined) {
-      asking = ask().finally(() => {
-        asking = undefined;
-      });
-      return asking;
-    }
-    nextAsking ??= asking
-      .catch(() => undefined)
-      .then(() => {
-        nextAsking = undefined;
-        return current();
-      });
-    return nextAsking;
-  };
+  const { ask: current, present } = nextAnswer(ask);
   const follow = (): void => {
     if (closed) return;
     following = log.follow(
@@ -164,7 +148,7 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
     );
   };
   const confirming = setInterval(() => {
-    if (performance.now() - confirmedAtMs > confirmEveryMs && asking === undefined) void current().catch(() => undefined);
+    if (performance.now() - confirmedAtMs > confirmEveryMs && present() === undefined) void current().catch(() => undefined);
   }, confirmEveryMs);
   confirming.unref();
   return {
@@ -188,7 +172,7 @@ export function keepCopy({ storage, writer, changed, takesClosed, ...known }: Co
       closed = true;
       clearInterval(confirming);
       following?.close();
-      await asking?.catch(() => undefined);
+      await present()?.catch(() => undefined);
     },
   };
 }
