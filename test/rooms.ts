@@ -17,6 +17,7 @@ export const leaves = [
   'src/frames.ts',
   'src/listening.ts',
   'src/lru.ts',
+  'src/nextAnswer.ts',
   'src/random.ts',
   'src/sealedBox.ts',
   'src/sqliteFile.ts',
