@@ -16,6 +16,8 @@ import { ApiResponse } from './response.ts';
 /** The listening sockets of the API: HTTPS with optional client certificates, and plain HTTP for CRLs and OCSP and nothing else. */
 
 const headersTimeoutMs = 10_000;
+/** How often it is looked for requests that are beyond their time: Node looks every 30 s, so that half a request would be kept for 40. */
+const lookEveryMs = 2_000;
 /** Of a whole request: half a gigabyte of UIDs over a slow line. Who only holds connections is bounded by their number. */
 const requestTimeoutMs = 300_000;
 const handshakeTimeoutMs = 10_000;
@@ -38,6 +40,7 @@ export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) 
       rejectUnauthorized: false,
       maxHeaderSize: maxHeaderBytes,
       headersTimeout: headersTimeoutMs,
+      connectionsCheckingInterval: lookEveryMs,
       requestTimeout: requestTimeoutMs,
       handshakeTimeout: handshakeTimeoutMs,
       keepAliveTimeout: keepAliveTimeoutMs,
@@ -67,7 +70,12 @@ export function renewTls(server: ReturnType<typeof createApiServer>, tls: TlsIde
 /** `/crl/{icaId}.crl`, `/delta/{icaId}.crl`, `/ocsp`, all signed and therefore in plain HTTP (RFC 5280 §8), and `/healthz` for health checks. */
 export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
   const server = createHttpServer(
-    { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
+    {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      connectionsCheckingInterval: lookEveryMs,
+    },
     (request, response) => {
       if (request.url === '/healthz') {
         if (isTaken(request, response, 'GET')) response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 2 }).end('ok');
