@@ -84,6 +84,9 @@ export function describeKeystore(driver: string, open: () => Promise<Keystore>):
       const offCurve = { ...proofOf('request'), publicKey: Uint8Array.from(spki, (byte, index) => (index < 27 ? byte : 1)) };
       await expect(keystore.signProven('k', message, offCurve)).rejects.toMatchObject({ code: 'CSR_SIGNATURE' });
       await expect(keystore.signProven('nobody', message, proofOf('request'))).rejects.toMatchObject({ code: 'KEY_NOT_FOUND' });
+      const { publicKey: other } = await keystore.generate('m', 'P-256');
+      const both = await Promise.all(['k', 'm'].map(id => keystore.signProven(id, message, proofOf('request'))));
+      expect([publicKey, other].map((spkiOf, i) => verifies('sha256', spkiOf as Uint8Array, both[i] as Uint8Array))).toEqual([true, true]);
       // Another key of the same name signs in the place of the one that was destroyed.
       await keystore.destroy('k');
       const { publicKey: next } = await keystore.generate('k', 'P-256');
