@@ -92,7 +92,8 @@ const refusal = (verifier: Use, code: string) => ({ code: verifier === 'package'
 describe.each(uses)('the verifier of a %s', verifier => {
   const verify = verified[verifier];
 
-  it('takes its own message by a key of its own use', async () => {
+  it('takes its own message by a key of its own use (T19)', async () => {
+    covers('T19');
     await expect(verify(await signed[verifier](keys[verifier]), keysFor(verifier), keys.trustBundle.spki)).resolves.toBeDefined();
   });
 
