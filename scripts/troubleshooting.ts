@@ -68,7 +68,7 @@ const nextSteps = {
   LEADERSHIP_OVER: retry,
   TOO_MANY_SERVERS: 'End a server process before you start another.',
   PROJECTION_BEHIND: 'The read models catch up: `/readyz` shows how far they are. Try again then.',
-  BLOB_NOT_FOUND: 'Check the hash; what nothing names any more is deleted.',
+  BLOB_NOT_FOUND: 'Restore the file `blobs/` from a backup.',
   BLOB_DAMAGED: 'Restore the file `blobs/` from a backup.',
   BLOB_TOO_LARGE: 'Send less.',
   CHECKPOINT_MALFORMED: mend,

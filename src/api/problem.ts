@@ -59,7 +59,7 @@ const problems = {
   LEADERSHIP_OVER: [503, 'Another process leads now'],
   TOO_MANY_SERVERS: [503, 'Too many processes share the data folder'],
   PROJECTION_BEHIND: [503, 'The read models are behind'],
-  BLOB_NOT_FOUND: [404, 'There is no such content'],
+  BLOB_NOT_FOUND: [500, 'Stored content is missing'],
   BLOB_DAMAGED: [500, 'Stored content does not match its hash'],
   BLOB_TOO_LARGE: [413, 'The content is too large'],
   CHECKPOINT_MALFORMED: [400, 'Not a signed checkpoint of a log'],

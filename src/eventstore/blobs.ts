@@ -157,6 +157,10 @@ export const stagedBlobs = (base: BlobStore, staged: Staged): BlobStore => ({
 /** Where a blob is in the object store. */
 export const objectOf = (sha256: string): string => `blobs/${sha256}`;
 
+/** Whether content is not there any more as it was stored: whoever asks for what the log names is not to blame. */
+export const isContentLost = (error: unknown): error is NusecError =>
+  error instanceof NusecError && (error.code === 'BLOB_NOT_FOUND' || error.code === 'BLOB_DAMAGED');
+
 const isMissing = (error: unknown): boolean => error instanceof NusecError && error.code === 'BLOB_NOT_FOUND';
 
 const digest = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
@@ -174,7 +178,7 @@ async function onDiskOf<Result>(work: Promise<Result>): Promise<Result> {
     return await work;
   } catch (cause) {
     const { code, syscall } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw new NusecError('BLOB_NOT_FOUND', 'no such blob', { cause });
+    if (code === 'ENOENT') throw new NusecError('BLOB_NOT_FOUND', 'nothing is stored under this hash', { cause });
     if (syscall !== undefined) throw new NusecError('STORE_UNAVAILABLE', `the blob store: ${syscall} ${code}`, { cause });
     throw cause;
   }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { statusOf } from '../../src/api/problem.ts';
 import { concat, fromBase64url, fromHex, toBase64url, toHex } from '../../src/bytes.ts';
 import { sha256, sha256Hex } from '../../src/digest.ts';
 import { parseVersion } from '../../src/domain/version.ts';
@@ -11,7 +12,7 @@ import { csrOf, newParty } from '../services/parties.ts';
 import { activeProgrammer, Chip, defineProduct, releasedJob, type TestProgrammer } from '../services/production/factory.ts';
 import { openPlant, type Plant } from '../services/production/plant.ts';
 import { covers } from '../support/covers.ts';
-import { flipBlobBit } from '../support/damagedBlob.ts';
+import { flipBlobBit, loseBlob } from '../support/damagedBlob.ts';
 
 let plant: Plant;
 let programmer: TestProgrammer;
@@ -227,7 +228,7 @@ describe('images for programmers', () => {
     expect(await plant.code(programmer.self.certificate, 'GET', `/v1/production/images/${grant?.data.grantSha256}`)).toBe('NOT_FOUND');
   });
 
-  it('are never served when a stored byte was changed: alarm (T30)', async () => {
+  it('are never served when a stored byte was changed, and are no fault of who asks when they are lost: alarm (T30)', async () => {
     covers('T30');
     await defineProduct(plant, 'sensor');
     const builder = await activeProgrammer(plant);
@@ -236,6 +237,9 @@ describe('images for programmers', () => {
     flipBlobBit(plant.dataDir, app.imageHash, 100);
     expect(await plant.code(builder.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe('BLOB_DAMAGED');
     expect(await plant.alarms()).toContain('BLOB_DAMAGED');
+    loseBlob(plant.dataDir, app.imageHash);
+    expect(await plant.code(builder.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe('BLOB_NOT_FOUND');
+    expect(statusOf('BLOB_NOT_FOUND')).toBe(500);
   });
 });
 

@@ -1,6 +1,14 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
+
+/** Takes a stored blob away, be it a file or a row of the event store. */
+export function loseBlob(dataDir: string, sha256: string): void {
+  rmSync(join(dataDir, 'blobs', sha256.slice(0, 2), sha256.slice(2)), { force: true });
+  const db = new Database(join(dataDir, 'events.db'));
+  db.prepare('DELETE FROM blobs WHERE sha256 = ?').run(Buffer.from(sha256, 'hex'));
+  db.close();
+}
 
 /** Flips a bit of a stored blob, be it a file or a row of the event store. */
 export function flipBlobBit(dataDir: string, sha256: string, offset: number): void {

@@ -17,10 +17,13 @@ const serverTroubles: ReadonlySet<ErrorCode> = new Set([
   'LEADERSHIP_OVER',
   'PROJECTION_BEHIND',
   'BLOB_DAMAGED',
+  'BLOB_NOT_FOUND',
   'KEYSTORE_MISSING',
   'KEYSTORE_LOCKED',
   'KEYSTORE_DAMAGED',
+  'KEYSTORE_PERMISSIONS',
   'KEYSTORE_UNAVAILABLE',
+  'KEYSTORE_WRONG_PASSPHRASE',
 ]);
 
 /** Who says this does not stay: it speaks where it has no right to, or is not in use. */

@@ -11,6 +11,7 @@ import { imageHashesOf, release, releaseStream, type UploadedRelease } from '../
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { compareVersions, parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
+import { isContentLost } from '../../eventstore/blobs.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { loadedOnce, lru } from '../../lru.ts';
@@ -142,11 +143,11 @@ async function readBody(ctx: Context, alarms: Alarms, releaseId: string, bodySha
   try {
     return await ctx.blobs.get(bodySha256);
   } catch (error) {
-    if (error instanceof NusecError && error.code === 'BLOB_DAMAGED')
+    if (isContentLost(error))
       await alarms.raise({
         code: 'FIRMWARE_DAMAGED',
         subject: releaseStream(releaseId),
-        detail: `stored firmware ${bodySha256} was changed`,
+        detail: `stored firmware ${bodySha256} is not what was uploaded: ${error.message}`,
       });
     throw error;
   }

@@ -1,5 +1,5 @@
 import { definedOf } from '../../defined.ts';
-import type { PlannedRollout } from '../../domain/rollout.ts';
+import { isEnded, type PlannedRollout } from '../../domain/rollout.ts';
 import type { RolloutPlan } from '../../domain/rolloutPlan.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { type RolloutDeviceRow, type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
@@ -45,7 +45,9 @@ export async function showRollout(
   await areCurrent(ctx, ['rollouts']);
   const queries = rolloutQueries(ctx.reads.db);
   const [row, offered] = await Promise.all([queries.byId(rolloutId), queries.devicesOf(rolloutId)]);
-  const isPlanned = state.status === 'PLANNED' || state.status === 'APPROVED';
+  // It runs a moment before its first group begins: nobody is told that it has no devices. And what was decided is said, though its devices are not known.
+  const isToCome = state.started.length === 0 && !isEnded(state);
+  const isPlanned = isToCome && (await areCurrent(ctx, ['devices', 'jobs', 'gateways']));
   const progress = isPlanned ? await planned(ctx, state) : await underway(ctx, state, offered, rollouts.refusals(rolloutId));
   const counts: Record<string, number> = {};
   const groupCounts: Record<string, number>[] = state.groups.map(() => ({}));

@@ -7,6 +7,7 @@ import { job, jobStream } from '../../domain/job.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
+import { isContentLost } from '../../eventstore/blobs.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { deviceTrailer } from '../../ota/build.ts';
@@ -114,16 +115,15 @@ async function unitPart(ctx: Context, { job, device }: UnitInWork, bound: BoundF
 }
 
 /** The body of an image that is bound to a running job this programmer has a share of.
- *  @throws NusecError NOT_FOUND, BLOB_DAMAGED with an alarm (T30), PROGRAMMER_NOT_ACTIVE */
+ *  @throws NusecError NOT_FOUND; BLOB_DAMAGED, BLOB_NOT_FOUND with an alarm (T30), PROGRAMMER_NOT_ACTIVE */
 export async function imageBody({ ctx, alarms }: Parts, programmer: string, sha256: string): Promise<Uint8Array> {
   await activeProgrammer(ctx, programmer);
   if (!(await isBoundFor(ctx, programmer, sha256))) throw new NusecError('NOT_FOUND', 'no job of this programmer has such an image');
   try {
     return await ctx.blobs.get(sha256);
   } catch (error) {
-    if (error instanceof NusecError && error.code === 'BLOB_DAMAGED') {
-      await alarms.raise({ code: 'BLOB_DAMAGED', subject: sha256, detail: 'stored firmware is not what was uploaded' });
-    }
+    if (isContentLost(error))
+      await alarms.raise({ code: 'BLOB_DAMAGED', subject: sha256, detail: `stored firmware is not what was uploaded: ${error.message}` });
     throw error;
   }
 }

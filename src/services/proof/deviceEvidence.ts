@@ -130,6 +130,11 @@ async function proveAlone(ctx: Context, { event, previous }: Related, size: numb
   return { previous, event: textOf(event), index: event.position - 1, path };
 }
 
+/** What else hinders reading says nothing about what is stored: a file that lacks it would be a false one. */
+function notStored(error: unknown): undefined {
+  if (!(error instanceof NusecError && error.code === 'BLOB_NOT_FOUND')) throw error;
+}
+
 /** Everything stored that the events name by its SHA-256. */
 async function contentsOf(ctx: Context, events: readonly RecordedEvent[]): Promise<Pick<Evidence, 'blobs' | 'omitted'>> {
   const named = new Set(events.flatMap(event => canonicalJson(event.data).match(/(?<=")[0-9a-f]{64}(?=")/g) ?? []));
@@ -137,7 +142,7 @@ async function contentsOf(ctx: Context, events: readonly RecordedEvent[]): Promi
   const omitted: string[] = [];
   let total = 0;
   for (const sha256 of named) {
-    const bytes = await ctx.blobs.size(sha256).catch(() => undefined);
+    const bytes = await ctx.blobs.size(sha256).catch(notStored);
     // Many hashes are of keys and measurements, of which nothing is stored.
     if (bytes === undefined) continue;
     if (bytes > maxBlobBytes || total + bytes > maxBlobsBytes) {

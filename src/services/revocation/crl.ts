@@ -5,6 +5,7 @@ import type { Crl } from '../../domain/authorityEvents.ts';
 import { listIdOf, listOf, partitionFact } from '../../domain/crlList.ts';
 import { nextNumber } from '../../domain/numbers.ts';
 import { NusecError } from '../../errors.ts';
+import { isContentLost } from '../../eventstore/blobs.ts';
 import type { EventStore } from '../../eventstore/port.ts';
 import { buildCrl, encodeCrlEntry } from '../../pki/crl.ts';
 import { isRevocationReason } from '../../pki/revocationReasons.ts';
@@ -73,7 +74,7 @@ export async function currentCrl(ctx: Context, listId: string): Promise<CrlPair>
     const [full, deltaList] = await Promise.all([ctx.blobs.get(facts.sha256), ctx.blobs.get(facts.delta.sha256)]);
     return { ...facts, full, deltaList };
   } catch (error) {
-    if (!(error instanceof NusecError && (error.code === 'BLOB_NOT_FOUND' || error.code === 'BLOB_DAMAGED'))) throw error;
+    if (!isContentLost(error)) throw error;
     // It follows from the events: no client is left without a list because a file is gone.
     return issueCrl(ctx, listId, true);
   }

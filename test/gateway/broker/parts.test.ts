@@ -3,8 +3,9 @@ import { type Duplex, PassThrough, Writable } from 'node:stream';
 import { Aedes } from 'aedes';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { statusOf } from '../../../src/api/problem.ts';
 import { decodeCbor } from '../../../src/cbor/decode.ts';
-import { NusecError } from '../../../src/errors.ts';
+import { errorCodes, NusecError } from '../../../src/errors.ts';
 import { createBucket, createKeyedBuckets, reserveMs, tryTake } from '../../../src/gateway/broker/bucket.ts';
 import { send } from '../../../src/gateway/broker/egress.ts';
 import { createEmitter, routeNothing } from '../../../src/gateway/broker/emitter.ts';
@@ -15,6 +16,7 @@ import type { Identity, Peer } from '../../../src/gateway/broker/identity.ts';
 import type { ClientInternals } from '../../../src/gateway/broker/internals.ts';
 import { defaultLimits } from '../../../src/gateway/broker/limits.ts';
 import { createPerClientQueue } from '../../../src/gateway/broker/perClientQueue.ts';
+import { judgeRefusal } from '../../../src/gateway/broker/refusals.ts';
 import { createReplyCache } from '../../../src/gateway/broker/replies.ts';
 import { assertInternals } from '../../../src/gateway/broker/selfTest.ts';
 import { createSession } from '../../../src/gateway/broker/session.ts';
@@ -28,6 +30,14 @@ import { uidOf } from './harness.ts';
 const uid = uidOf(1);
 const device: Identity = { kind: 'device', uid, serialHex: '01', certificateSha256: '' };
 const gateway: Identity = { kind: 'gateway', gatewayId: 'g1', serialHex: '02', certificateSha256: '' };
+
+describe('refusals', () => {
+  it('charge no message with what is wrong with what the server stores or keeps', () => {
+    const codes = errorCodes.filter(code => /^(STORE|BLOB|KEYSTORE|PROJECTION)_/.test(code) && statusOf(code) >= 500);
+    expect(codes.length).toBeGreaterThan(12);
+    for (const code of codes) expect([code, judgeRefusal(new NusecError(code, ''), false)]).toEqual([code, 'retry']);
+  });
+});
 
 describe('topics', () => {
   it('accepts from a device nothing that is not below its own prefix (T20)', () => {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { NusecError } from '../../../src/errors.ts';
 import { verifyJob } from '../../../src/ota/otaJob.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
 import { signingKeysOf, verifyTrustBundle } from '../../../src/production/trustBundle.ts';
@@ -62,6 +63,23 @@ it('shows which devices it would be for before it starts, by selectors and in gr
   ).toEqual(uidsOf(0, 1, 2));
   expect(groups.filter(({ group }) => group === 2)).toHaveLength(5);
   expect(await listDevices(bench.ctx, { tag: 'pilot', limit: 10 })).toHaveLength(3);
+});
+
+it('shows them also between its start and that of its first group; and what was decided, though the devices are not known', async () => {
+  const { ctx, field } = bench;
+  const id = await plan({ selector: { tags: ['pilot'] } });
+  const stalled = () => Promise.reject(new NusecError('PROJECTION_BEHIND', 'the read model is behind'));
+  const behind = { ...ctx, reads: { ...ctx.reads, waitFor: stalled } };
+  expect(await showRollout(behind, field.rollouts, id)).toMatchObject({ status: 'PLANNED', devices: 0 });
+  await start(id);
+  const seen = async (): Promise<number> => {
+    const view = await show(id);
+    expect([view.status, view.devices, view.progress.length]).toEqual(['RUNNING', 3, 3]);
+    return view.startedGroups;
+  };
+  await seen();
+  await eventually(async () => (await seen()) > 0);
+  await abort(id);
 });
 
 it('takes devices from one side only, and refuses selectors that name nothing', async () => {

@@ -22,7 +22,7 @@ import { deriveExporterKey } from '../../../src/spdm/keySchedule.ts';
 import { build, eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
 import { codeOf } from '../../pki/support.ts';
 import { covers } from '../../support/covers.ts';
-import { flipBlobBit } from '../../support/damagedBlob.ts';
+import { flipBlobBit, loseBlob } from '../../support/damagedBlob.ts';
 import { type BenchDevice, type FieldBench, openField } from '../field/fieldBench.ts';
 import { changeByTwo } from './lineKit.ts';
 
@@ -306,6 +306,8 @@ it('never serves firmware that was changed in the store, and raises an alarm (T3
   expect(await codeOf(() => bench.field.delivery.deliver(unit.uid, 1))).toBe('BLOB_DAMAGED');
   expect(device.jobs).toEqual([]);
   expect(await bench.codesOfAlarms()).toContain('FIRMWARE_DAMAGED');
+  loseBlob(bench.dataDir, release.bodySha256);
+  expect(await codeOf(() => bench.field.delivery.deliver(unit.uid, 1))).toBe('BLOB_NOT_FOUND');
 });
 
 it('holds back what a paused rollout offered, and goes on after it', async () => {
