@@ -62,7 +62,7 @@ const nextSteps = {
   STORE_CLOSED: retry,
   STORE_DAMAGED: '`nusec log verify` names the first event that does not hold; restore a backup ([backup.md](backup.md)).',
   STORE_OLDER: 'An older store was put back: restore the newest backup, or accept it as the text says ([backup.md](backup.md)).',
-  STORE_UNAVAILABLE: disk,
+  STORE_UNAVAILABLE: `${disk} The same for KurrentDB and the object store, where they are used: can they be reached?`,
   STORE_FULL: disk,
   STORE_READ_ONLY: disk,
   LEADERSHIP_OVER: retry,

@@ -53,7 +53,7 @@ const problems = {
   STORE_CLOSED: [503, 'The server is shutting down'],
   STORE_DAMAGED: [500, 'The event store is damaged'],
   STORE_OLDER: [503, 'The event store is older than the revocations that are known'],
-  STORE_UNAVAILABLE: [503, 'The disk of the server cannot be used now'],
+  STORE_UNAVAILABLE: [503, 'Where the server stores cannot be reached now'],
   STORE_FULL: [503, 'The disk of the server is full'],
   STORE_READ_ONLY: [503, 'The data folder of the server cannot be written'],
   LEADERSHIP_OVER: [503, 'Another process leads now'],

@@ -58,7 +58,7 @@ it('has plain images refused for ever, or attestations deleted early, by two peo
   await plant.ask('rita', 'POST', '/v1/lines', { line: 'meter', attestationDays: 4000 });
   expect(await meter()).toMatchObject({ attestationDays: 4000 });
   plant.moveClock(8 * 86_400_000);
-  expect(await plant.code('rolf', 'POST', `${path}/approve`)).toBe('STATE');
+  expect(await plant.code('rolf', 'POST', `${path}/approve`)).toBe('PROPOSAL_EXPIRED');
   await plant.ask('rita', 'POST', '/v1/lines', { line: 'valve', rollbackFloor: 9, attestationDays: 3 });
   expect(await plant.call('rita', 'POST', '/v1/lines/valve/encryption', encryption)).toMatchObject({
     status: 200,

@@ -1,7 +1,7 @@
 import { type Closable, repeatedly } from '../../closing.ts';
 import { alarm, alarmStream } from '../../domain/alarm.ts';
 import type { EventType } from '../../domain/events.ts';
-import { alarmQueries } from '../../projections/alarms.ts';
+import { type AlarmCaseRow, alarmQueries } from '../../projections/alarms.ts';
 import { areCurrent, type Context, execute, nowIso } from './context.ts';
 
 /** Closes alarms about what is over. Every process looks, soon after something has happened that may end one, and the log contains one answer. */
@@ -22,15 +22,22 @@ const by = 'system:alarms';
 /** @param projections that the ends are asked of */
 export function startAlarmEnds(ctx: Context, ends: readonly AlarmEnd[], projections: readonly string[]): Closable {
   const due = new Set(ends);
-  const close = async ({ code, because }: AlarmEnd): Promise<void> => {
+  const closeIfOver = async (
+    { code, because }: AlarmEnd,
+    { subject, last_position: upTo, last_at: lastAt }: AlarmCaseRow,
+  ): Promise<void> => {
+    const note = await because(ctx, subject);
+    if (note === undefined) return;
+    const deed = { type: 'AcknowledgeAlarm', code, subject, upTo, lastAt, note, by, now: nowIso(ctx) } as const;
+    await execute(ctx, alarm, alarmStream(subject), deed, by);
+  };
+  /** What cannot be read about one case keeps no other open. */
+  const close = async (end: AlarmEnd): Promise<void> => {
+    const failures: unknown[] = [];
     for (const state of ['open', 'silenced'] as const)
-      for (const open of await alarmQueries(ctx.reads.db).cases({ state, code, limit: maxCases, now: nowIso(ctx) })) {
-        const { subject, last_position: upTo, last_at: lastAt } = open;
-        const note = await because(ctx, subject);
-        if (note === undefined) continue;
-        const deed = { type: 'AcknowledgeAlarm', code, subject, upTo, lastAt, note, by, now: nowIso(ctx) } as const;
-        await execute(ctx, alarm, alarmStream(subject), deed, by);
-      }
+      for (const open of await alarmQueries(ctx.reads.db).cases({ state, code: end.code, limit: maxCases, now: nowIso(ctx) }))
+        await closeIfOver(end, open).catch(error => failures.push(error));
+    if (failures.length > 0) throw failures[0];
   };
   const look = async (): Promise<void> => {
     if (due.size === 0 || !(await areCurrent(ctx, ['alarms', ...projections]))) return;

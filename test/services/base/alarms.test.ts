@@ -1,12 +1,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it, onTestFinished } from 'vitest';
 import { NusecError } from '../../../src/errors.ts';
+import { alarmQueries } from '../../../src/projections/alarms.ts';
+import { startAlarmEnds } from '../../../src/services/base/alarmEnds.ts';
 import { createAlarms } from '../../../src/services/base/alarms.ts';
-import type { Context } from '../../../src/services/base/context.ts';
+import { areCurrent, type Context } from '../../../src/services/base/context.ts';
 import { type OpenedContext, openContext } from '../../../src/services/dataFolder/open.ts';
 import { dayMs, hourMs } from '../../../src/times.ts';
+import { eventually } from '../../gateway/fieldKit.ts';
 import { testSettings } from '../../support/server.ts';
 import { watchWrites } from '../../support/watchedStore.ts';
 
@@ -76,4 +79,20 @@ it('raises a daily alarm whatever else is raised about the same subject', async 
   await alarms.raise({ ...alarm, code: 'OTHER' });
   await alarms.raise(alarm, 'daily');
   expect(await codes()).toEqual(['OTHER', alarm.code]);
+});
+
+it('is closed when it is over, whatever keeps another of its code from being looked at', async () => {
+  const alarms = createAlarms(ctx);
+  for (const subject of ['release-1', 'release-2', 'release-3']) await alarms.raise({ ...alarm, subject });
+  const because = async (_: Context, subject: string) => {
+    if (subject !== 'release-2') return 'no device runs it';
+    throw new NusecError('STORE_DAMAGED', 'its stream cannot be read');
+  };
+  const ends = startAlarmEnds(ctx, [{ code: alarm.code, after: [], because }], []);
+  onTestFinished(async () => void (await ends.close()));
+  await eventually(async () => {
+    await areCurrent(ctx, ['alarms']);
+    const open = await alarmQueries(ctx.reads.db).cases({ state: 'open', limit: 10, now: ctx.clock().toISOString() });
+    return open.map(({ subject }) => subject).join() === 'release-2';
+  });
 });

@@ -40,6 +40,12 @@ const show = (id: string) => showRollout(bench.ctx, bench.field.rollouts, id);
 const uidsOf = (...indexes: readonly number[]) => indexes.map(index => bench.fleet.units[index]?.uid).toSorted();
 const abort = (id: string) => bench.field.rollouts.command(id, { type: 'AbortRollout', reason: 'enough', by }, by);
 
+/** From two hours to four hours ahead: nothing is offered yet. */
+function laterWindow() {
+  const hour = (ahead: number) => new Date(bench.ctx.clock().getTime() + ahead * 3_600_000).toISOString().slice(11, 16);
+  return { days: undefined, from: hour(2), to: hour(4), timeZone: 'UTC' };
+}
+
 it('shows which devices it would be for before it starts, by selectors and in groups', async () => {
   const preview = async (wish: Omit<RolloutWish, 'releaseId'>) => {
     const { progress, counts, devices, status } = await show(await plan(wish));
@@ -67,7 +73,7 @@ it('shows which devices it would be for before it starts, by selectors and in gr
 
 it('shows them also between its start and that of its first group; and what was decided, though the devices are not known', async () => {
   const { ctx, field } = bench;
-  const id = await plan({ selector: { tags: ['pilot'] } });
+  const id = await plan({ selector: { tags: ['pilot'] }, windows: [laterWindow()] });
   const stalled = () => Promise.reject(new NusecError('PROJECTION_BEHIND', 'the read model is behind'));
   const behind = { ...ctx, reads: { ...ctx.reads, waitFor: stalled } };
   expect(await showRollout(behind, field.rollouts, id)).toMatchObject({ status: 'PLANNED', devices: 0 });
@@ -96,9 +102,8 @@ it('refuses a deadline that has passed: nobody plans an end before the beginning
 
 it('begins within its window only, and delivers within it only', async () => {
   const unit = bench.fleet.units[0] as Unit;
-  const hour = (ahead: number) => new Date(bench.ctx.clock().getTime() + ahead * 3_600_000).toISOString().slice(11, 16);
   const device = bench.plugIn(unit);
-  const id = await start(await plan({ devices: [unit.uid], windows: [{ days: undefined, from: hour(2), to: hour(4), timeZone: 'UTC' }] }));
+  const id = await start(await plan({ devices: [unit.uid], windows: [laterWindow()] }));
   await eventually(async () => (await rolloutOf(bench.ctx, id)).started.length === 1);
   expect(await bench.typesOf(unit.uid)).not.toContain('FirmwareOffered');
   bench.moveTime(3 * 3_600_000);
