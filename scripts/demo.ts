@@ -1,26 +1,43 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, styleText } from 'node:util';
+import { styleText } from 'node:util';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { verifyStore } from '../src/eventstore/verify.ts';
 import { whyNoBoard } from './cortexM/firmware.ts';
 import { cortexSteps } from './demo/cortexM.ts';
 import { steps as lifeSteps, newLife } from './demo/steps.ts';
 import { createWorld } from './demo/world.ts';
 
-/** `npm run demo`: the whole life of devices, every part a process of its own on loopback. Exit status 0 only if every step held.
- *  --keep leaves the server running and prints the address of the console; --processes N runs it as N processes; --curve P-384 makes root and
- *  issuing CAs with P-384 keys; --target qemu shows the identity part of production on a Cortex-M33 in QEMU instead (docs/cortex-m.md). */
+/** `npm run demo`: the whole life of devices, every part a process of its own on loopback. Exit status 0 only if every step held. */
 
-const { keep, processes, curve, target } = parseArgs({
-  options: {
-    keep: { type: 'boolean', default: false },
-    processes: { type: 'string', default: '1' },
-    curve: { type: 'string', default: 'P-256' },
-    target: { type: 'string', default: 'virtual' },
-  },
-}).values;
-if (curve !== 'P-256' && curve !== 'P-384') throw new Error(`--curve is P-256 or P-384, not ${curve}`);
-if (target !== 'virtual' && target !== 'qemu') throw new Error(`--target is virtual or qemu, not ${target}`);
+type DemoOptions = {
+  readonly keep?: true;
+  readonly processes: number;
+  readonly curve: 'P-256' | 'P-384';
+  readonly target: 'virtual' | 'qemu';
+};
+
+const maxProcesses = 8;
+const { keep, processes, curve, target } = new Command('npm run demo --')
+  .description('The whole life of devices, every part a process of its own on loopback.')
+  .option('--keep', 'leave the server running and print the address of the console')
+  .option('--processes <n>', 'run the server as so many processes', processCount, 1)
+  .addOption(new Option('--curve <name>', 'of the keys of root and issuing CAs').choices(['P-256', 'P-384']).default('P-256'))
+  .addOption(
+    new Option('--target <name>', 'qemu: the identity part of production on a Cortex-M33 (docs/cortex-m.md)')
+      .choices(['virtual', 'qemu'])
+      .default('virtual'),
+  )
+  .addHelpText('after', '\nExamples:\n  npm run demo\n  npm run demo -- --keep\n  npm run demo -- --processes 2 --curve P-384')
+  .parse()
+  .opts<DemoOptions>();
+
+function processCount(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= maxProcesses) return count;
+  throw new InvalidArgumentError(`a number from 1 to ${maxProcesses}`);
+}
+
 const steps = target === 'qemu' ? cortexSteps : lifeSteps;
 if (target === 'qemu') prepareBoard();
 const colour = (style: Parameters<typeof styleText>[0], text: string) =>
@@ -30,7 +47,7 @@ const seconds = () => `${((performance.now() - began) / 1000).toFixed(1).padStar
 const say = (text: string) => process.stdout.write(`${text}\n`);
 
 say(colour('bold', target === 'qemu' ? 'NuSEC: a Cortex-M33 gets its identity' : 'NuSEC: the life of three devices'));
-const world = await createWorld({ processes: Number(processes), curve });
+const world = await createWorld({ processes, curve });
 const life = newLife(world);
 say(`${seconds()}  server at ${world.url}, MQTT at ${world.mqtt}`);
 let stage = '';
