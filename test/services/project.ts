@@ -97,13 +97,13 @@ export async function openProject(
   };
 }
 
-/** Commits that can be made to fail, as a kill before them does: `killer.at` counts down to the one that does. */
-export const killer = { at: Number.POSITIVE_INFINITY };
+/** Commits that can be made to fail, as a kill before them does: `killer.at` counts down to the first that does, of `killer.times`. */
+export const killer = { at: Number.POSITIVE_INFINITY, times: 1 };
 export const withKills = (ctx: Context): Context => ({
   ...ctx,
   store: watchWrites(ctx.store, () => {
     killer.at -= 1;
-    if (killer.at === 0) throw new Error('killed');
+    if (killer.at <= 0 && killer.at > -killer.times) throw new Error('killed');
   }),
 });
 
