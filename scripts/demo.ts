@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { styleText } from 'node:util';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
+import { wholeNumber } from '../src/cli/options.ts';
 import { verifyStore } from '../src/eventstore/verify.ts';
 import { whyNoBoard } from './cortexM/firmware.ts';
 import { cortexSteps } from './demo/cortexM.ts';
@@ -21,7 +22,7 @@ const maxProcesses = 8;
 const { keep, processes, curve, target } = new Command('npm run demo --')
   .description('The whole life of devices, every part a process of its own on loopback.')
   .option('--keep', 'leave the server running and print the address of the console')
-  .option('--processes <n>', 'run the server as so many processes', processCount, 1)
+  .option('--processes <n>', 'run the server as so many processes', wholeNumber(1, maxProcesses), 1)
   .addOption(new Option('--curve <name>', 'of the keys of root and issuing CAs').choices(['P-256', 'P-384']).default('P-256'))
   .addOption(
     new Option('--target <name>', 'qemu: the identity part of production on a Cortex-M33 (docs/cortex-m.md)')
@@ -31,12 +32,6 @@ const { keep, processes, curve, target } = new Command('npm run demo --')
   .addHelpText('after', '\nExamples:\n  npm run demo\n  npm run demo -- --keep\n  npm run demo -- --processes 2 --curve P-384')
   .parse()
   .opts<DemoOptions>();
-
-function processCount(text: string): number {
-  const count = Number(text);
-  if (Number.isInteger(count) && count >= 1 && count <= maxProcesses) return count;
-  throw new InvalidArgumentError(`a number from 1 to ${maxProcesses}`);
-}
 
 const steps = target === 'qemu' ? cortexSteps : lifeSteps;
 if (target === 'qemu') prepareBoard();

@@ -59,15 +59,11 @@ export type SignedMessage = {
   readonly signature: Uint8Array;
 };
 
-/** @throws KEY_REFUSED when the point is not on the curve */
-export const isGenuine = ({ curve, publicKey, message, signature }: SignedMessage): boolean =>
-  verifyOnce(curve, publicKey, message, signature);
-
 /** Verifies one signature by a key that is not used again, without a key object for it.
  *  @throws KEY_REFUSED when the point is not on the curve */
-export function verifyOnce(curve: Curve, spki: Uint8Array, message: Uint8Array, derSignature: Uint8Array): boolean {
+export function verifyOnce({ curve, publicKey, message, signature }: SignedMessage): boolean {
   try {
-    return verify(digestOf[curve], message, pemOf(spki), derSignature);
+    return verify(digestOf[curve], message, pemOf(publicKey), signature);
   } catch {
     throw offCurve();
   }

@@ -74,7 +74,7 @@ describe.each(curves)('a signature on %s', curve => {
   ])('is refused with %s', async (_what, signature) => {
     expect(await takenBy(signature)).toEqual([false, false]);
     const asDer = derOf(signature);
-    if (asDer !== undefined) expect(verifyOnce(curve, spki, message, asDer)).toBe(false);
+    if (asDer !== undefined) expect(verifyOnce({ curve, publicKey: spki, message, signature: asDer })).toBe(false);
   });
 
   const derOf = (signature: Uint8Array) => (signature.length === 2 * size ? rawToDer(signature, curve) : undefined);
@@ -92,7 +92,7 @@ describe.each(curves)('a signature on %s', curve => {
     };
     for (const [what, form] of Object.entries(forms)) {
       expect(derToRaw(form, size), what).toBeUndefined();
-      expect(verifyOnce(curve, spki, message, form), what).toBe(false);
+      expect(verifyOnce({ curve, publicKey: spki, message, signature: form }), what).toBe(false);
     }
   });
 
@@ -120,7 +120,7 @@ describe.each(curves)('a signature on %s', curve => {
       'x of all bits': Uint8Array.from(point, (byte, index) => (index > 0 && index <= size ? 0xff : byte)),
     };
     for (const [what, bad] of Object.entries(points))
-      expect(() => verifyOnce(curve, spkiOfPoint(bad, curve), message, der), what).toThrow(
+      expect(() => verifyOnce({ curve, publicKey: spkiOfPoint(bad, curve), message, signature: der }), what).toThrow(
         expect.objectContaining({ code: 'KEY_REFUSED' }),
       );
     for (const short of [

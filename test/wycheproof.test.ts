@@ -84,7 +84,7 @@ describe.skipIf(given === undefined)('Wycheproof', () => {
     it('in DER, as requests and certificates have it', () =>
       hold(file, all, (vector, group) => {
         const signature = bytes(vector, 'sig');
-        const isTaken = verifyOnce(curve, keyOf(group), bytes(vector, 'msg'), signature);
+        const isTaken = verifyOnce({ curve, publicKey: keyOf(group), message: bytes(vector, 'msg'), signature });
         if (isTaken) expect(derToRaw(signature, coordinateBytes[curve]), vector.comment).toBeDefined();
         return isTaken;
       }));

@@ -20,10 +20,17 @@ const headersTimeoutMs = 10_000;
 const lookEveryMs = 2_000;
 /** Of a whole request: half a gigabyte of UIDs over a slow line. Who only holds connections is bounded by their number. */
 const requestTimeoutMs = 300_000;
+const maxHeaderBytes = 16 * 1024;
+/** Of requests on both sockets. */
+const requestLimits = {
+  maxHeaderSize: maxHeaderBytes,
+  headersTimeout: headersTimeoutMs,
+  requestTimeout: requestTimeoutMs,
+  connectionsCheckingInterval: lookEveryMs,
+};
 const handshakeTimeoutMs = 10_000;
 /** Longer than a machine pauses between two calls, such as between two units. */
 const keepAliveTimeoutMs = 75_000;
-const maxHeaderBytes = 16 * 1024;
 /** Of sessions that machines resume, the same in every process. */
 const sessionIdContext = 'nusec-https';
 /** ALPN (RFC 7301 §6): an old client that offers only HTTP/1.0 gets it. */
@@ -38,10 +45,7 @@ export function createApiServer(api: Api, tls: TlsIdentity, allowTls12 = false) 
       ALPNProtocols: protocols,
       requestCert: true,
       rejectUnauthorized: false,
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: headersTimeoutMs,
-      connectionsCheckingInterval: lookEveryMs,
-      requestTimeout: requestTimeoutMs,
+      ...requestLimits,
       handshakeTimeout: handshakeTimeoutMs,
       keepAliveTimeout: keepAliveTimeoutMs,
       noDelay: true,
@@ -69,23 +73,14 @@ export function renewTls(server: ReturnType<typeof createApiServer>, tls: TlsIde
 
 /** `/crl/{icaId}.crl`, `/delta/{icaId}.crl`, `/ocsp`, all signed and therefore in plain HTTP (RFC 5280 §8), and `/healthz` for health checks. */
 export function createCrlServer(ctx: Context, ocsp: Ocsp): Server {
-  const server = createHttpServer(
-    {
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: headersTimeoutMs,
-      requestTimeout: requestTimeoutMs,
-      connectionsCheckingInterval: lookEveryMs,
-    },
-    (request, response) => {
-      if (request.url === '/healthz') {
-        if (isTaken(request, response, 'GET')) response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 2 }).end('ok');
-        return;
-      }
-      if (serveCrl(ctx, request, response) || serveOcsp(ocsp, request, response)) return;
-      response.writeHead(404).end();
-    },
-  );
-  return server;
+  return createHttpServer(requestLimits, (request, response) => {
+    if (request.url === '/healthz') {
+      if (isTaken(request, response, 'GET')) response.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 2 }).end('ok');
+      return;
+    }
+    if (serveCrl(ctx, request, response) || serveOcsp(ocsp, request, response)) return;
+    response.writeHead(404).end();
+  });
 }
 
 export function closeServer(server: Server | ReturnType<typeof createApiServer>): Promise<void> {

@@ -241,8 +241,10 @@ function withFacts(state: RegisteredGateway, event: GatewayEvent): RegisteredGat
         ...state,
         certificates: state.certificates.map(known => (known.serial === event.data.serial ? { ...known, ended: true } : known)),
       };
-    case 'GatewayKeyProposed':
-      return { ...state, proposedKey: { ...event.data, publicKeySha256: event.data.id } };
+    case 'GatewayKeyProposed': {
+      const { id: publicKeySha256, ...proposed } = event.data;
+      return { ...state, proposedKey: { publicKeySha256, ...proposed } };
+    }
     case 'DeviceAttached':
       return { ...state, devices: new Set([...state.devices, event.data.uid]) };
     case 'DeviceDetached':

@@ -46,16 +46,19 @@ export const parkedId = ({ follower, position }: ParkedPlace): string => `${posi
 export const parkedContent = ({ follower, position, reason, proposedBy, proposedAt }: ParkedEvent): string =>
   contentText([follower, position, reason, proposedBy, proposedAt]);
 
+/** Whether it is parked, or proposed and still waits for another person: then it is not proposed. */
+export const isStanding = (known: ParkedEvent | undefined, now: IsoTime): known is ParkedEvent =>
+  known !== undefined && (known.status === 'PARKED' || isWaiting(known.proposedAt, now));
+
 /** The same person again changes nothing. */
 function decide(command: ParkedEventsCommand, { byId }: ParkedEventsState): readonly ParkedEventsEvent[] {
   const { type: _, now: at, content, ...wish } = command;
   const id = parkedId(wish);
   const known = byId.get(id);
   requireCount(wish.position, 1, 'the position');
-  if (known?.status === 'PARKED') return [];
   if (known === undefined && byId.size >= maxParkedEvents) refuse('RATE_LIMITED', 'too many events are parked');
-  if (known === undefined || !isWaiting(known.proposedAt, at)) return [{ type: 'EventParkingProposed', data: { id, ...wish, at } }];
-  if (known.proposedBy === wish.by) return [];
+  if (!isStanding(known, at)) return [{ type: 'EventParkingProposed', data: { id, ...wish, at } }];
+  if (known.status === 'PARKED' || known.proposedBy === wish.by) return [];
   return [{ type: 'EventParked', data: { id, ...wish, at, ...contentOfApproval(content, parkedContent(known)) } }];
 }
 

@@ -159,9 +159,10 @@ export const objectOf = (sha256: string): string => `blobs/${sha256}`;
 
 /** Whether content is not there any more as it was stored: whoever asks for what the log names is not to blame. */
 export const isContentLost = (error: unknown): error is NusecError =>
-  error instanceof NusecError && (error.code === 'BLOB_NOT_FOUND' || error.code === 'BLOB_DAMAGED');
+  isMissing(error) || (error instanceof NusecError && error.code === 'BLOB_DAMAGED');
 
-const isMissing = (error: unknown): boolean => error instanceof NusecError && error.code === 'BLOB_NOT_FOUND';
+/** Whether nothing is stored under a hash. */
+export const isMissing = (error: unknown): boolean => error instanceof NusecError && error.code === 'BLOB_NOT_FOUND';
 
 const digest = (bytes: Uint8Array): string => hash('sha256', bytes, 'hex');
 

@@ -1,4 +1,4 @@
-import { type Curve, isGenuine, type SignedMessage } from '../ecKey.ts';
+import { type Curve, type SignedMessage, verifyOnce } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import type { KeyAlgorithm } from './port.ts';
 
@@ -50,7 +50,7 @@ export const keyNotFound = (id: string): NusecError => new NusecError('KEY_NOT_F
 /** Whether the signature of a request holds. A point that is not on the curve signs nothing. */
 export function isProven(proof: SignedMessage): boolean {
   try {
-    return isGenuine(proof);
+    return verifyOnce(proof);
   } catch {
     return false;
   }

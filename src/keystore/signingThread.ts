@@ -108,14 +108,23 @@ export function packed(parts: readonly Uint8Array[]): SigningAnswer {
   return { lengths, bytes };
 }
 
-function settle(jobs: readonly Job[], { lengths, bytes }: SigningAnswer): void {
-  let at = 0;
-  jobs.forEach(({ resolve, reject }, i) => {
-    const signature = bytes.slice(at, at + (lengths[i] ?? 0));
-    at += signature.length;
+/** @returns gives the parts of `packed`, one after the other, in the memory of all of them */
+export function unpacking({ lengths, bytes }: SigningAnswer): () => Uint8Array {
+  let [index, at] = [0, 0];
+  return () => {
+    const part = bytes.subarray(at, at + (lengths[index++] ?? 0));
+    at += part.length;
+    return part;
+  };
+}
+
+function settle(jobs: readonly Job[], answer: SigningAnswer): void {
+  const next = unpacking(answer);
+  for (const { resolve, reject } of jobs) {
+    const signature = next().slice();
     if (signature.length > 0) resolve(signature);
     else reject(notGenuine());
-  });
+  }
 }
 
 /** When the thread has failed. */

@@ -1,4 +1,4 @@
-import { type Curve, curveOf, isGenuine, pointOf, type SignedMessage, spkiOfPoint } from '../ecKey.ts';
+import { type Curve, curveOf, pointOf, type SignedMessage, spkiOfPoint, verifyOnce } from '../ecKey.ts';
 import { NusecError } from '../errors.ts';
 import { checkDer, contextConstructed, derErrorAs, malformed, tags } from './der.ts';
 import { type Element, enter, finish, more, only, readAny, readBits, readNumber, readOid } from './derReader.ts';
@@ -69,7 +69,7 @@ function readUnproven(der: Uint8Array, curves: readonly Curve[]): UnprovenReques
 
 /** @throws NusecError CSR_SIGNATURE; KEY_REFUSED when the point is not on the curve */
 export function requirePossession(proof: SignedMessage): void {
-  if (!isGenuine(proof)) throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names');
+  if (!verifyOnce(proof)) throw new NusecError('CSR_SIGNATURE', 'the request is not signed by the key it names');
 }
 
 /** What a request says, before anybody has verified it: to find out by whom it is to be judged.

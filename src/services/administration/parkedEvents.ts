@@ -1,5 +1,6 @@
 import type { Actor } from '../../domain/actor.ts';
 import {
+  isStanding,
   type ParkedEvent,
   type ParkedPlace,
   parkedContent,
@@ -7,7 +8,6 @@ import {
   parkedEventsStream,
   parkedId,
 } from '../../domain/parkedEvents.ts';
-import { isWaiting } from '../../domain/proposals.ts';
 import type { Role } from '../../domain/roles.ts';
 import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
@@ -62,9 +62,11 @@ export async function parkEvent(ctx: Context, { seenSha256, ...wish }: ParkingWi
   const commandOf = async (read: Read) => {
     const command = { type: 'ParkEvent', ...wish, by, now: nowIso(ctx) } as const;
     const proposed = (await read(parkedEvents, parkedEventsStream)).byId.get(id);
-    const isNew = proposed?.status !== 'PARKED' && !isWaiting(proposed?.proposedAt, command.now);
-    if (isNew) requireNothingSeen(seenSha256);
-    if (proposed === undefined || isNew || proposed.proposedBy === by) return command;
+    if (!isStanding(proposed, command.now)) {
+      requireNothingSeen(seenSha256);
+      return command;
+    }
+    if (proposed.proposedBy === by) return command;
     await earlierApprover(ctx, name, [parkingRole], proposalIn(parkedEventsStream, 'EventParkingProposed', id))(read);
     return { ...command, content: approvedContent(parkedContent(proposed), seenSha256) };
   };

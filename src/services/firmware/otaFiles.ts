@@ -1,5 +1,6 @@
 import { giveBack, type Joined, joinInKept } from '../../keptMemory.ts';
 import type { OtaJob } from '../../ota/otaJob.ts';
+import { heldElsewhere } from '../field/clusterChannel.ts';
 import type { DeviceChannel } from '../field/deviceChannel.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 
@@ -60,7 +61,7 @@ type Holders = { holding(uid: string): FileAnswers | undefined };
 const maxAsked = 128;
 
 export function createClusterFiles(own: OtaFiles, channel: Pick<DeviceChannel, 'isConnected'>, peers: Holders): OtaFiles {
-  const elsewhere = (uid: string): FileAnswers | undefined => (channel.isConnected(uid) ? undefined : peers.holding(uid));
+  const elsewhere = heldElsewhere(channel, peers);
   let asked = 0;
   return {
     open: (uid, offerId) => elsewhere(uid)?.otaFile(uid, offerId) ?? own.open(uid, offerId),

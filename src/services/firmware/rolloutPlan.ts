@@ -177,10 +177,13 @@ export async function plannedDevices(ctx: Context, state: PlannedRollout): Promi
   return groups;
 }
 
+/** What devices are selected by. */
+export const selectionModels = ['devices', 'jobs', 'gateways'];
+
 async function selectedDevices(ctx: Context, state: PlannedRollout, selectors: readonly DeviceSelector[]): Promise<readonly string[]> {
   const { line, fromRelease: releaseId } = state;
   const hashes = imageHashesOf(await releaseOf(ctx, state.releaseId));
-  await ctx.reads.waitFor(await ctx.store.head(), { projections: ['devices', 'jobs', 'gateways'] });
+  await ctx.reads.waitFor(await ctx.store.head(), { projections: selectionModels });
   const found: string[] = [];
   for (let after: string | undefined, rows = pageRows; rows === pageRows && found.length < maxRolloutDevices; ) {
     const page = await deviceQueries(ctx.reads.db).selected({ line, releaseId, selectors, after, limit: pageRows });

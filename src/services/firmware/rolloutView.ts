@@ -4,7 +4,7 @@ import type { RolloutPlan } from '../../domain/rolloutPlan.ts';
 import type { ErrorCode } from '../../errors.ts';
 import { type RolloutDeviceRow, type RolloutPage, type RolloutRow, rolloutQueries } from '../../projections/rollouts.ts';
 import { areCurrent, type Context } from '../base/context.ts';
-import { plannedDevices, rolloutOf, startedGroups } from './rolloutPlan.ts';
+import { plannedDevices, rolloutOf, selectionModels, startedGroups } from './rolloutPlan.ts';
 import type { Rollouts } from './rollouts.ts';
 
 /** Rollouts as people see them. */
@@ -47,7 +47,7 @@ export async function showRollout(
   const [row, offered] = await Promise.all([queries.byId(rolloutId), queries.devicesOf(rolloutId)]);
   // It runs a moment before its first group begins: nobody is told that it has no devices. And what was decided is said, though its devices are not known.
   const isToCome = state.started.length === 0 && !isEnded(state);
-  const isPlanned = isToCome && (await areCurrent(ctx, ['devices', 'jobs', 'gateways']));
+  const isPlanned = isToCome && (await areCurrent(ctx, selectionModels));
   const progress = isPlanned ? await planned(ctx, state) : await underway(ctx, state, offered, rollouts.refusals(rolloutId));
   const counts: Record<string, number> = {};
   const groupCounts: Record<string, number>[] = state.groups.map(() => ({}));

@@ -3,6 +3,7 @@ import { toHex } from '../../bytes.ts';
 import { allotmentStream } from '../../domain/allotment.ts';
 import { deviceStream } from '../../domain/device.ts';
 import { NusecError } from '../../errors.ts';
+import { isMissing } from '../../eventstore/blobs.ts';
 import { canonicalJson } from '../../eventstore/canonical.ts';
 import { chainStart } from '../../eventstore/hashchain.ts';
 import type { RecordedEvent } from '../../eventstore/port.ts';
@@ -132,7 +133,7 @@ async function proveAlone(ctx: Context, { event, previous }: Related, size: numb
 
 /** What else hinders reading says nothing about what is stored: a file that lacks it would be a false one. */
 function notStored(error: unknown): undefined {
-  if (!(error instanceof NusecError && error.code === 'BLOB_NOT_FOUND')) throw error;
+  if (!isMissing(error)) throw error;
 }
 
 /** Everything stored that the events name by its SHA-256. */
