@@ -26,26 +26,26 @@ const maxScanned = 5000;
 
 type Positioned = { readonly position: number };
 
-/** Rows after a position that may be seen, and how far was looked. */
+/** Rows after a position (or before, when `read` goes backwards) that may be seen, and how far was looked; `isEnd`: behind it there are no more. */
 export async function filtered<Row extends Positioned>(
   read: (after: number, limit: number) => Promise<readonly Row[]>,
   isVisible: (row: Row) => Promise<boolean>,
   after: number,
   limit: number,
-): Promise<{ readonly rows: readonly Row[]; readonly next: number }> {
+): Promise<{ readonly rows: readonly Row[]; readonly next: number; readonly isEnd: boolean }> {
   const rows: Row[] = [];
   let [position, scanned] = [after, 0];
   while (rows.length < limit && scanned < maxScanned) {
     const page = await read(position, maxPageRows);
     for (const row of page) {
-      if (rows.length === limit) return { rows, next: position };
+      if (rows.length === limit) return { rows, next: position, isEnd: false };
       if (await isVisible(row)) rows.push(row);
       position = row.position;
     }
     scanned += page.length;
-    if (page.length < maxPageRows) break;
+    if (page.length < maxPageRows) return { rows, next: position, isEnd: true };
   }
-  return { rows, next: position };
+  return { rows, next: position, isEnd: false };
 }
 
 export const eventSchema = z

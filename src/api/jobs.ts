@@ -51,7 +51,7 @@ import {
   unitView,
 } from './jobViews.ts';
 import { actor, type Resource } from './resource.ts';
-import { requirePlace, within } from './scopes.ts';
+import { requireInScope, requirePlace, within } from './scopes.ts';
 import type { Person } from './sessions.ts';
 
 /** Production jobs as the planner sees them (R57–R61, R82, R83). */
@@ -185,9 +185,13 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
     const { allotments } = await jobBoard(ctx, job.jobId);
     return c.json({ ...jobView(job, isOfOem(c.var.person)), board: allotments.map(boardView) }, 200);
   });
-  api.openapi(act('firmware', 'Binds a published release', z.strictObject({ releaseId: idField })), async c =>
-    c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, c.req.valid('json').releaseId, actor(c))), 200),
-  );
+  api.openapi(act('firmware', 'Binds a published release', z.strictObject({ releaseId: idField })), async c => {
+    const { releaseId } = c.req.valid('json');
+    // A release belongs to no job and no site.
+    const { lines } = c.var.person.scope ?? {};
+    await requireInScope(ctx, lines && { lines }, 'release', releaseId);
+    return c.json(jobView(await bindFirmware(ctx, c.req.valid('param').id, releaseId, actor(c))), 200);
+  });
   api.openapi(uids, async c => {
     const text = c.req.raw.body ?? new Blob([]).stream();
     return c.json(jobView(await attachUidList(ctx, c.req.valid('param').id, text, actor(c))), 200);
@@ -238,5 +242,5 @@ export const jobsResource: Resource = (api, { ctx, alarms }, auth) => {
 /** Not only a line operator. */
 export const isPlanner = ({ roles }: Person): boolean => roles.includes('administrator') || roles.includes('productionPlanner');
 
-/** Whoever is a line operator alone works for a manufacturer. */
-const isOfOem = ({ roles }: Person): boolean => !roles.every(role => role === 'lineOperator');
+/** Whoever is let in as a line operator alone, a person or a program, works for a manufacturer. */
+const isOfOem = ({ roles }: Person): boolean => roles.some(role => readers.includes(role));

@@ -135,7 +135,10 @@ export const rolloutsResource: Resource = (api, { ctx, field }, auth) => {
   });
   api.openapi(plan, async c => {
     const wish = c.req.valid('json');
-    await requireInScope(ctx, c.var.person.scope, 'release', wish.releaseId);
+    const { scope } = c.var.person;
+    for (const id of [wish.releaseId, wish.fromRelease]) if (id !== undefined) await requireInScope(ctx, scope, 'release', id);
+    // A refusal would say that there is a device, and of which line.
+    for (const uid of wish.devices ?? []) await requireInScope(ctx, scope, 'device', uid);
     return c.json(await show(await planRollout(ctx, wish, actor(c))), 201);
   });
 

@@ -28,11 +28,13 @@ import { startTestServer, type TestServer, testSettings } from '../support/serve
 const by = 'operator:alice';
 const [hall, elsewhere] = ['Example CM', 'Other CM'];
 let server: TestServer;
-let [mei, lino, sam, otto, audrey] = ['', '', '', '', ''];
+let [mei, lino, sam, otto, audrey, rosa, mes] = ['', '', '', '', '', '', ''];
 /** Of each: in the hall, elsewhere. */
 const job = ['', ''] as [string, string];
 const chip = [newUid(), newUid()] as const;
 const programmer = [newUid(), newUid()] as const;
+/** The application of each line. */
+const released: Record<string, string> = {};
 /** What a manufacturer has no business with: people, releases, hashes, series, ids of the registry. */
 const ofOem: string[] = [];
 
@@ -49,6 +51,8 @@ beforeAll(async () => {
     sam = await addOperator(ctx, 'sam', ['lineOperator'], by);
     otto = await addOperator(ctx, 'otto', ['securityOfficer'], by, { sites: [hall] });
     audrey = await addOperator(ctx, 'audrey', ['auditor'], by, { sites: [hall] });
+    rosa = await addOperator(ctx, 'rosa', ['releaseManager'], by, { lines: ['meter'] });
+    mes = await addOperator(ctx, 'mes', ['service', 'lineOperator'], by, { sites: [hall] });
   });
 });
 afterAll(() => server?.close());
@@ -64,6 +68,7 @@ async function place(ctx: Context, index: 0 | 1, line: string, site: string): Pr
     const { releaseId } = await uploadRelease(ctx, wish, new Uint8Array(randomBytes(3000)), by);
     await approveRelease(ctx, releaseId, 'operator:bob');
     await publishRelease(ctx, releaseId, by);
+    released[line] = releaseId;
     const bound = (await bindFirmware(ctx, jobId, releaseId, by))[image];
     ofOem.push(releaseId, bound?.imageHash ?? '', bound?.bodySha256 ?? '');
   }
@@ -207,6 +212,44 @@ it('makes nothing beyond the scope: no job elsewhere, no share for a programmer 
   expect((await exchange(url, { ca: server.rootPem, headers, body: csr })).json.code).toBe('FORBIDDEN');
 });
 
+it('says of a device or release beyond the scope that it is not there, also where a plan or a job names it (T17)', async () => {
+  covers('T17');
+  const [meter, heater] = [released.meter, released.heater];
+  const answer = async (token: string, path: string, body: unknown) => (await ask(token, 'POST', path, body)).json;
+  const plan = (body: object) => answer(rosa, '/v1/rollouts', { releaseId: meter, ...body });
+  const none = newUid();
+  for (const uid of [chip[1], none])
+    expect(await plan({ devices: [uid] }), uid).toMatchObject({ code: 'NOT_FOUND', detail: `there is no device ${uid}` });
+  for (const id of [heater, none])
+    expect(await plan({ fromRelease: id }), id).toMatchObject({ code: 'NOT_FOUND', detail: `there is no release ${id}` });
+  const draft = await answer(mei, '/v1/jobs', { line: 'meter', plannedCount: 1 });
+  for (const releaseId of [heater, none]) {
+    const refused = { code: 'NOT_FOUND', detail: `there is no release ${releaseId}` };
+    expect(await answer(mei, `/v1/jobs/${draft.jobId}/firmware`, { releaseId }), releaseId).toMatchObject(refused);
+  }
+  expect(await answer(mei, `/v1/jobs/${draft.jobId}/firmware`, { releaseId: meter })).toMatchObject({ app: { releaseId: meter } });
+});
+
+it('pages through the alarm cases of a scope without empty pages for those of others (T17)', async () => {
+  covers('T17');
+  for (const limit of [1, 2]) {
+    const { cases, next } = (await get(otto, `/v1/alarm-cases?limit=${limit}`)).json as { cases?: { subject: string }[]; next?: number };
+    expect([cases?.map(({ subject }) => subject), next]).toEqual([[chip[0]], undefined]);
+  }
+  const pages: string[] = [];
+  for (let cursor = ''; pages.length < 10; ) {
+    const { cases, next } = (await get(server.alice, `/v1/alarm-cases?limit=1${cursor}`)).json as unknown as {
+      cases: { subject: string }[];
+      next?: number;
+    };
+    pages.push(...cases.map(({ subject }) => subject));
+    if (next === undefined) break;
+    cursor = `&cursor=${next}`;
+  }
+  expect(pages).toEqual(expect.arrayContaining([...chip]));
+  expect(new Set(pages).size).toBe(pages.length);
+});
+
 it('lets a line operator stop and resume the jobs of its site, and nothing else (T17)', async () => {
   covers('T17');
   expect((await get(lino, '/v1/jobs')).json.jobs).toMatchObject([{ jobId: job[0], site: hall }]);
@@ -219,8 +262,12 @@ it('lets a line operator stop and resume the jobs of its site, and nothing else 
   expect(replace).toBe('FORBIDDEN');
 });
 
-it('shows a line operator nothing of the OEM in any answer of any route, and nothing of other sites (T17, R83)', async () => {
+it.each([
+  ['a line operator', () => lino],
+  ['a program of the manufacturer', () => mes],
+])('shows %s nothing of the OEM in any answer of any route, and nothing of other sites (T17, R83)', async (_, tokenOf) => {
   covers('T17', 'R83');
+  const lino = tokenOf();
   const { paths } = (await get(lino, '/openapi.json')).json as unknown as { paths: Record<string, Record<string, unknown>> };
   const foreign = [job[1], chip[1], programmer[1], elsewhere, 'heater'];
   const fill = (path: string): string =>
