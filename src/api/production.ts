@@ -112,7 +112,8 @@ export const productionResource: Resource = (api, { ctx, alarms }, auth) => {
   api.openapi(step('bootloader', 'The bootloader, signed for a unit that has its certificate', certificate, imageSchema), async c => {
     const { certificateSha256 } = c.req.valid('json');
     const { grantId } = c.req.valid('param');
-    return c.json(imageView(await together(({ ctx }) => bootloaderFor(ctx, c.var.machine.id, grantId, certificateSha256, actor(c)))), 200);
+    const image = await together(parts => bootloaderFor(parts, c.var.machine.id, grantId, certificateSha256, actor(c)));
+    return c.json(imageView(image), 200);
   });
   const installed = z.strictObject({ otp: otp.describe('slots 0 and 1 as read back'), imageHash: sha256Field });
   const keySchema = z.object({ publicKey: z.string(), publicKeySha256: z.string(), unlockSha256: z.string() });

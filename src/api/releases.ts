@@ -104,7 +104,7 @@ export type ReleaseAnswer = z.infer<typeof releaseSchema>;
 export type ReleaseRowAnswer = z.infer<typeof rowSchema>;
 const params = z.object({ id: idField });
 
-export const releasesResource: Resource = (api, { ctx }, auth) => {
+export const releasesResource: Resource = (api, { ctx, alarms }, auth) => {
   const uploader = auth.personInScope('releaseManager');
   const inScope = within(ctx, 'release', 'id');
   const manager = auth.personWithin(inScope, 'releaseManager');
@@ -178,7 +178,7 @@ export const releasesResource: Resource = (api, { ctx }, auth) => {
     return c.json({ releases, ...nextPage(rows.length === limit ? rows.at(-1)?.release_id : undefined) }, 200);
   });
   api.openapi(analysis, async c => {
-    const { protectedTlvs, dependencies, ...facts } = await analyseRelease(ctx, c.req.valid('param').id);
+    const { protectedTlvs, dependencies, ...facts } = await analyseRelease({ ctx, alarms }, c.req.valid('param').id);
     return c.json({ ...facts, protectedTlvs: [...protectedTlvs], dependencies: [...dependencies] }, 200);
   });
   api.openapi(one, async c => c.json(releaseView(await releaseOf(ctx, c.req.valid('param').id)), 200));

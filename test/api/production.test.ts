@@ -236,9 +236,20 @@ describe('images for programmers', () => {
     const { app } = await plant.ask('pia', 'GET', `/v1/jobs/${builder.jobId}`);
     flipBlobBit(plant.dataDir, app.imageHash, 100);
     expect(await plant.code(builder.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe('BLOB_DAMAGED');
-    expect(await plant.alarms()).toContain('BLOB_DAMAGED');
+    const named = async () => {
+      const raised = (await plant.ctx.store.readAll(0, 100_000)).filter(
+        ({ type, data }) => type === 'AlarmRaised' && data.code === 'FIRMWARE_DAMAGED',
+      );
+      return raised.map(({ data }) => data.subject);
+    };
+    expect(await named()).toEqual([`release-${app.releaseId}`]);
     loseBlob(plant.dataDir, app.imageHash);
     expect(await plant.code(builder.self.certificate, 'GET', `/v1/production/images/${app.imageHash}`)).toBe('BLOB_NOT_FOUND');
+    await defineProduct(plant, 'probe');
+    const [looked] = (await plant.ask('rita', 'GET', '/v1/releases?line=probe')).releases;
+    flipBlobBit(plant.dataDir, looked.imageHash, 100);
+    expect(await plant.code('rolf', 'GET', `/v1/releases/${looked.releaseId}/analysis`)).toBe('BLOB_DAMAGED');
+    expect(await named()).toEqual([`release-${app.releaseId}`, `release-${looked.releaseId}`]);
     expect(statusOf('BLOB_NOT_FOUND')).toBe(500);
   });
 });

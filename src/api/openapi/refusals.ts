@@ -73,6 +73,8 @@ const ofThings: readonly (readonly [RegExp, readonly ErrorCode[]])[] = [
       'PROGRAMMER_NOT_ACTIVE',
       'RELEASE_STATE',
       'ROLLBACK',
+      'COUNTER_EXHAUSTED',
+      'ENCRYPTION_REQUIRED',
       'ALLOTMENT_FROZEN',
       'VALUES_EXHAUSTED',
     ],

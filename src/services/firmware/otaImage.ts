@@ -11,7 +11,6 @@ import { imageHashesOf, release, releaseStream, type UploadedRelease } from '../
 import { rollout, rolloutStream } from '../../domain/rollout.ts';
 import { compareVersions, parseVersion } from '../../domain/version.ts';
 import { NusecError } from '../../errors.ts';
-import { isContentLost } from '../../eventstore/blobs.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { historyOf } from '../../eventstore/recorded.ts';
 import { loadedOnce, lru } from '../../lru.ts';
@@ -26,6 +25,7 @@ import type { Alarms } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
 import { contentKey, keyForDevice, variantOf } from './encryptedFirmware.ts';
 import { lineIn } from './lines.ts';
+import { storedFirmware } from './storedFirmware.ts';
 
 /** From a standing offer to what is delivered: the release's body, shared by all, a trailer signed by this device's own boot key (R93, RULE-12),
  *  and the signed job that names every block. */
@@ -65,8 +65,9 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
   /** When a rollout begins, all of its devices ask for the same one. */
   const bodies = loadedOnce(lru<Body>(maxBodiesBytes, ({ bytes }) => bytes.length));
 
+  const plainOf = ({ releaseId, bodySha256 }: UploadedRelease) => storedFirmware({ ctx, alarms }, releaseId, bodySha256);
   const readBodyOf = async (known: UploadedRelease, encrypted: EncryptedVariant | undefined, blockBytes: number): Promise<Body> => {
-    const plain = await readBody(ctx, alarms, known.releaseId, known.bodySha256);
+    const plain = await plainOf(known);
     const variant = encrypted && (await variantOf(known.bodySha256, encrypted, async () => plain));
     const bytes = variant && encrypted ? variant.encrypt(await contentKey(ctx, encrypted)) : plain;
     const same = ofAnyDevice(fromHex(known.imageHash));
@@ -90,8 +91,7 @@ export function createOtaImages(ctx: Context, alarms: Alarms): OtaImages {
   return {
     async hashesOn(uid, known) {
       if (known.encrypted?.uidBound !== true) return imageHashesOf(known);
-      const read = () => readBody(ctx, alarms, known.releaseId, known.bodySha256);
-      const { ofDevice } = await variantOf(known.bodySha256, known.encrypted, read);
+      const { ofDevice } = await variantOf(known.bodySha256, known.encrypted, () => plainOf(known));
       return [known.imageHash, toHex(ofDevice(fromHex(uid)).imageHash)];
     },
     async prepare(read, state, offer) {
@@ -136,21 +136,6 @@ async function permitOf(read: Read, { firmware }: LivingDevice, { rolloutId, ver
   const plan = await read(rollout, rolloutStream(rolloutId));
   if (plan.status === 'NONE' || plan.permitDowngrade !== true || plan.approvedBy === undefined) return {};
   return { downgradeApprovers: [plan.plannedBy, plan.approvedBy] };
-}
-
-/** T30: the store checks the content against its hash on every read; what does not match is never served. */
-async function readBody(ctx: Context, alarms: Alarms, releaseId: string, bodySha256: string): Promise<Uint8Array> {
-  try {
-    return await ctx.blobs.get(bodySha256);
-  } catch (error) {
-    if (isContentLost(error))
-      await alarms.raise({
-        code: 'FIRMWARE_DAMAGED',
-        subject: releaseStream(releaseId),
-        detail: `stored firmware ${bodySha256} is not what was uploaded: ${error.message}`,
-      });
-    throw error;
-  }
 }
 
 async function trailerOf(ctx: Context, state: LivingDevice, imageHash: Uint8Array, encTlv: Uint8Array | undefined): Promise<Uint8Array> {

@@ -2,8 +2,9 @@ import { toHex } from '../../bytes.ts';
 import { formatVersion } from '../../domain/version.ts';
 import { dependenciesOf, parseBody } from '../../ota/image.ts';
 import { tlvName } from '../../ota/tlv.ts';
-import type { Context } from '../base/context.ts';
+import type { Parts } from '../base/alarms.ts';
 import { releaseOf } from './releases.ts';
+import { storedFirmware } from './storedFirmware.ts';
 
 /** What the stored image of a release says of itself: read from its bytes each time, so that whoever approves looks at what devices get. */
 
@@ -20,10 +21,10 @@ export type ReleaseAnalysis = {
 /** The first two words of a Cortex-M image (Armv8-M Architecture Reference Manual, vector table). */
 type Vectors = { readonly stackPointer: number; readonly resetHandler: number };
 
-/** @throws NusecError NOT_FOUND, BLOB_DAMAGED (not what was stored), IMAGE_MALFORMED */
-export async function analyseRelease(ctx: Context, releaseId: string): Promise<ReleaseAnalysis> {
-  const { bodySha256 } = await releaseOf(ctx, releaseId);
-  const { header, payload, protectedTlvs } = parseBody(await ctx.blobs.get(bodySha256));
+/** @throws NusecError NOT_FOUND, IMAGE_MALFORMED, and as `storedFirmware` */
+export async function analyseRelease(parts: Parts, releaseId: string): Promise<ReleaseAnalysis> {
+  const { bodySha256 } = await releaseOf(parts.ctx, releaseId);
+  const { header, payload, protectedTlvs } = parseBody(await storedFirmware(parts, releaseId, bodySha256));
   const { headerBytes, payloadBytes, loadAddress, flags } = header;
   const vectors = vectorsOf(payload);
   return {

@@ -29,6 +29,11 @@ export async function requireGivable(read: Read, owner: CreatedJob, image: Image
   return bound;
 }
 
+/** All that a unit of this job gets. @throws NusecError as `requireGivable` */
+export async function requireFirmware(read: Read, owner: CreatedJob): Promise<void> {
+  for (const image of ['bl2', 'app'] as const) await requireGivable(read, owner, image);
+}
+
 /** Whose step it is. */
 export type StepOf = { readonly jobId: string; readonly programmer: string; readonly grantId: string; readonly uid: string };
 

@@ -7,7 +7,6 @@ import { job, jobStream } from '../../domain/job.ts';
 import type { BoundFirmware, ImageKind } from '../../domain/jobEvents.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import { NusecError } from '../../errors.ts';
-import { isContentLost } from '../../eventstore/blobs.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { bootKeyId } from '../../keystore/bootKeys.ts';
 import { deviceTrailer } from '../../ota/build.ts';
@@ -18,6 +17,7 @@ import { always, type Condition, type Context, executeIf, reader, stateOf } from
 import { idBytesOf } from '../base/livingDevice.ts';
 import { keyForDevice, variantOf } from '../firmware/encryptedFirmware.ts';
 import { lineOf } from '../firmware/lines.ts';
+import { storedFirmware } from '../firmware/storedFirmware.ts';
 import { requireGivable } from './conditions.ts';
 import { activeProgrammer } from './programmers.ts';
 import type { UnitInWork } from './units.ts';
@@ -66,7 +66,8 @@ async function firmwareFor(read: Read, unit: UnitInWork, image: ImageKind): Prom
 }
 
 /** Signs an image for one unit. The same unit gets the same bytes again. */
-export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, by: Actor): Promise<SignedImage> {
+export async function signFor(parts: Parts, unit: UnitInWork, image: ImageKind, by: Actor): Promise<SignedImage> {
+  const { ctx } = parts;
   const bound = await firmwareFor(reader(ctx), unit, image);
   const { bodySha256, size, version, securityCounter } = bound;
   const key = await assignBootKey(ctx, unit.device, image, by, unit.condition);
@@ -74,7 +75,7 @@ export async function signFor(ctx: Context, unit: UnitInWork, image: ImageKind, 
   const stream = grantStream(unit.grantId);
   const known = await stateOf(ctx, grant, stream);
   const made = known.status === 'SIGNED' ? known.trailers[image] : undefined;
-  const own = await unitPart(ctx, unit, bound);
+  const own = await unitPart(parts, unit, bound);
   const imageHash = toHex(own.imageHash);
   const facts = { publicKey, bodySha256, bodyBytes: size, imageHash, version, securityCounter };
   if (made?.imageHash === imageHash) return { ...facts, trailer: await ctx.blobs.get(made.trailerSha256) };
@@ -101,7 +102,8 @@ type UnitPart = DevicePart & { readonly encTlv?: Uint8Array };
 
 /** What the image of this unit has of its own: with a line that encrypts the wrapped content key, so that the first upgrade can take the image out of
  *  the primary slot, and its UID where images are bound to it. @throws NusecError ENCRYPTION_REQUIRED (it has shown no encryption key) */
-async function unitPart(ctx: Context, { job, device }: UnitInWork, bound: BoundFirmware): Promise<UnitPart> {
+async function unitPart(parts: Parts, { job, device }: UnitInWork, bound: BoundFirmware): Promise<UnitPart> {
+  const { ctx } = parts;
   const known = await stateOf(ctx, release, releaseStream(bound.releaseId));
   const encrypted = known.status === 'NONE' ? undefined : known.encrypted;
   if (known.status === 'NONE' || encrypted === undefined || bound.bodySha256 !== encrypted.bodySha256) {
@@ -110,30 +112,26 @@ async function unitPart(ctx: Context, { job, device }: UnitInWork, bound: BoundF
   const { encryption } = await lineOf(ctx, job.line);
   const encTlv = await keyForDevice(ctx, encrypted, encryption, device);
   if (!encrypted.uidBound) return { ...ofAnyDevice(fromHex(bound.imageHash)), encTlv };
-  const variant = await variantOf(known.bodySha256, encrypted, () => ctx.blobs.get(known.bodySha256));
+  const variant = await variantOf(known.bodySha256, encrypted, () => storedFirmware(parts, known.releaseId, known.bodySha256));
   return { ...variant.ofDevice(fromHex(device.uid)), encTlv };
 }
 
 /** The body of an image that is bound to a running job this programmer has a share of.
  *  @throws NusecError NOT_FOUND; BLOB_DAMAGED, BLOB_NOT_FOUND with an alarm (T30), PROGRAMMER_NOT_ACTIVE */
-export async function imageBody({ ctx, alarms }: Parts, programmer: string, sha256: string): Promise<Uint8Array> {
-  await activeProgrammer(ctx, programmer);
-  if (!(await isBoundFor(ctx, programmer, sha256))) throw new NusecError('NOT_FOUND', 'no job of this programmer has such an image');
-  try {
-    return await ctx.blobs.get(sha256);
-  } catch (error) {
-    if (isContentLost(error))
-      await alarms.raise({ code: 'BLOB_DAMAGED', subject: sha256, detail: `stored firmware is not what was uploaded: ${error.message}` });
-    throw error;
-  }
+export async function imageBody(parts: Parts, programmer: string, sha256: string): Promise<Uint8Array> {
+  await activeProgrammer(parts.ctx, programmer);
+  const bound = await boundFor(parts.ctx, programmer, sha256);
+  if (bound === undefined) throw new NusecError('NOT_FOUND', 'no job of this programmer has such an image');
+  return storedFirmware(parts, bound.releaseId, sha256);
 }
 
-async function isBoundFor(ctx: Context, programmer: string, sha256: string): Promise<boolean> {
+async function boundFor(ctx: Context, programmer: string, sha256: string): Promise<BoundFirmware | undefined> {
   await ctx.reads.waitFor(await ctx.store.head(), { projections: ['jobs'] });
   for (const { job_id, status } of await jobQueries(ctx.reads.db).allotmentsOf(programmer)) {
     if (status === 'CLOSED' || status === 'FROZEN') continue;
     const state = await stateOf(ctx, job, jobStream(job_id));
-    if (state.status === 'RUNNING' && [state.bl2, state.app].some(bound => bound?.bodySha256 === sha256)) return true;
+    const bound = state.status === 'RUNNING' ? [state.bl2, state.app].find(each => each?.bodySha256 === sha256) : undefined;
+    if (bound !== undefined) return bound;
   }
-  return false;
+  return undefined;
 }

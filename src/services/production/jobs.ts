@@ -9,9 +9,10 @@ import { NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
 import { type AllotmentRow, type JobPage, type JobRow, jobQueries, type UnitRow } from '../../projections/jobs.ts';
 import { type Approval, approve } from '../base/approval.ts';
-import { type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
+import { type Condition, type Context, execute, executeOn, newHexId, stateOf } from '../base/context.ts';
 import { requireEncryptedEnough } from '../firmware/encryptedFirmware.ts';
 import { lineOf } from '../firmware/lines.ts';
+import { requireFirmware } from './conditions.ts';
 import { requireSeries } from './series.ts';
 
 /** Production jobs: planned, bound to firmware and chips, released by a second person, shared out to programmers (R57, R59, R60, R100). */
@@ -65,8 +66,14 @@ export async function attachUidList(ctx: Context, jobId: string, text: ReadableS
 /** SHA-256 of what the release of a job approves: shown to the approver, kept in the event. */
 export const contentSha256Of = (created: CreatedJob): string => sha256Hex(jobContent(created));
 
-/** By a person who had no part in the draft (I16). @throws NusecError FOUR_EYES_REQUIRED, CONFLICT when the content is not what was seen */
+/** By a person who had no part in the draft (I16). Firmware that no unit would be given can still be bound anew now, and never after.
+ *  @throws NusecError FOUR_EYES_REQUIRED, CONFLICT when the content is not what was seen, and as `requireGivable` */
 export async function releaseJob(ctx: Context, jobId: string, by: Actor, approval?: Approval): Promise<CreatedJob> {
+  const condition: Condition = async read => {
+    await approval?.condition?.(read);
+    const draft = await read(job, jobStream(jobId));
+    if (draft.status === 'DEFINED') await requireFirmware(read, draft);
+  };
   const { state } = await approve(
     ctx,
     {
@@ -76,7 +83,7 @@ export async function releaseJob(ctx: Context, jobId: string, by: Actor, approva
       command: content => ({ type: 'ReleaseJob' as const, by, content }),
     },
     by,
-    approval,
+    { ...approval, condition },
   );
   return created(state, jobId);
 }

@@ -8,7 +8,6 @@ import { requireActiveCa } from '../../domain/authorityState.ts';
 import { jobStream, job as jobs } from '../../domain/job.ts';
 import type { BoundFirmware } from '../../domain/jobEvents.ts';
 import { type CreatedJob, requireBoundFirmware, requireRunningJob } from '../../domain/jobState.ts';
-import { lineStream, line as lines } from '../../domain/line.ts';
 import { nextNumber } from '../../domain/numbers.ts';
 import { programmerStream, programmer as programmers, requireUsableProgrammer } from '../../domain/programmer.ts';
 import { isPast } from '../../domain/rules.ts';
@@ -24,8 +23,8 @@ import { type Authorities, authorityOf, signerFor } from '../authority/authority
 import { chainOf } from '../authority/issuingCa.ts';
 import { type Condition, type Context, executeIf, nowIso, reader } from '../base/context.ts';
 import { lineOf } from '../firmware/lines.ts';
-import { checkCounter } from '../firmware/releases.ts';
 import { allotmentOf } from './allotments.ts';
+import { requireFirmware } from './conditions.ts';
 import { jobOf } from './jobs.ts';
 import { programmerOf } from './programmers.ts';
 import { unitDataFor } from './series.ts';
@@ -38,7 +37,8 @@ const packageLifetimeDays = 90;
 /** The file of a share. A package that was lost is exported again byte for byte (silence 8); after the quota rose, when it has expired, or with
  *  `replace`, a new one is made with a higher sequence that supersedes it (silence 7, I13).
  *  @throws NusecError NOT_FOUND, JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE (suspended, stolen, given up), STATE (no AES_NuLink3 yet),
- *  COUNT_EXHAUSTED, VALUES_EXHAUSTED, ALLOTMENT_FROZEN, ROLLBACK (the floor of the line has risen above the job's application) */
+ *  COUNT_EXHAUSTED, VALUES_EXHAUSTED, ALLOTMENT_FROZEN, RELEASE_STATE (a release of the job is withdrawn), ROLLBACK (the floor of the line has risen
+ *  above the job's application), ENCRYPTION_REQUIRED */
 export async function exportPackage(ctx: Context, jobId: string, programmer: string, replace: boolean, by: Actor): Promise<Uint8Array> {
   const job = await jobOf(ctx, jobId);
   const state = opened(await allotmentOf(ctx, jobId, programmer));
@@ -70,16 +70,14 @@ export async function exportPackage(ctx: Context, jobId: string, programmer: str
 const hasNoValues = ({ packages, reserved }: OpenedAllotment): boolean =>
   reserved >= (packages.at(-1)?.valuesUntil ?? Number.POSITIVE_INFINITY);
 
-/** Job running, its application not below the floor of the line (RULE-11: units past OTP would wait for it in vain), programmer meant to build.
- *  @throws NusecError JOB_NOT_RUNNING, ROLLBACK, COUNTER_EXHAUSTED, PROGRAMMER_NOT_ACTIVE */
+/** Job running, its firmware such as a unit would be given (a package that no unit could be built with is not worth its way), programmer meant to
+ *  build. @throws NusecError JOB_NOT_RUNNING, PROGRAMMER_NOT_ACTIVE, and as `requireGivable` */
 const mayBePacked =
   (jobId: string, programmer: string): Condition =>
   async read => {
     const job = await read(jobs, jobStream(jobId));
     requireRunningJob(job);
-    const product = await read(lines, lineStream(job.line));
-    if (product.status === 'NONE') throw new NusecError('NOT_FOUND', `there is no product line ${job.line}`);
-    checkCounter(requireBoundFirmware(job, 'app').securityCounter, product.rollbackFloor, product.counterMaximum);
+    await requireFirmware(read, job);
     requireUsableProgrammer(await read(programmers, programmerStream(programmer)));
   };
 

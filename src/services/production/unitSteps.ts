@@ -61,16 +61,17 @@ export async function certifyUnit(
 /** R37–R39, R79: the bootloader, signed by the key that is about to be burned. What asks for it says which certificate the chip holds.
  *  @throws NusecError CONFLICT when that is another one */
 export async function bootloaderFor(
-  ctx: Context,
+  parts: Parts,
   programmer: string,
   grantId: string,
   certificateSha256: string,
   by: Actor,
 ): Promise<SignedImage> {
+  const { ctx } = parts;
   const unit = await unitInWork(ctx, programmer, grantId);
   const certificate = currentCertificate(unit.device);
   if (certificate?.certificateSha256 !== certificateSha256) throw new NusecError('CONFLICT', 'this is not the certificate of this unit');
-  return signFor(ctx, await changed(ctx, unit, [{ type: 'InstallCertificate', serial: certificate.serial }], by), 'bl2', by);
+  return signFor(parts, await changed(ctx, unit, [{ type: 'InstallCertificate', serial: certificate.serial }], by), 'bl2', by);
 }
 
 export type BurnedSlot = { readonly slot: number; readonly sha256: string };
@@ -292,7 +293,7 @@ export async function applicationFor(
   });
   const ready = await recordSession(parts, await recordLock(parts, unit, request.receipt, by), request.evidence, by);
   requireReadyForApplication(ready.device, grantId);
-  return signFor(ctx, ready, 'app', by);
+  return signFor(parts, ready, 'app', by);
 }
 
 /** @returns the unit with its device as it is then */

@@ -19,7 +19,7 @@ import type { Parts } from '../base/alarms.ts';
 import { type Condition, type Context, execute, executeIf, executeOn, newHexId, nowIso, stateOf } from '../base/context.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { allotmentOf } from './allotments.ts';
-import { inWork, requireGivable } from './conditions.ts';
+import { inWork, requireFirmware } from './conditions.ts';
 import { jobOf } from './jobs.ts';
 import { acceptLedger, type Ledger, raiseLedgerGap, readLedger } from './ledger.ts';
 import { opened } from './packages.ts';
@@ -121,7 +121,7 @@ async function standing(read: Read, jobId: string, programmer: string) {
   const [programmerActive, jobRunning] = [caller.status === 'ACTIVE', running.status === 'RUNNING'];
   if (caller.status === 'ACTIVE' && running.status === 'RUNNING') {
     requireSameSite(running, caller.shippedTo);
-    for (const image of ['bl2', 'app'] as const) await requireGivable(read, running, image);
+    await requireFirmware(read, running);
   }
   return { programmerActive, jobRunning };
 }

@@ -278,6 +278,64 @@ describe('a job of a site', () => {
   const envelope = () => ({ id: plant.ctx.newId(), at: new Date().toISOString(), by: 'operator:olga' });
 });
 
+describe('a job whose firmware is withdrawn (I8)', () => {
+  const withdrawApp = async (jobId: string, image: 'app' | 'bl2' = 'app') => {
+    const { releaseId } = (await plant.ask('pia', 'GET', `/v1/jobs/${jobId}`))[image];
+    await plant.ask('rita', 'POST', `/v1/releases/${releaseId}/withdraw`, { reason: 'bug' });
+    return releaseId;
+  };
+
+  it.each(['app', 'bl2'] as const)('gets no package, neither a new one nor the one before: %s', async image => {
+    covers('I8');
+    await defineProduct(plant, `kettle-${image}`);
+    const [first, second] = [await activeProgrammer(plant), await activeProgrammer(plant)];
+    const jobId = await releasedJob(plant, `kettle-${image}`, { plannedCount: 20 });
+    await first.begin(jobId, 5);
+    await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: second.uid, count: 5, scrapAllowance: 0 });
+    await withdrawApp(jobId, image);
+    for (const { uid } of [first, second])
+      expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${uid}/export`)).toBe('RELEASE_STATE');
+  });
+
+  it('gets no package when it is withdrawn while that is made', async () => {
+    covers('I8');
+    await defineProduct(plant, 'toaster');
+    const builder = await activeProgrammer(plant);
+    const jobId = await releasedJob(plant, 'toaster', { plannedCount: 20 });
+    await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/allotments`, { programmer: builder.uid, count: 5, scrapAllowance: 0 });
+    meanwhile = { kind: 'allotment', what: () => withdrawApp(jobId) };
+    expect(await plant.code('pia', 'POST', `/v1/jobs/${jobId}/allotments/${builder.uid}/export`)).toBe('RELEASE_STATE');
+  });
+
+  it('is not released, and is with other firmware; once released, releasing it again says the same', async () => {
+    covers('I8');
+    await defineProduct(plant, 'mixer');
+    const draft = async () => {
+      const { jobId } = await plant.ask('pia', 'POST', '/v1/jobs', {
+        line: 'mixer',
+        plannedCount: 5,
+        scrapAllowance: 0,
+        requireUidList: false,
+      });
+      for (const { releaseId } of (await plant.ask('pia', 'GET', '/v1/releases?line=mixer')).releases.filter(isPublished))
+        await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/firmware`, { releaseId });
+      return jobId;
+    };
+    const isPublished = ({ status }: { readonly status: string }) => status === 'PUBLISHED';
+    const jobId = await draft();
+    const withdrawn = await withdrawApp(jobId);
+    expect(await plant.code('paul', 'POST', `/v1/jobs/${jobId}/release`)).toBe('RELEASE_STATE');
+    const query = 'line=mixer&image=app&version=2.0.1&counter=5';
+    const { releaseId } = (await plant.call('rita', 'POST', `/v1/releases?${query}`, new Uint8Array(5000).fill(7))).body;
+    for (const step of ['approve', 'publish']) await plant.ask('rolf', 'POST', `/v1/releases/${releaseId}/${step}`);
+    expect(releaseId).not.toBe(withdrawn);
+    await plant.ask('pia', 'POST', `/v1/jobs/${jobId}/firmware`, { releaseId });
+    expect(await plant.code('paul', 'POST', `/v1/jobs/${jobId}/release`)).toBe(200);
+    await withdrawApp(jobId);
+    expect(await plant.code('paul', 'POST', `/v1/jobs/${jobId}/release`)).toBe(200);
+  });
+});
+
 describe('a job whose application is below the floor of its line (RULE-11, T12)', () => {
   const share = (builder: TestProgrammer): string => `/v1/jobs/${builder.jobId}/allotments/${builder.uid}/export`;
   const raised = (line: string): Promise<unknown> => changeByTwo(plant.ctx, line, { floor: 6 });
