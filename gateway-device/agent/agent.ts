@@ -1,11 +1,13 @@
 import { toHex } from '../../src/bytes.ts';
 import { decodeAs, encodeAs } from '../../src/cbor/schema.ts';
 import { type Own, opening, repeatedly } from '../../src/closing.ts';
+import { isUnreachable } from '../../src/errors.ts';
 import { holdFolder } from '../../src/fileLock.ts';
 import { attestMessage, bundleMessage, evidenceMessage } from '../../src/mqttMessages.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { connectMqtt } from '../link/mqttClient.ts';
 import { type AgentAnswer, type AttestQuestion, attestDevice } from './attestation.ts';
+import { openClock } from './clock.ts';
 import { keepIdentity, openIdentity } from './identity.ts';
 import { type RelayParts, startRelay } from './relay.ts';
 import { renewedIdentity } from './renewal.ts';
@@ -46,8 +48,10 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   const { dataDir, gatewayId, server, mqtt, servername, devices, tell } = options;
   own('folder', holdFolder(dataDir));
   let identity = openIdentity(dataDir, gatewayId);
-  const trust = await openTrust(() => identity, server);
+  const clock = openClock(dataDir, server, () => identity.tls.ca);
+  const trust = await openTrust({ identity: () => identity, server, clock, servername });
   const who = { kind: 'gateway', gatewayId } as const;
+  const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   let lastFailure: string | undefined;
   /** Why it is not connected, once for each reason. */
   const onOffline = ({ message }: Error, isRefused: boolean): void => {
@@ -55,19 +59,22 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     if (text !== lastFailure) tell({ event: isRefused ? 'refused' : 'unreachable', text });
     lastFailure = text;
   };
+  let wasOnline = false;
   const onOnline = (): void => {
     lastFailure = undefined;
+    if (wasOnline) void clock.learn(trust.bundle()).catch(error => isUnreachable(error) || fault(error));
+    wasOnline = true;
   };
   const link = { ...mqtt, servername, identity: who, tls: identity.tls, serverTrust: trust.server };
   const client = own('MQTT connection', connectMqtt({ ...link, onOnline, onOffline }));
-  const fault = (error: unknown): void => tell({ event: 'fault', text: error instanceof Error ? error.message : 'unknown' });
   const answers = new Map<number, Promise<AgentAnswer>>();
   const parts = {
     get identity() {
       return identity;
     },
     trust,
-    nextSequence: openSequence(dataDir, Date.now()),
+    clock,
+    nextSequence: openSequence(dataDir, clock.nowMs()),
   };
 
   const wires = new Map<string, Promise<unknown>>();
@@ -79,7 +86,7 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     );
     return done;
   };
-  own('relay', startRelay({ identity: () => identity, trust, server, devices, onWire, tell }));
+  own('relay', startRelay({ identity: () => identity, trust, clock, server, devices, onWire, tell }));
 
   const answerTo = (cid: number, question: AttestQuestion): Promise<AgentAnswer> => {
     const { uid } = question;
@@ -128,7 +135,7 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
     const { version } = trust.bundle();
     tell({ event: 'trust', version, revoked: pushed.revoked.length });
     if (version === toldVersion) return;
-    const http = createHttpClient({ baseUrl: server, ...identity.tls, bundle: trust.bundle() });
+    const http = createHttpClient({ baseUrl: server, ...identity.tls, bundle: trust.bundle(), serverTime: clock.serverTime() });
     try {
       await http.json('POST', `/v1/gateways/${gatewayId}/trust-bundle`, { version });
       toldVersion = version;
@@ -149,7 +156,7 @@ async function openAgent(own: Own, options: AgentOptions): Promise<Omit<Agent, '
   /** The certificate that was, stays until the server has accepted the next one. */
   const renew = async (): Promise<void> => {
     await client.connected();
-    const next = await renewedIdentity(identity, trust, server);
+    const next = await renewedIdentity({ identity, trust, clock, server });
     if (next === undefined) return;
     // As soon as the server has accepted the next one, the present one ends: a cut in between must not leave that alone in the file.
     keepIdentity(dataDir, next);

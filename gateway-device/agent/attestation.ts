@@ -21,6 +21,7 @@ import { openByteLink } from '../link/byteLink.ts';
 import { openDevAuth, spdmOver } from '../link/devAuthClient.ts';
 import { createMctpClient, type MctpClient } from '../link/mctpLink.ts';
 import { onlyKey } from '../link/wiredIdentity.ts';
+import type { AgentClock } from './clock.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
@@ -32,6 +33,7 @@ export type AgentAnswer = { readonly evidence: Uint8Array | null; readonly verdi
 export type AttestParts = {
   readonly identity: AgentIdentity;
   readonly trust: AgentTrust;
+  readonly clock: Pick<AgentClock, 'nowMs'>;
   /** Rises with every verdict, over restarts too. */
   readonly nextSequence: () => number;
 };
@@ -124,7 +126,7 @@ async function gatherToken(client: MctpClient, nonce: Uint8Array): Promise<Devic
 type Found = { readonly evidence: Uint8Array; readonly verified?: Verified };
 
 async function answer(
-  { identity, trust, nextSequence }: AttestParts,
+  { identity, trust, clock, nextSequence }: AttestParts,
   uid: string,
   nonce: Uint8Array,
   verdict: GatewayVerdict['verdict'],
@@ -140,7 +142,7 @@ async function answer(
     ...found?.verified,
     ...(evidence && { transcriptSha256: sha256(evidence) }),
     bundleVersion: trust.bundle().version,
-    timeSeconds: secondsOf(Date.now()),
+    timeSeconds: secondsOf(clock.nowMs()),
     sequence: nextSequence(),
   };
   return { evidence, verdict: await signVerdict(value, identity.signer), ...(error !== undefined && { error }) };

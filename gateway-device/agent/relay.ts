@@ -12,6 +12,7 @@ import { createBridgeServer } from '../link/bridgeServer.ts';
 import { openByteLink } from '../link/byteLink.ts';
 import { createHttpClient } from '../link/httpClient.ts';
 import { createMctpClient } from '../link/mctpLink.ts';
+import type { AgentClock } from './clock.ts';
 import type { AgentIdentity } from './identity.ts';
 import type { AgentTrust } from './trust.ts';
 
@@ -21,6 +22,7 @@ import type { AgentTrust } from './trust.ts';
 export type RelayParts = {
   readonly identity: () => AgentIdentity;
   readonly trust: AgentTrust;
+  readonly clock: AgentClock;
   readonly server: string;
   /** UID → `host:port` or the path of a serial device. */
   readonly devices: ReadonlyMap<string, string>;
@@ -51,7 +53,9 @@ export function startRelay(parts: RelayParts): Closable {
   };
   const serveAll = async (stop: AbortSignal): Promise<void> => {
     const identity = parts.identity();
-    const http = createHttpClient({ baseUrl: parts.server, ...identity.tls, bundle: parts.trust.bundle(), isRepeatable: true });
+    const { server: baseUrl, trust, clock } = parts;
+    const known = { bundle: trust.bundle(), serverTime: clock.serverTime() };
+    const http = createHttpClient({ baseUrl, ...identity.tls, ...known, isRepeatable: true });
     const messenger = {
       server: createBridgeServer(http, 'gateway'),
       slotUnder: (root: Uint8Array) => slotUnder(identity, root),

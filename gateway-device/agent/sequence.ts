@@ -1,6 +1,5 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { NusecError } from '../../src/errors.ts';
+import { keepNumber, numberIn } from './numberFile.ts';
 
 /** The sequence of a gateway's verdicts: a counter in its data folder, so that it rises whatever the clock does. */
 
@@ -8,43 +7,21 @@ const fileName = 'sequence';
 /** Numbers that are reserved in the file in one write. After a crash the unused ones are skipped; none is used twice. */
 const reservedNumbers = 1000;
 
-/** @param firstNumber for a folder without a counter; a gateway that numbered its verdicts by the clock continues above that
+/** @param nowMs of the server: a folder that was put back from a copy has a counter that is behind what the gateway has signed, and the time is ahead
+ *  of that, as nobody signs a thousand verdicts a second
  *  @returns a function that gives the next number; the number is reserved on the disk before it is given out
  *  @throws NusecError STORE_DAMAGED when the file holds no number */
-export function openSequence(dataDir: string, firstNumber: number): () => number {
+export function openSequence(dataDir: string, nowMs: number): () => number {
   const file = join(dataDir, fileName);
-  let next = existsSync(file) ? numberIn(file) : firstNumber;
+  const kept = numberIn(file, 'the gateway needs a new key, which begins a new sequence') ?? 0;
+  let next = Math.max(kept, Math.floor(nowMs));
   let reserved = next;
   return () => {
     if (next === reserved) {
       reserved = next + reservedNumbers;
-      replaceDurably(dataDir, file, `${reserved}\n`);
+      keepNumber(file, reserved);
     }
     next += 1;
     return next;
   };
-}
-
-function numberIn(file: string): number {
-  const text = readFileSync(file, 'utf8').trim();
-  const number = Number(text);
-  if (/^[0-9]{1,15}$/.test(text) && Number.isSafeInteger(number)) return number;
-  throw new NusecError('STORE_DAMAGED', `${file} holds no number: the gateway needs a new key, which begins a new sequence`);
-}
-
-function replaceDurably(folder: string, file: string, text: string): void {
-  const fd = openSync(`${file}.new`, 'w', 0o600);
-  try {
-    writeSync(fd, text);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(`${file}.new`, file);
-  const folderFd = openSync(folder, 'r');
-  try {
-    fsyncSync(folderFd);
-  } finally {
-    closeSync(folderFd);
-  }
 }

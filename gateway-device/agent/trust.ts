@@ -1,6 +1,6 @@
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { importKey } from '../../src/ecKey.ts';
-import { NusecError } from '../../src/errors.ts';
+import { isUnreachable, NusecError } from '../../src/errors.ts';
 import { checkChainAsync } from '../../src/pki/chain.ts';
 import type { TrustBundle } from '../../src/production/trustBundle.ts';
 import type { VerifyOptions } from '../../src/spdm/evidence.ts';
@@ -8,6 +8,7 @@ import { fetchTrustBundle } from '../link/httpClient.ts';
 import { recordedIn } from '../link/knownIssuers.ts';
 import type { ServerTrust } from '../link/serverCheck.ts';
 import { verifiedBy } from '../link/trustBundles.ts';
+import type { AgentClock } from './clock.ts';
 import type { AgentIdentity } from './identity.ts';
 
 /** What a gateway judges device chains with (R84): the trust bundle of the server, signed by the root this gateway was given. */
@@ -27,10 +28,30 @@ export type AgentTrust = {
   apply(pushed: { readonly bundle: Uint8Array; readonly revoked: readonly Uint8Array[] }): Promise<void>;
 };
 
-/** @param identity the present one: it may be renewed
- *  @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
-export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'root'>, server: string): Promise<AgentTrust> {
-  const fetched = async (): Promise<TrustBundle> => (await fetchTrustBundle(server, identity().tls.ca, [identity().root])).bundle;
+export type TrustParts = {
+  /** The present one: it may be renewed. */
+  readonly identity: () => Pick<AgentIdentity, 'tls' | 'root'>;
+  readonly server: string;
+  /** Name in the certificate of the server, over MQTT. */
+  readonly servername: string;
+  readonly clock: AgentClock;
+};
+
+/** Fetches the trust bundle, and by it the time. @throws NusecError SERVER_UNREACHABLE, COSE_SIGNATURE (not our root's) */
+export async function openTrust({ identity, server, servername, clock }: TrustParts): Promise<AgentTrust> {
+  const fetched = async (): Promise<TrustBundle> => {
+    const { tls, root } = identity();
+    const fetch = async (byOwnClock: boolean) => (await fetchTrustBundle(server, tls.ca, [root], byOwnClock)).bundle;
+    // It may be our clock that TLS refuses the server by. The bundle is signed, and the server is judged by the bundle and its own time after it.
+    const bundle = await fetch(true).catch(refusal => {
+      if (!isUnreachable(refusal)) throw refusal;
+      return fetch(false).catch(() => {
+        throw refusal;
+      });
+    });
+    await clock.learn(bundle);
+    return bundle;
+  };
   let current = await fetched();
   /** A root that is named by a trusted root is trusted as well. */
   const verified = (bundle: Uint8Array): Promise<TrustBundle> => verifiedBy(bundle, [identity().root, ...current.roots]);
@@ -50,7 +71,7 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
       // The bundle vouches for the issuer: its root may be retired, the devices it was made for outlive that.
       const policy = {
         roots: [ica],
-        now: Date.now(),
+        now: clock.nowMs(),
         purpose: 'device',
         recorded: recordedIn(current),
         isRevoked,
@@ -58,7 +79,7 @@ export async function openTrust(identity: () => Pick<AgentIdentity, 'tls' | 'roo
       } as const;
       return importKey((await checkChainAsync([leaf], policy)).spki);
     },
-    server: () => ({ roots: [identity().root], bundle: current }),
+    server: () => ({ roots: [identity().root], bundle: current, byServerTime: { nowMs: clock.nowMs(), host: servername } }),
     async refresh() {
       take(await fetched());
     },

@@ -230,6 +230,13 @@ export async function fetchTrustBundle(
   return fetchBundle(get, roots).finally(() => agent.destroy());
 }
 
+/** TLS has judged the dates of the server by the clock of this machine. */
+const ofDates: readonly unknown[] = ['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED'];
+const hintFor = (cause: Error): string =>
+  'code' in cause && ofDates.includes(cause.code)
+    ? `is the clock of this machine right? It says ${new Date().toISOString()}`
+    : 'is the server running and is its root certificate the right one?';
+
 function exchange(url: URL, options: RequestOptions, body?: RequestBody): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
     let isTimeout = false;
@@ -237,7 +244,7 @@ function exchange(url: URL, options: RequestOptions, body?: RequestBody): Promis
     const unreachable = (cause: Error): void => {
       const isDead = outgoing.reusedSocket && !hasAnswer && !isTimeout && options.signal?.aborted !== true;
       const Kind = isDead ? DeadConnection : NusecError;
-      const hint = cause instanceof UntrustedServer ? '' : '; is the server running and is its root certificate the right one?';
+      const hint = cause instanceof UntrustedServer ? '' : `; ${hintFor(cause)}`;
       reject(new Kind('SERVER_UNREACHABLE', `${url.origin}: ${cause.message}${hint}`, { cause }));
     };
     const outgoing = request(url, options, response => {

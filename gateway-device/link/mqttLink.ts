@@ -88,13 +88,18 @@ function openTls(options: LinkOptions, onSession: (session: Buffer) => void, onS
     ...(!isIP(servername) && { servername }),
     ...tls,
     minVersion: 'TLSv1.3',
+    // Who does not go by the clock of this machine has `checkServer` judge all that TLS would.
+    rejectUnauthorized: serverTrust().byServerTime === undefined,
     ...(session && { session }),
   });
   const socket = checkServer(connecting, serverTrust);
   // Without it each exchange waits up to 40 ms (Nagle's algorithm against delayed acknowledgement).
   socket.setNoDelay(true);
   socket.on('session', onSession);
-  socket.once('secureConnect', onSecure);
+  socket.once('secureConnect', () => {
+    // `checkServer` was asked before.
+    if (!socket.destroyed) onSecure();
+  });
   return socket;
 }
 

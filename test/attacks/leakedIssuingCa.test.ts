@@ -1,7 +1,6 @@
 import { createServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import { openTrust } from '../../gateway-device/agent/trust.ts';
 import { createHttpClient } from '../../gateway-device/link/httpClient.ts';
 import { connectMqtt, type MqttIdentity } from '../../gateway-device/link/mqttClient.ts';
 import { fromBase64url } from '../../src/bytes.ts';
@@ -16,6 +15,7 @@ import { defineLine } from '../../src/services/firmware/lines.ts';
 import { registerProgrammer } from '../../src/services/production/programmers.ts';
 import { people, seedFleet } from '../gateway/fieldKit.ts';
 import { type Key, makeKey, makeLeaf } from '../pki/support.ts';
+import { agentTrust } from '../support/agentTrust.ts';
 import { covers } from '../support/covers.ts';
 import { exchange } from '../support/http.ts';
 import { startTestServer, type TestServer } from '../support/server.ts';
@@ -147,7 +147,7 @@ describe.each(icaIds)('whoever has the key of %s', icaId => {
   it(`makes ${own === 'device' ? '' : 'no '}devices that a gateway takes for genuine (T8)`, async () => {
     covers('T8');
     const [root] = fromPem('CERTIFICATE', server.rootPem) as [Uint8Array];
-    const trust = await openTrust(() => ({ tls: { key: '', cert: '', ca: server.rootPem }, root }), server.url);
+    const trust = await agentTrust(() => ({ tls: { key: '', cert: '', ca: server.rootPem }, root }), server.url);
     const { leaf, ica } = forged[icaId].device;
     const judged = trust.judge([root, ica, leaf], uid);
     if (own === 'device') await expect(judged).resolves.toBeDefined();

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -32,6 +32,15 @@ it('gives out more numbers than it takes from the file at once', () => {
 
 it('begins where the clock is in a folder that has no counter yet', () => {
   expect(openSequence(folder, 1_700_000_000_000)()).toBe(1_700_000_000_001);
+});
+
+it('is ahead of what was signed also when the folder was put back from an older copy (T20)', () => {
+  const copied = openSequence(folder, 1_700_000_000_000)();
+  const copy = readFileSync(join(folder, 'sequence'));
+  const next = openSequence(folder, 1_700_000_100_000);
+  const signed = Array.from({ length: 3000 }, next);
+  writeFileSync(join(folder, 'sequence'), copy);
+  expect(openSequence(folder, 1_700_000_200_000)()).toBeGreaterThan(signed.at(-1) ?? copied);
 });
 
 it.each(['', 'x', '-1', '1e9', '9'.repeat(20)])('refuses a file with %j instead of a number', async text => {

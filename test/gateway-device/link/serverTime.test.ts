@@ -1,15 +1,24 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createSecureContext } from 'node:tls';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { openClock } from '../../../gateway-device/agent/clock.ts';
 import { createHttpClient } from '../../../gateway-device/link/httpClient.ts';
+import { connectMqtt } from '../../../gateway-device/link/mqttClient.ts';
+import type { ServerTrust } from '../../../gateway-device/link/serverCheck.ts';
 import { createServerTime, type ServerTime } from '../../../gateway-device/link/serverTime.ts';
 import { closeServer, createApiServer } from '../../../src/api/server.ts';
 import { listenOn } from '../../../src/listening.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
-import { toPem } from '../../../src/pki/pem.ts';
+import { fromPem, toPem } from '../../../src/pki/pem.ts';
 import { verifyTrustBundle } from '../../../src/production/trustBundle.ts';
 import { authorityOf, rootDer } from '../../../src/services/authority/authority.ts';
 import { currentTrustBundle } from '../../../src/services/authority/trustBundle.ts';
 import { openPlant, type Plant } from '../../services/production/plant.ts';
+import { agentTrust } from '../../support/agentTrust.ts';
 import { covers } from '../../support/covers.ts';
+import { pollMs } from '../../support/limits.ts';
 import { newTlsIdentity } from '../../support/tlsIdentity.ts';
 
 /** A machine whose clock is years off: the server and its certificate are of another time than this process. */
@@ -62,6 +71,40 @@ const fresh = (newestMs = 0, kept: number[] = []): ServerTime =>
     () => newestMs,
     toldMs => void kept.push(toldMs),
   );
+
+describe('the agent of a gateway whose clock is years behind', () => {
+  const identity = () => ({ tls: { key: '', cert: '', ca }, root: fromPem('CERTIFICATE', ca)[0] as Uint8Array });
+
+  it('goes by the time of the server: over HTTPS, over MQTT, and for the certificates of devices (T14)', async () => {
+    covers('T14');
+    await servedAt(4 * yearMs, async url => {
+      const { clock, server } = await agentTrust(identity, url);
+      expect(Math.abs(clock.nowMs() - (Date.now() + 4 * yearMs))).toBeLessThan(60_000);
+      const port = Number(new URL(url).port);
+      const isReached = (serverTrust: () => ServerTrust): Promise<boolean> => {
+        const { promise, resolve } = Promise.withResolvers<boolean>();
+        const who = { kind: 'gateway', gatewayId: 'hall-7' } as const;
+        const tls = { secureContext: createSecureContext({ ca }) };
+        const where = { host: 'localhost', port, servername: 'localhost', connectTimeoutMs: pollMs };
+        // No MQTT is spoken there: who has taken it for the server is told nothing by it.
+        const client = connectMqtt({ ...where, identity: who, tls, serverTrust, onOffline: (_, wasSecure) => resolve(wasSecure) });
+        return promise.finally(() => client.close());
+      };
+      expect(await isReached(server)).toBe(true);
+      expect(await isReached(() => ({ ...server(), byServerTime: { nowMs: Date.now(), host: 'localhost' } }))).toBe(false);
+      expect(await isReached(() => ({ ...server(), byServerTime: { nowMs: clock.nowMs(), host: 'elsewhere' } }))).toBe(false);
+    });
+  });
+
+  it('believes no server that is set back behind what it was told before, also after a restart (T14)', async () => {
+    covers('T14');
+    const folder = mkdtempSync(join(tmpdir(), 'nusec-clock-'));
+    onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+    const learned = async (url: string) => openClock(folder, url, () => ca).learn(await bundle());
+    await servedAt(4 * yearMs, learned);
+    await servedAt(0, async url => expect(learned(url)).rejects.toThrow('lies in the past'));
+  });
+});
 
 describe('a machine that has no clock of its own', () => {
   it.each([

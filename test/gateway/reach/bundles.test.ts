@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type Agent, startAgent } from '../../../gateway-device/agent/agent.ts';
 import { type AgentIdentity, enrol, openIdentity } from '../../../gateway-device/agent/identity.ts';
-import { openTrust } from '../../../gateway-device/agent/trust.ts';
 import { createHttpClient, type HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { connectMqtt } from '../../../gateway-device/link/mqttClient.ts';
 import { decodeAs } from '../../../src/cbor/schema.ts';
@@ -14,6 +13,7 @@ import { createBundlePush } from '../../../src/gateway/reach/bundles.ts';
 import { bundleMessage } from '../../../src/mqttMessages.ts';
 import { signTrustBundle } from '../../../src/production/trustBundle.ts';
 import { codeOf, makeKey } from '../../pki/support.ts';
+import { agentTrust } from '../../support/agentTrust.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { eventually, type Fleet, people, seedFleet, type Unit } from '../fieldKit.ts';
@@ -69,7 +69,7 @@ const versionOf = async (): Promise<number> => {
   const { gateways } = await http.json<{ gateways: Listed[] }>('GET', '/v1/gateways');
   return gateways.find(gateway => gateway.id === id)?.trustBundleVersion ?? -1;
 };
-const own = async (identity: AgentIdentity) => openTrust(() => identity, server.url);
+const own = async (identity: AgentIdentity) => agentTrust(() => identity, server.url);
 
 it('tells a gateway the bundle when it connects, and the server records what the gateway applied (R84)', async () => {
   covers('R84');

@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Agent, startAgent } from '../../../gateway-device/agent/agent.ts';
 import { enrol, openIdentity } from '../../../gateway-device/agent/identity.ts';
-import { openTrust } from '../../../gateway-device/agent/trust.ts';
 import { type ByteServer, listenTcp } from '../../../gateway-device/link/byteLink.ts';
 import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { serveMctp } from '../../../gateway-device/link/mctpLink.ts';
@@ -23,6 +22,7 @@ import { encodeError } from '../../../src/spdm/messages/error.ts';
 import { runAttestation } from '../../../src/spdm/requester/run.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf, makeKey, makeRoot } from '../../pki/support.ts';
+import { agentTrust } from '../../support/agentTrust.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { build, eventually, type Fleet, people, responderOf, seedFleet, show, typesOf, type Unit } from '../fieldKit.ts';
@@ -162,12 +162,12 @@ it('gets no trust bundle for a root that is not of this project (T14)', async ()
   covers('T14');
   const { tls } = openIdentity(dataDir, 'hall-7');
   const { der: root } = await makeRoot();
-  expect(await codeOf(() => openTrust(() => ({ tls, root }), server.url))).toBe('NOT_FOUND');
+  expect(await codeOf(() => agentTrust(() => ({ tls, root }), server.url))).toBe('NOT_FOUND');
 });
 
 it('judges a chain by the authorities of the bundle: a compromised one is not among them (R84)', async () => {
   covers('R84');
-  const trust = await openTrust(() => openIdentity(dataDir, 'hall-7'), server.url);
+  const trust = await agentTrust(() => openIdentity(dataDir, 'hall-7'), server.url);
   const judge = ({ root, ica, certificate }: Unit, uid: string) => codeOf(() => trust.judge([root, ica, certificate], uid));
   const [good, other] = fleet.units as [Unit, Unit];
   expect(await judge(good, good.uid)).toMatchObject({ type: 'public' });

@@ -7,7 +7,6 @@ import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
 import { type Agent, startAgent } from '../../../gateway-device/agent/agent.ts';
 import { openIdentity, requestOf } from '../../../gateway-device/agent/identity.ts';
 import { renewedIdentity } from '../../../gateway-device/agent/renewal.ts';
-import { openTrust } from '../../../gateway-device/agent/trust.ts';
 import { listenTcp } from '../../../gateway-device/link/byteLink.ts';
 import type { HttpClient } from '../../../gateway-device/link/httpClient.ts';
 import { serveMctp } from '../../../gateway-device/link/mctpLink.ts';
@@ -18,6 +17,7 @@ import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { decodeTyped, encodeTyped } from '../../../src/spdm/transport/mqtt.ts';
 import { codeOf } from '../../pki/support.ts';
+import { agentTrust } from '../../support/agentTrust.ts';
 import { covers } from '../../support/covers.ts';
 import { startTestServer, type TestServer } from '../../support/server.ts';
 import { eventually, type Fleet, people, responderOf, seedFleet } from '../fieldKit.ts';
@@ -97,7 +97,11 @@ async function run(id: string, devices = new Map<string, string>(), url = server
   onTestFinished(() => agent.close());
   return { agent, told };
 }
-const trustOf = (id: string) => openTrust(() => openIdentity(folderOf(id), id), server.url);
+async function renewed(id: string) {
+  const identity = openIdentity(folderOf(id), id);
+  const { clock, ...trust } = await agentTrust(() => identity, server.url);
+  return renewedIdentity({ identity, trust, clock, server: server.url });
+}
 
 it('renews its certificate by EST in the last third of its life, for the same key, and keeps it (RFC 7030 §4.2.2)', async () => {
   const [before, key] = [leafOf('due'), readFileSync(join(folderOf('due'), 'gateway.key'), 'utf8')];
@@ -117,14 +121,12 @@ it('renews its certificate by EST in the last third of its life, for the same ke
 
 it('leaves a young certificate alone', async () => {
   const before = serialOf('young');
-  expect(await renewedIdentity(openIdentity(folderOf('young'), 'young'), await trustOf('young'), server.url)).toBeUndefined();
+  expect(await renewed('young')).toBeUndefined();
   expect(serialOf('young')).toBe(before);
 });
 
 it('tells when it is too late: a person enrols the gateway again', async () => {
-  expect(
-    await codeOf(() => trustOf('ended').then(trust => renewedIdentity(openIdentity(folderOf('ended'), 'ended'), trust, server.url))),
-  ).toBe('CERTIFICATE_EXPIRED');
+  expect(await codeOf(() => renewed('ended'))).toBe('CERTIFICATE_EXPIRED');
 });
 
 it('answers what it was asked before the renewal on the connection after it: nothing is lost (R84)', async () => {
