@@ -53,8 +53,8 @@ export async function openSoftwareKeystore(options: SoftwareKeystoreOptions): Pr
   }
 }
 
-/** Looks every second what other machines have changed. Looks wait for each other, and one at an object store that is silent takes 15 s: those who wait share
- *  the next one. */
+/** Looks every second what other machines have changed. Looks wait for each other, and one at an object store that is silent takes seconds: those who wait
+ *  share the next one. */
 function followShared(keystore: Keystore, shared: SharedKeyset, lock: FileLock): Keystore {
   const { ask: pull } = nextAnswer(() => lock.change(() => shared.pull()));
   const pulling = repeatedly(pullEveryMs, pull, () => undefined);

@@ -4,6 +4,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { equalBytes } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { type Address, parseAddress } from './address.ts';
+import { createAsking, silentAfterMs } from './asking.ts';
 import type { ExpectedObject, ObjectStore, StoredObject } from './port.ts';
 
 /** The driver for object stores that speak the protocol of Amazon S3. It needs conditional writes (`If-None-Match`, `If-Match`), and looks at the start
@@ -14,21 +15,24 @@ export type S3Options = {
   readonly url: string;
   /** `ACCESS-KEY:SECRET`; default: what the environment gives the AWS SDK. */
   readonly credentials?: string | undefined;
+  /** Called when there was no answer for half a minute, once until there is one again. */
+  readonly onAway?: ((seconds: number) => void) | undefined;
 };
 
 type Library = typeof import('@aws-sdk/client-s3');
 
 const maxObjectBytes = 64 * 1024 * 1024;
-const connectMs = 2000;
 /** Without a byte in either direction. The client's `requestTimeout` ends nothing unless it is told to, and would be over the whole of a large object. */
 const silenceMs = 5000;
-const maxAttempts = 3;
 const maxKeys = 1000;
 /** Versions of one object that are listed and deleted in one go; there are a handful. */
 const maxVersions = 1000;
 
+/** It would write on the standard error what the caller is told anyway. */
+const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
+
 /** @throws NusecError BAD_REQUEST (not an address, not TLS to another machine, the package is not installed, no conditional writes), STORE_UNAVAILABLE */
-export async function openS3({ url, credentials }: S3Options): Promise<ObjectStore> {
+export async function openS3({ url, credentials, onAway }: S3Options): Promise<ObjectStore> {
   const address = parseAddress(url);
   const library = await import('@aws-sdk/client-s3').catch(cause => {
     throw new NusecError('BAD_REQUEST', 'the object store needs the optional npm package @aws-sdk/client-s3', { cause });
@@ -37,13 +41,15 @@ export async function openS3({ url, credentials }: S3Options): Promise<ObjectSto
     region: address.region,
     ...(address.endpoint !== undefined && { endpoint: address.endpoint, forcePathStyle: true }),
     ...(credentials !== undefined && { credentials: keysIn(credentials) }),
-    requestHandler: { connectionTimeout: connectMs, socketTimeout: silenceMs },
+    requestHandler: { connectionTimeout: silentAfterMs, socketTimeout: silenceMs },
     // Not every store knows the newer checksums; whoever reads checks hashes and seals of our own.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    maxAttempts,
+    // It is tried again here (asking.ts): the client would wait for a silent store three times, and cannot send a file again.
+    maxAttempts: 1,
+    logger: quiet,
   });
-  const objects = driver(library, client, address);
+  const objects = driver(library, client, address, createAsked(onAway));
   try {
     await requireConditions(objects);
     return objects;
@@ -58,7 +64,7 @@ function keysIn(credentials: string): { accessKeyId: string; secretAccessKey: st
   return { accessKeyId: credentials.slice(0, colon), secretAccessKey: credentials.slice(colon + 1) };
 }
 
-function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: Address): ObjectStore {
+function driver(library: Library, client: S3Client, { bucket: Bucket, prefix }: Address, asked: Asked): ObjectStore {
   const at = (key: string) => ({ Bucket, Key: prefix + key });
 
   const get = (key: string): Promise<StoredObject | undefined> =>
@@ -145,19 +151,41 @@ const notFound = 404;
 const conflicts: readonly unknown[] = [409, 412];
 
 /** @returns undefined when there is no such object, or it is not as expected @throws NusecError STORE_UNAVAILABLE */
-async function asked<Result>(work: () => Promise<Result>): Promise<Result | undefined> {
-  try {
-    return await work();
-  } catch (cause) {
-    if (cause instanceof NusecError) throw cause;
-    const { name, $metadata } = cause as { name?: string; $metadata?: { httpStatusCode?: number } };
-    const status = $metadata?.httpStatusCode;
-    if ((status === notFound && name !== 'NoSuchBucket') || conflicts.includes(status)) return undefined;
-    // The text of the error may have the request in it.
-    throw new NusecError('STORE_UNAVAILABLE', `the object store: ${name ?? 'no answer'}${status === undefined ? '' : ` (${status})`}`, {
-      cause,
-    });
-  }
+type Asked = <Result>(work: () => Promise<Result>) => Promise<Result | undefined>;
+
+type ServiceError = {
+  readonly name?: string;
+  readonly code?: string;
+  readonly $metadata?: { readonly httpStatusCode?: number; readonly clockSkewCorrected?: boolean };
+};
+
+const statusOf = (error: unknown): number | undefined => (error as ServiceError).$metadata?.httpStatusCode;
+
+/** Too many at once, or trouble of the store's own; or its clock is another one, by which the client goes from then on. */
+function mayTryAgain(error: unknown): boolean {
+  if (error instanceof NusecError) return false;
+  const { $metadata } = error as ServiceError;
+  const status = $metadata?.httpStatusCode;
+  return status === undefined || status === 429 || status >= 500 || $metadata?.clockSkewCorrected === true;
+}
+
+const isAnswer = (error: unknown): boolean => error instanceof NusecError || statusOf(error) !== undefined;
+
+function createAsked(onAway: S3Options['onAway']): Asked {
+  const ask = createAsking({ isAnswer, mayTryAgain, onAway });
+  return async work => {
+    try {
+      return await ask(work);
+    } catch (cause) {
+      if (cause instanceof NusecError) throw cause;
+      const { name, code } = cause as ServiceError;
+      const status = statusOf(cause);
+      if ((status === notFound && name !== 'NoSuchBucket') || conflicts.includes(status)) return undefined;
+      // The text of the error may have the request in it.
+      const why = status === undefined ? `no answer (${code ?? name})` : `${name} (${status})`;
+      throw new NusecError('STORE_UNAVAILABLE', `the object store: ${why}`, { cause });
+    }
+  };
 }
 
 const probeKey = 'probe';

@@ -117,8 +117,22 @@ describe('an object store that is not as it should be', () => {
     await objects.put('k', bytes('one'), 'none');
     double.silence(how);
     await expect(objects.get('k')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    const asked = double.requests();
+    await expect(objects.get('k')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect(double.requests()).toBe(asked);
     double.silence(undefined);
-    expect((await objects.get('k'))?.bytes).toEqual(bytes('one'));
+    await expect.poll(async () => (await objects.get('k').catch(() => undefined))?.bytes).toEqual(bytes('one'));
+  });
+
+  it('is asked again when it is in trouble for a moment, also with a file', async () => {
+    const { double, objects } = await onDouble();
+    const file = join(temporaryFolder(), 'f');
+    writeFileSync(file, 'content');
+    double.failNext(2);
+    await objects.putFile('x', file);
+    expect((await objects.get('x'))?.bytes).toEqual(bytes('content'));
+    double.failNext(3);
+    await expect(objects.get('x')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringContaining('503') });
   });
 
   it('deletes an object that has more versions than one listing shows', async () => {

@@ -28,6 +28,8 @@ export type S3Double = {
   requests(): number;
   /** Takes everything and answers nothing: not at all, or not beyond the first bytes of an object. */
   silence(how: 'answers' | 'objects' | undefined): void;
+  /** Answers so many requests with 503. */
+  failNext(count: number): void;
   down(): void;
   up(): void;
   close(): Promise<void>;
@@ -51,7 +53,7 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   const { versioned = true, ignoresConditions = false, comparesUnquoted = false, host = '127.0.0.1', accessKey = 'nusec-test' } = options;
   const objects = new Map<string, Version[]>();
   const sockets = new Set<Socket>();
-  let [isDown, count, made, losing] = [false, 0, 0, ''];
+  let [isDown, count, made, losing, failing] = [false, 0, 0, '', 0];
   let silenced: 'answers' | 'objects' | undefined;
   const planted = new Map<string, Uint8Array>();
 
@@ -123,6 +125,10 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
   };
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     if (silenced === 'answers') return;
+    if (failing > 0) {
+      failing -= 1;
+      return refuse(response, 503, 'SlowDown');
+    }
     const { pathname, searchParams } = new URL(request.url ?? '', 'http://double');
     const [, name, ...rest] = decodeURIComponent(pathname).split('/');
     const key = rest.join('/');
@@ -169,6 +175,9 @@ export async function startS3Double(options: S3DoubleOptions = {}): Promise<S3Do
       for (const version of objects.get(key) ?? []) version.atMs -= ms;
     },
     requests: () => count,
+    failNext(times) {
+      failing = times;
+    },
     silence(how) {
       silenced = how;
     },

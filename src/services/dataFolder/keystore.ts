@@ -11,7 +11,7 @@ import { sharedKeyset } from '../../keystore/sharedKeyset.ts';
 import { openSoftwareKeystore } from '../../keystore/software.ts';
 import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
 import type { ObjectStore } from '../../objects/port.ts';
-import { openS3 } from '../../objects/s3.ts';
+import { openS3, type S3Options } from '../../objects/s3.ts';
 import { credentialsIn } from './credentials.ts';
 
 /** Which keystore the settings ask for, and where its files are. */
@@ -50,26 +50,33 @@ export type OpenHow = {
   readonly alone?: boolean;
   /** Called when the token is lost, hangs or refuses its PIN, so that an operator is informed. */
   readonly onTrouble?: Pkcs11Options['onTrouble'];
+  /** What the caller has open, and closes; by default the keystore opens it for itself. */
+  readonly objects?: ObjectStore | undefined;
 };
 
 /** @throws FOLDER_MISSING, FOLDER_REFUSED; as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
 export function openKeystore(
   settings: KeystoreSettings,
-  { create = false, alone = false, onTrouble = () => {} }: OpenHow = {},
+  { create = false, alone = false, onTrouble = () => {}, objects }: OpenHow = {},
 ): Promise<Keystore> {
   requireDataFolder(settings);
   if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onTrouble });
-  return openKeysetOf(settings, create, alone);
+  return openKeysetOf(settings, { create, alone, objects });
 }
 
-async function openKeysetOf(settings: KeystoreSettings, create: boolean, alone: boolean): Promise<Keystore> {
+async function openKeysetOf(
+  settings: KeystoreSettings,
+  { create, alone, objects: given }: OpenHow & { alone: boolean },
+): Promise<Keystore> {
   const file = keysetFile(settings);
   const unlock = softwareUnlock(settings);
-  const options = { file, unlock, create: create && !existsSync(file), alone };
-  const objects = await openObjects(settings);
+  const options = { file, unlock, create: create === true && !existsSync(file), alone };
+  const objects = given ?? (await openObjects(settings));
   if (objects === undefined) return openSoftwareKeystore(options);
+  const shared = { ...options, shared: sharedKeyset(objects, file, unlock) };
+  if (given !== undefined) return openSoftwareKeystore(shared);
   try {
-    const keystore = await openSoftwareKeystore({ ...options, shared: sharedKeyset(objects, file, unlock) });
+    const keystore = await openSoftwareKeystore(shared);
     return { ...keystore, close: () => keystore.close().finally(objects.close) };
   } catch (error) {
     objects.close();
@@ -78,12 +85,12 @@ async function openKeysetOf(settings: KeystoreSettings, create: boolean, alone: 
 }
 
 /** What several machines share beside the log; undefined where the data folder has it. @throws NusecError as openS3, and of the file of credentials */
-export async function openObjects({
-  objectStore,
-  objectStoreCredentialsFile: file,
-}: ObjectStoreSettings): Promise<ObjectStore | undefined> {
+export async function openObjects(
+  { objectStore, objectStoreCredentialsFile: file }: ObjectStoreSettings,
+  onAway?: S3Options['onAway'],
+): Promise<ObjectStore | undefined> {
   if (objectStore === undefined) return undefined;
-  return openS3({ url: objectStore, credentials: file === undefined ? undefined : credentialsIn(file, 'the object store') });
+  return openS3({ url: objectStore, credentials: file === undefined ? undefined : credentialsIn(file, 'the object store'), onAway });
 }
 
 /** @throws NusecError as openObjects and openCustody */

@@ -32,7 +32,7 @@ import type { Subjects } from '../base/subjectRegistry.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
 import type { FolderParts } from './damage.ts';
 import { eventsFile, openEventLog, requireEventLog } from './eventLog.ts';
-import { custodyFile, openKeystore, openObjects } from './keystore.ts';
+import { custodyFile, openKeystore, openObjects, requireDataFolder } from './keystore.ts';
 import { sharedSubjects } from './sharedSubjects.ts';
 import { openSubjects } from './subjectKeys.ts';
 
@@ -67,15 +67,16 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     log.warn(alarm, 'alarm');
     alarms?.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
+  requireDataFolder(settings);
+  const objects = await openObjects(settings, seconds => raise(objectsAway(seconds)));
+  if (objects !== undefined) own('object store', objects);
   const opened = own(
     'keystore',
-    await openKeystore(settings, { create, onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }) }),
+    await openKeystore(settings, { create, objects, onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }) }),
   );
   if (!create) requireEventLog(settings);
   const { keystore: counted, counts: signatures } = countSignatures(opened);
   const keystore = watchSigningRates(counted, { ...defaultSigningLimits, ...settings.signingLimits }, alarm => raise(rateAlarm(alarm)));
-  const objects = await openObjects(settings);
-  if (objects !== undefined) own('object store', objects);
   const custody = own('custody', objects === undefined ? openCustody(custodyFile(settings)) : objectCustody(objects, settings.keystore));
   const storedLog = own('event store', await openEventLog(settings, keystore));
   const subjects = own('subjects', await openKnownSubjects(settings, keystore, storedLog, objects));
@@ -118,6 +119,12 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   const sealed = objects && sealedObjects(objects, (await standingKey(opened, 'shared-objects', utf8('nusec shared objects v1'))).key);
   return { ctx, slot: slot.number, sealed };
 }
+
+const objectsAway = (seconds: number): Alarm => ({
+  code: 'OBJECT_STORE_UNAVAILABLE',
+  subject: 'object-store',
+  detail: `no answer for ${seconds} s: what makes a key, a person or an image is refused until it is back`,
+});
 
 const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');
 

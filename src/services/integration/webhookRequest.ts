@@ -9,7 +9,7 @@ import type { AddressGuard } from './addresses.ts';
 
 /** One message to a receiver, signed as Standard Webhooks 1.0.0 says: HMAC-SHA-256 over `id.timestamp.body`. */
 
-const timeoutMs = 15_000;
+const timeoutMs = 10_000;
 /** What a receiver answers is not read further. */
 const maxAnswerBytes = 64 * 1024;
 const keyMessage = utf8('NuSEC webhooks v1');
