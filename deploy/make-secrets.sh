@@ -21,6 +21,11 @@ random 0 objects-password ''
 [ -e objects-user ] || printf nusec > objects-user
 [ -e objects-credentials ] || printf 'nusec:%s' "$(cat objects-password)" > objects-credentials
 own 10001 objects-credentials
+# Of the gateway: empty until there is a project, and a person has registered it (docs/deploy.md).
+for file in nusec-root.pem gateway.token; do
+  [ -e "$file" ] || : > "$file"
+  own 10001 "$file"
+done
 
 # The database takes RSA keys only, and asks for keyEncipherment in the certificate of a node.
 if [ ! -e ca.key ]; then

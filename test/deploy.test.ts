@@ -47,6 +47,7 @@ describe('deploy/make-secrets.sh', () => {
         'ca.key',
         'objects-credentials',
         'objects/private.key',
+        'gateway.token',
       ])
         expect(statSync(join(dir, name)).mode & 0o777, name).toBe(0o600);
       expect(readFileSync(join(dir, 'kurrentdb-credentials'), 'utf8')).toMatch(/^nusec:[0-9a-f]{64}$/);
@@ -61,8 +62,12 @@ describe('deploy/make-secrets.sh', () => {
         ]);
         expect(checked.status, node).toBe(0);
       }
+      // The cluster starts before anybody has a token for the gateway; it is written into the file.
+      expect(readFileSync(join(dir, 'gateway.token'), 'utf8')).toBe('');
+      writeFileSync(join(dir, 'gateway.token'), 'token');
       const before = readFileSync(join(dir, 'kurrentdb-admin'), 'utf8');
       execFileSync('sh', [`${root}deploy/make-secrets.sh`, dir], { stdio: 'ignore' });
+      expect(readFileSync(join(dir, 'gateway.token'), 'utf8')).toBe('token');
       expect(readFileSync(join(dir, 'kurrentdb-admin'), 'utf8')).toBe(before);
     },
     limitOfProcesses(20),

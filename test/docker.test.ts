@@ -38,12 +38,15 @@ const copied = dockerfile.filter(line => line.startsWith('COPY ')).flatMap(line 
 it('docker-compose.yml has one server by default, and a cluster of two with three database nodes', () => {
   expect(read('.env')).toContain('COMPOSE_PROFILES=default\n');
   expect(inProfile('default')).toEqual(['server']);
-  expect(inProfile('cluster')).toEqual(['db1', 'db2', 'db3', 'db-user', 'objects', 'bucket', 'join', 'nusec1', 'nusec2']);
+  const cluster = ['db1', 'db2', 'db3', 'db-user', 'objects', 'bucket', 'join', 'nusec1', 'nusec2', 'gateway'];
+  expect(inProfile('cluster')).toEqual(cluster);
   expect(inProfile('gateway')).toEqual(['gateway']);
 });
 
 it('what stays running has a health check, limits and ports on loopback only; nothing of ours can write beside its volumes', () => {
-  for (const [name, { ports = [], healthcheck, deploy }] of services.filter(([each]) => /^(server|nusec\d|db\d|objects)$/.test(each))) {
+  for (const [name, { ports = [], healthcheck, deploy }] of services.filter(([each]) =>
+    /^(server|nusec\d|db\d|objects|gateway)$/.test(each),
+  )) {
     expect(healthcheck?.test[0], name).toMatch(/^CMD/);
     expect(Object.keys(deploy?.resources.limits ?? {}), name).toEqual(['cpus', 'memory', 'pids']);
     for (const port of ports) expect(port, name).toMatch(/^127\.0\.0\.1:\d+:\d+$/);

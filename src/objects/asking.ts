@@ -17,7 +17,7 @@ export type AskingParts = {
   readonly isAnswer: (error: unknown) => boolean;
   readonly mayTryAgain: (error: unknown) => boolean;
   /** Called once, until there is an answer again. */
-  readonly onAway?: ((seconds: number) => void) | undefined;
+  readonly onAway?: ((ms: number) => void) | undefined;
   /** Milliseconds. */
   readonly now?: () => number;
 };
@@ -41,7 +41,7 @@ export function createAsking({ isAnswer, mayTryAgain, onAway = () => {}, now = (
     if (now() - begunAt >= silentAfterMs) silentAt = now();
     if (isTold || now() - withoutSince < awayAfterMs) return;
     isTold = true;
-    onAway(Math.round((now() - withoutSince) / 1000));
+    onAway(now() - withoutSince);
   };
   const once = async <Result>(work: () => Promise<Result>): Promise<Result> => {
     const begunAt = now();

@@ -16,7 +16,7 @@ export type S3Options = {
   /** `ACCESS-KEY:SECRET`; default: what the environment gives the AWS SDK. */
   readonly credentials?: string | undefined;
   /** Called when there was no answer for half a minute, once until there is one again. */
-  readonly onAway?: ((seconds: number) => void) | undefined;
+  readonly onAway?: ((ms: number) => void) | undefined;
 };
 
 type Library = typeof import('@aws-sdk/client-s3');

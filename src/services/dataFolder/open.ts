@@ -24,7 +24,7 @@ import type { ObjectStore } from '../../objects/port.ts';
 import { type SealedObjects, sealedObjects } from '../../objects/sealed.ts';
 import { openReadModels } from '../../projections/readModels.ts';
 import { pooledRandom } from '../../random.ts';
-import { minuteMs } from '../../times.ts';
+import { minuteMs, secondsOf } from '../../times.ts';
 import { openUidLists } from '../../uidlists/uidLists.ts';
 import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
 import type { Context } from '../base/context.ts';
@@ -68,7 +68,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     alarms?.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
   requireDataFolder(settings);
-  const objects = await openObjects(settings, seconds => raise(objectsAway(seconds)));
+  const objects = await openObjects(settings, ms => raise(objectsAway(ms)));
   if (objects !== undefined) own('object store', objects);
   const opened = own(
     'keystore',
@@ -120,10 +120,10 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   return { ctx, slot: slot.number, sealed };
 }
 
-const objectsAway = (seconds: number): Alarm => ({
+const objectsAway = (ms: number): Alarm => ({
   code: 'OBJECT_STORE_UNAVAILABLE',
   subject: 'object-store',
-  detail: `no answer for ${seconds} s: what makes a key, a person or an image is refused until it is back`,
+  detail: `no answer for ${secondsOf(ms)} s: what makes a key, a person or an image is refused until it is back`,
 });
 
 const subjectsFile = ({ dataDir }: Pick<FolderSettings, 'dataDir'>): string => join(dataDir, 'subjects.db');
