@@ -20,6 +20,8 @@ export type Peers<Service extends PeerService> = {
   onConnected(listener: (clientId: string, place: Elsewhere) => void): void;
   /** Sends all other processes a message that needs no answer, a plain value or bytes; a process that is not connected does not get it. */
   notify(topic: string, value: unknown): void;
+  /** The same; and the newest of a topic is sent to each process that is linked later. */
+  announce(topic: string, value: unknown): void;
   onNotice<Value>(topic: string, listener: (value: Value) => void): void;
   /** What this process answers the others with. */
   serve(service: Service): void;
@@ -63,6 +65,7 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
   const links = new Map<PeerLink, { readonly clients: Map<string, Since>; readonly asking: Service; process?: string }>();
   const listeners: ((clientId: string, place: Elsewhere) => void)[] = [];
   const noticed = new Map<string, (value: unknown) => void>();
+  const announced = new Map<string, unknown>();
   let served: Service | undefined;
 
   const answer = async (link: PeerLink, { id: question, name, args }: Extract<Frame, { kind: 'ask' }>): Promise<void> => {
@@ -116,6 +119,10 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
     },
     onConnected: listener => void listeners.push(listener),
     notify: (topic, value) => sendToAll({ kind: 'notice', topic, value }),
+    announce(topic, value) {
+      announced.set(topic, value);
+      sendToAll({ kind: 'notice', topic, value });
+    },
     onNotice: (topic, listener) => void noticed.set(topic, listener as (value: unknown) => void),
     serve(service) {
       served = service;
@@ -145,6 +152,7 @@ export function createPeers<Service extends PeerService>(names: readonly (keyof 
       const all = [...own].map(([clientId, { atMs }]) => [clientId, atMs] as const);
       for (let from = 0; from === 0 || from < all.length; from += idsPerFrame)
         link.send({ kind: 'online', process: id, clients: all.slice(from, from + idsPerFrame), now: false } satisfies Frame);
+      for (const [topic, value] of announced) link.send({ kind: 'notice', topic, value } satisfies Frame);
     },
   };
 }

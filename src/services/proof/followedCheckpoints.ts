@@ -8,12 +8,12 @@ import { openHeadMap } from './headMapFile.ts';
 import { type CheckpointPlaces, readNewest, signedBy } from './knownCheckpoints.ts';
 import { logNoteKey } from './logKey.ts';
 
-/** Checkpoints of the log at machines that do not lead: the leader sends each to all processes, and one process of each other machine keeps it in its data
- *  folder, after it has held the copy of the log against it. So every machine answers with the newest one, proves what is in the log, and whoever leads
+/** Checkpoints of the log at machines that do not lead: the leader sends each to all processes, the newest one also to those that are linked later, and one
+ *  process of each other machine keeps it in its data folder, after it has held the copy of the log against it. So every machine answers with the newest one, proves what is in the log, and whoever leads
  *  next continues from it. */
 
 type Notices = {
-  notify(topic: string, note: string): void;
+  announce(topic: string, note: string): void;
   onNotice(topic: string, listener: (note: string) => void): void;
 };
 const topic = 'checkpoint';
@@ -44,7 +44,7 @@ export function followCheckpoints(ctx: Context, { file, headsFile }: CheckpointP
     running = running.then(() => keep(note)).catch(error => ctx.log.warn({ error: String(error) }, 'a checkpoint was not kept'));
   });
   return {
-    tell: (note: string): void => notices.notify(topic, note),
+    tell: (note: string): void => notices.announce(topic, note),
     async close(): Promise<void> {
       isOpen = false;
       await running;

@@ -7,8 +7,8 @@ import type { Checkpoints } from './checkpoints.ts';
 
 /** Checkpoints on demand, in any process: the one that leads signs, the others wait for what it writes. */
 
-/** A process that leads signs every second. */
-const maxWaitMs = 20_000;
+/** A process that leads signs every second, and another one follows it within five. */
+const maxWaitMs = 10_000;
 const pollMs = 50;
 
 export type NewestCheckpoint = {

@@ -46,6 +46,21 @@ describe('processes at one data folder', () => {
     await expect.poll(() => two.holding('device-a')).toBeUndefined();
   });
 
+  it('are told what was announced before they came, the newest of it, and what was only notified not', async () => {
+    const one = await arrive(1);
+    one.announce('checkpoint', 'older');
+    one.announce('checkpoint', 'newest');
+    one.notify('passing', 'gone');
+    const two = createPeers<Answers>(['echo', 'refuse', 'never'], 'process-2');
+    const heard: unknown[] = [];
+    for (const topic of ['checkpoint', 'passing']) two.onNotice(topic, value => heard.push(value));
+    const links = await openFolderLinks(dataDir, 2, maxProcessSlots, two.addLink);
+    onTestFinished(() => links?.close());
+    await expect.poll(() => heard).toEqual(['newest']);
+    one.announce('checkpoint', 'next');
+    await expect.poll(() => heard).toEqual(['newest', 'next']);
+  });
+
   it('are told when a machine connects to another of them, and which connection is the later one', async () => {
     const three = [await arrive(1), await arrive(2), await arrive(3)] as const;
     const [one, two, other] = three;
