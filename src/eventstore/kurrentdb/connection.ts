@@ -2,6 +2,7 @@ import { hostname } from 'node:os';
 import type { KurrentDBClient } from '@kurrent/kurrentdb-client';
 import { NusecError } from '../../errors.ts';
 import { within } from '../../within.ts';
+import { whyUnreached } from './whyUnreached.ts';
 
 /** The connection to a KurrentDB (or EventStoreDB) server or cluster. A client that failed is replaced: one whose first read failed never reads
  *  again, and one that waits for a server that was stopped does not find the next. */
@@ -55,6 +56,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     throw new NusecError('BAD_REQUEST', 'the KurrentDB event store needs the optional npm package @kurrent/kurrentdb-client', { cause });
   });
   const url = connectionString(options);
+  const login = loginOf(options);
   const open = (): KurrentDBClient => {
     try {
       return library.KurrentDBClient.connectionString(url);
@@ -84,15 +86,14 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
     void end(broken);
   };
   /** @returns the refusal that an error stands for; otherwise the client is given up */
-  const refused = (used: KurrentDBClient, error: unknown): Refusal => {
+  const refused = async (used: KurrentDBClient, error: unknown): Promise<Refusal> => {
     const refusal = refusalOf(library, error);
     hasAnswered ||= refusal !== undefined;
     if (refusal !== undefined) return refusal;
     // The client goes to the leader by itself.
     if (!(error instanceof library.NotLeaderError)) failed(used);
-    throw unavailable(library, error);
+    throw unavailable(library, error, hasAnswered ? undefined : await whyFirst(url, login));
   };
-  const login = loginOf(options);
   return {
     library,
     readOptions: { requiresLeader: true, ...(login !== undefined && { credentials: login }) },
@@ -108,7 +109,7 @@ export async function openConnection(options: ConnectionOptions): Promise<Connec
       try {
         return await answeredIn(work(used), timeoutMs);
       } catch (error) {
-        return refused(used, error);
+        return await refused(used, error);
       }
     },
     async each(timeoutMs, begin, take) {
@@ -151,7 +152,8 @@ const deniedStatuses: readonly unknown[] = [7, 16];
 const isDenied = (library: Library, error: unknown): boolean =>
   error instanceof library.AccessDeniedError || deniedStatuses.includes((error as { code?: unknown }).code);
 
-function unavailable(library: Library, error: unknown): NusecError {
+/** @param reason why the first answer of all did not come, where that is known */
+function unavailable(library: Library, error: unknown, reason?: string): NusecError {
   if (isDenied(library, error))
     return new NusecError(
       'STORE_UNAVAILABLE',
@@ -160,7 +162,7 @@ function unavailable(library: Library, error: unknown): NusecError {
         cause: error,
       },
     );
-  const why = (error as Error).message.split('\n')[0]?.slice(0, maxReasonChars);
+  const why = reason ?? (error as Error).message.split('\n')[0]?.slice(0, maxReasonChars);
   return new NusecError('STORE_UNAVAILABLE', `KurrentDB does not answer, so nothing is acknowledged (${why}); it is tried again`, {
     cause: error,
   });
@@ -199,6 +201,16 @@ function loginOf({ url, credentials }: ConnectionOptions): Login | undefined {
 }
 
 const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[?::1\]?)(:\d+)?$/.test(host);
+
+/** What is to be known of the server that is named first, over TLS. */
+async function whyFirst(url: string, login: Login | undefined): Promise<string | undefined> {
+  const { host, searchParams } = new URL(url.replace(/^[a-z+]+:\/\/(?:[^@/?]*@)?([^/?,]+)[^?]*/, 'https://$1/'));
+  if (searchParams.get('tls') === 'false') return undefined;
+  const { hostname, port } = new URL(`https://${host}`);
+  const caFile = searchParams.get('tlsCaFile') ?? undefined;
+  const reason = await whyUnreached({ host: hostname, port: Number(port === '' ? 2113 : port), caFile, login });
+  return reason && `${host}: ${reason}`;
+}
 
 /** @throws NusecError BAD_REQUEST */
 function connectionString({ url, credentials }: ConnectionOptions): string {

@@ -1,8 +1,11 @@
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { whyUnreached } from '../../../src/eventstore/kurrentdb/whyUnreached.ts';
 import { openKurrentStore } from '../../../src/eventstore/kurrentdb.ts';
 import type { EventStore } from '../../../src/eventstore/port.ts';
 import { openSqliteStore } from '../../../src/eventstore/sqlite.ts';
@@ -344,7 +347,32 @@ describe('TLS and credentials', () => {
     };
     expect(await tryOpen(ca.cert, 'nusec:se:cret')).toMatchObject({ revision: 0 });
     await expect(tryOpen(ca.cert, 'nusec:wrong')).rejects.toThrow(/^(?!.*wrong).*refuses the user/);
-    await expect(tryOpen(otherCa.cert, 'nusec:se:cret')).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    await expect(tryOpen(otherCa.cert, 'nusec:se:cret')).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+      message: expect.stringMatching(/^(?!.*se:cret).*not from a CA that is trusted here.*tlsCaFile/),
+    });
+  });
+
+  it('are named when a server gives no answer: which of them is wrong', async () => {
+    const folder = temporaryFolder();
+    const [ca, otherCa] = [certificate(folder, 'ca'), certificate(folder, 'other')];
+    const node = certificate(folder, 'node', ca);
+    // As KurrentDB over HTTP: a wrong login is refused everywhere.
+    const server = createServer({ key: readFileSync(node.key), cert: readFileSync(node.cert) }, (request, response) => {
+      const isRight = request.headers.authorization === `Basic ${Buffer.from('nusec:se:cret').toString('base64')}`;
+      response.writeHead(isRight ? 200 : 401).end();
+    });
+    await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const why = (host: string, caFile: string, password: string) =>
+      whyUnreached({ host, port, caFile, login: { username: 'nusec', password } });
+    expect(await why('localhost', ca.cert, 'se:cret')).toBeUndefined();
+    expect(await why('localhost', ca.cert, 'wrong')).toMatch(/^it refuses the user or the password$/);
+    expect(await why('localhost', otherCa.cert, 'se:cret')).toMatch(/tlsCaFile/);
+    expect(await why('127.0.0.1', ca.cert, 'se:cret')).toMatch(/another name/);
+    server.closeAllConnections();
+    await new Promise(resolve => server.close(resolve));
+    expect(await why('localhost', ca.cert, 'se:cret')).toBe('ECONNREFUSED');
   });
 });
 
