@@ -89,6 +89,9 @@ it('follows the log without taking the keyboard focus, and fits a phone (R83)', 
   await page.goto(`${server.url}/console/fleet/${second}`);
   await page.getByRole('heading', { name: 'Timeline' }).waitFor();
   expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(390);
+  // A refusal that names something long, such as a UID.
+  await page.goto(`${server.url}/console/devices/${'00112233445566778899aabbccddeeff'.repeat(2)}`);
+  expect(await page.evaluate('document.documentElement.scrollWidth')).toBeLessThanOrEqual(390);
   await page.close();
 });
 

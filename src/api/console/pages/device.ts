@@ -129,7 +129,7 @@ function attested(device: DeviceAnswer, release: Release | undefined, rows: read
   const columns = [
     { name: 'Time', cell: (row: AttestedAnswer) => time(row.at) },
     { name: 'Result', cell: (row: AttestedAnswer) => badge(row.result) },
-    { name: 'By way of', cell: (row: AttestedAnswer) => row.via },
+    { name: 'By way of', cell: (row: AttestedAnswer) => wayOf(row.via) },
     { name: 'Reason', cell: (row: AttestedAnswer) => row.reason, kind: 'text' as const },
     {
       name: 'Evidence',
@@ -139,3 +139,6 @@ function attested(device: DeviceAnswer, release: Release | undefined, rows: read
   ];
   return html`${comparison}${table('Attestations, newest first', columns, rows, 'Not attested yet.')}`;
 }
+
+/** `gateway:hall-7` → `gateway hall-7` */
+const wayOf = (via: string): string => (via === 'mqtt' ? 'own connection' : via.replace(':', ' '));
