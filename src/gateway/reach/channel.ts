@@ -101,7 +101,7 @@ export function createChannel(times: ChannelTimes = defaultChannelTimes): Channe
       const answer = await ask<EvidenceAnswer>('evidence', `${gatewayId}/${uid}`, send, times.gatewayAttemptMs);
       if (answer.evidence === null && (answer.error === 'SPDM_UNSUPPORTED' || answer.error === 'EVIDENCE_UNSUPPORTED'))
         throw new NusecError(answer.error, `gateway ${gatewayId} says that it does not speak what its line asks for`);
-      if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${answer.error ?? 'no reason given'}`);
+      if (answer.evidence === null) throw unreachable(uid, `did not answer gateway ${gatewayId}: ${silence(answer.error)}`);
       return { evidence: answer.evidence, verdict: answer.verdict };
     },
     async trust(uid, bundle) {
@@ -156,3 +156,17 @@ function createOpenQuestions() {
 }
 
 const unreachable = (who: string, what: string): NusecError => new NusecError('DEVICE_UNREACHABLE', `${who} ${what}`);
+
+/** What the codes of a gateway mean for whoever has to go there. */
+const ofWires: Readonly<Record<string, string>> = {
+  NOT_FOUND: 'it has no wire to this device (nusec gateway run --device UID=ADDRESS)',
+  LINK_FAILED: 'its wire to the device does not open, or broke off',
+  LINK_TIMEOUT: 'nothing readable comes over its wire: look at the device and its cable',
+  MCTP_MALFORMED: 'nothing readable comes over its wire: look at the device and its cable',
+  SPDM_BUSY: 'the device is busy',
+};
+
+function silence(code = 'no reason given'): string {
+  const words = ofWires[code];
+  return words === undefined ? code : `${words} (${code})`;
+}
