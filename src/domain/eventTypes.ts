@@ -122,6 +122,7 @@ const eventTypes: { readonly [Type in EventType]: true } = {
   LogKeyCertified: true,
   NextGenerationCertified: true,
   OcspSignerEstablished: true,
+  OffersCounted: true,
   OperationalCertificateIssued: true,
   OperatorAdded: true,
   OperatorAuthenticatorAdded: true,

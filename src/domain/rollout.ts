@@ -2,6 +2,7 @@ import type { Actor, IsoTime } from './actor.ts';
 import { type ApprovedContent, contentOfApproval, requireApproved } from './approval.ts';
 import { type Decider, type Of, requireStatus } from './decider.ts';
 import { counted, failureOf, type GroupHealth, reaches } from './rolloutHealth.ts';
+import { type OffersMade, offersAllowed, offersLately } from './rolloutPace.ts';
 import { type RolloutPlan, requirePlan, rolloutContent } from './rolloutPlan.ts';
 import { isPast, refuse, requireCount, requireOtherPerson } from './rules.ts';
 import { statusAfter, type Walk } from './walk.ts';
@@ -26,6 +27,8 @@ export type RolloutEvent =
   | { readonly type: 'GroupStarted'; readonly data: GroupStart }
   /** Devices that came later: number and list of all devices of the group now. */
   | { readonly type: 'DevicesJoined'; readonly data: GroupStart }
+  /** Of a rollout with a rate, with the offers themselves in one commit. `at`: when all of them were made. */
+  | { readonly type: 'OffersCounted'; readonly data: OffersMade }
   | { readonly type: 'GroupPassed'; readonly data: GroupHealth }
   | { readonly type: 'RolloutPaused'; readonly data: { readonly reason: string; readonly by: Actor } }
   | { readonly type: 'RolloutResumed'; readonly data: { readonly by: Actor } }
@@ -39,6 +42,7 @@ export type RolloutCommand =
   | { readonly type: 'StartRollout'; readonly by: Actor; readonly contentSha256?: string }
   | ({ readonly type: 'StartGroup' } & GroupStart)
   | ({ readonly type: 'JoinDevices' } & GroupStart)
+  | ({ readonly type: 'CountOffers' } & OffersMade)
   /** `underway`: devices of any group that has started, whose end is still to come. */
   | ({ readonly type: 'RecordGroupHealth'; readonly underway?: number } & GroupHealth)
   /** The release is withdrawn. */
@@ -73,6 +77,9 @@ export type PlannedRollout = RolloutPlan & {
   /** Groups that have started, and how many of them have passed. */
   readonly started: readonly GroupStart[];
   readonly passed: number;
+  /** Where the plan has a rate: when the first offers were made, and those of the last minute before the newest. */
+  readonly firstOfferAt?: IsoTime;
+  readonly lately?: readonly OffersMade[];
 };
 export type RolloutState = { readonly status: 'NONE' } | PlannedRollout;
 
@@ -98,6 +105,8 @@ function decide(command: RolloutCommand, state: RolloutState): readonly RolloutE
       return startGroup(command, state);
     case 'JoinDevices':
       return joinDevices(command, state);
+    case 'CountOffers':
+      return countOffers(command, state);
     case 'RecordGroupHealth':
       return recordHealth(command, state);
     case 'HaltRollout':
@@ -165,6 +174,14 @@ function joinDevices({ type: _, ...data }: Of<RolloutCommand, 'JoinDevices'>, st
   if (!isLast || state.lateJoiners !== true) refuse('STATE', 'devices join the last group of a rollout that lets them');
   if (data.deviceCount <= before.deviceCount) refuse('CONFLICT', 'others have joined meanwhile');
   return [{ type: 'DevicesJoined', data }];
+}
+
+/** Who makes offers counts them here in the same commit, so that several processes together make no more than one would. */
+function countOffers({ type: _, ...data }: Of<RolloutCommand, 'CountOffers'>, state: PlannedRollout): readonly RolloutEvent[] {
+  if (data.count === 0) return [];
+  requireStatus(state, ['RUNNING'], 'making offers');
+  if (data.count > offersAllowed(state, data.at)) refuse('CONFLICT', 'these are more offers than the plan allows in a minute');
+  return [{ type: 'OffersCounted', data }];
 }
 
 /** The health gate. After the last group the rollout is done as soon as no device is under way any more. */
@@ -246,6 +263,8 @@ function withFacts(state: PlannedRollout, event: RolloutEvent): PlannedRollout {
       return { ...state, started: [...state.started, event.data] };
     case 'DevicesJoined':
       return { ...state, started: state.started.map(before => (before.group === event.data.group ? event.data : before)) };
+    case 'OffersCounted':
+      return { ...state, firstOfferAt: state.firstOfferAt ?? event.data.at, lately: offersLately(state.lately, event.data) };
     case 'GroupPassed':
       return { ...state, passed: state.passed + 1 };
     default:

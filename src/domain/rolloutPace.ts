@@ -86,12 +86,36 @@ function localTime(timeZone: string, now: IsoTime): { readonly day: number; read
 
 type Pace = { readonly ratePerMinute?: number; readonly ramp?: RolloutRamp };
 
+/** Whether a plan limits how fast devices are offered the release. */
+export const isPaced = ({ ratePerMinute, ramp }: Pace): boolean => ratePerMinute !== undefined || ramp !== undefined;
+
 /** Devices that may be offered the release within a minute. @param sinceMs how long ago the first offer was @returns undefined without a limit */
 export function rateAt({ ratePerMinute, ramp }: Pace, sinceMs: number): number | undefined {
   if (ramp === undefined) return ratePerMinute;
-  const doublings = Math.min(Math.floor(sinceMs / (ramp.doublesEveryMinutes * minuteMs)), 32);
+  const doublings = Math.min(Math.floor(Math.max(0, sinceMs) / (ramp.doublesEveryMinutes * minuteMs)), 32);
   return Math.min(ramp.firstPerMinute * 2 ** doublings, ratePerMinute ?? Number.MAX_SAFE_INTEGER);
 }
+
+/** Offers that were made at a time. */
+export type OffersMade = { readonly count: number; readonly at: IsoTime };
+type Made = Pace & { readonly firstOfferAt?: IsoTime; readonly lately?: readonly OffersMade[] };
+
+/** How many offers may be made now. A clock that was put back allows none too many. @returns infinite without a limit */
+export function offersAllowed({ firstOfferAt, lately = [], ...pace }: Made, now: IsoTime): number {
+  const nowMs = Date.parse(now);
+  const rate = rateAt(pace, nowMs - Date.parse(firstOfferAt ?? now));
+  return rate === undefined ? Number.POSITIVE_INFINITY : Math.max(0, rate - countOf(within(lately, nowMs)));
+}
+
+/** Those of the last minute, with the new ones. */
+export const offersLately = (before: readonly OffersMade[] = [], made: OffersMade): readonly OffersMade[] => [
+  ...within(before, Date.parse(made.at)),
+  made,
+];
+
+const within = (made: readonly OffersMade[], nowMs: number): readonly OffersMade[] =>
+  made.filter(({ at }) => Date.parse(at) >= nowMs - minuteMs);
+const countOf = (made: readonly OffersMade[]): number => made.reduce((sum, { count }) => sum + count, 0);
 
 /** Before the retry that comes next. @param attempt offers made before the failed one */
 export const retryPauseMs = ({ afterMinutes }: RolloutRetries, attempt: number): number => afterMinutes * minuteMs * 2 ** attempt;

@@ -1,6 +1,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isWindowOpen, type RolloutWindow, rateAt, requirePace, requireWindows, retryPauseMs } from '../../src/domain/rolloutPace.ts';
+import {
+  isWindowOpen,
+  type OffersMade,
+  offersAllowed,
+  offersLately,
+  type RolloutWindow,
+  rateAt,
+  requirePace,
+  requireWindows,
+  retryPauseMs,
+} from '../../src/domain/rolloutPace.ts';
 import { codeOf } from './scenario.ts';
 
 const night: RolloutWindow = { from: '22:00', to: '04:00', timeZone: 'Europe/Berlin' };
@@ -67,6 +77,30 @@ describe('the pace', () => {
     expect([0, 4, 5, 10, 20, 10_000].map(minute => rateAt(plan, minute * 60_000))).toEqual([10, 10, 20, 40, 100, 100]);
     expect(rateAt({ ratePerMinute: 7 }, 0)).toBe(7);
     expect(rateAt({}, 0)).toBeUndefined();
+  });
+
+  it('allows in no minute more offers than the rate is at its end, whenever and however many are wanted', () => {
+    const ramp = { firstPerMinute: 3, doublesEveryMinutes: 1 };
+    const wish = fc.record({ afterMs: fc.integer({ min: 0, max: 70_000 }), wanted: fc.integer({ min: 0, max: 30 }) });
+    fc.assert(
+      fc.property(fc.array(wish, { minLength: 1, maxLength: 40 }), wishes => {
+        const plan = { ratePerMinute: 20, ramp };
+        let [nowMs, all, lately]: [number, OffersMade[], readonly OffersMade[]] = [Date.parse('2026-01-10T20:59:00Z'), [], []];
+        for (const { afterMs, wanted } of wishes) {
+          nowMs += afterMs;
+          const at = new Date(nowMs).toISOString();
+          const firstOfferAt = all[0]?.at;
+          const count = Math.min(wanted, offersAllowed({ ...plan, ...(firstOfferAt && { firstOfferAt }), lately }, at));
+          if (count === 0) continue;
+          [all, lately] = [[...all, { count, at }], offersLately(lately, { count, at })];
+          const minute = all.filter(made => Date.parse(made.at) >= nowMs - 60_000).reduce((sum, made) => sum + made.count, 0);
+          expect(minute).toBeLessThanOrEqual(rateAt(plan, nowMs - Date.parse(all[0]?.at ?? at)) ?? 0);
+          expect(minute).toBe(lately.reduce((sum, made) => sum + made.count, 0));
+        }
+        const later = new Date(nowMs + 60_001).toISOString();
+        expect(offersAllowed({ ...plan, lately }, later)).toBe(3);
+      }),
+    );
   });
 
   it('of retries doubles its pauses', () => {

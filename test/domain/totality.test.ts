@@ -233,6 +233,7 @@ const rolloutEvents: Named<RolloutEvent> = {
   RolloutStarted: true,
   GroupStarted: true,
   DevicesJoined: true,
+  OffersCounted: true,
   GroupPassed: true,
   RolloutPaused: true,
   RolloutResumed: true,

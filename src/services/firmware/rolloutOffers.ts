@@ -4,10 +4,10 @@ import { encryptionPointOf } from '../../domain/encryption.ts';
 import { layoutOf, line, lineStream } from '../../domain/line.ts';
 import { release, releaseStream } from '../../domain/release.ts';
 import { type PlannedRollout, rollout, rolloutStream } from '../../domain/rollout.ts';
-import { rateAt } from '../../domain/rolloutPace.ts';
+import { isPaced, offersAllowed } from '../../domain/rolloutPace.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import type { Read } from '../../eventstore/handle.ts';
-import { type Context, execute, executeOn, nowIso, oneCommit } from '../base/context.ts';
+import { type Context, execute, executeOn, nowIso, oneCommit, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { OtaImages } from './otaImage.ts';
 import { releaseOf } from './releases.ts';
@@ -30,21 +30,42 @@ export async function offerToAll(
   state: PlannedRollout,
   progress: RolloutProgress,
 ): Promise<{ readonly isLimited: boolean }> {
-  const { ctx } = parts;
-  const now = ctx.clock().getTime();
-  const wanting = progress.toOffer(now);
-  const rate = rateAt(state, now - (progress.firstOfferMs() ?? now));
-  const allowed = rate === undefined ? wanting.length : rate - progress.offeredLately(now);
-  const queue = wanting.slice(0, Math.max(0, allowed));
-  const isLimited = queue.length < wanting.length;
-  const groups = Array.from({ length: Math.ceil(queue.length / offersTogether) }, (_, i) =>
-    queue.slice(i * offersTogether, (i + 1) * offersTogether),
+  const wanting = progress.toOffer(parts.ctx.clock().getTime());
+  if (isPaced(state)) return { isLimited: await offerPaced(parts, state, wanting, progress) };
+  const groups = Array.from({ length: Math.ceil(wanting.length / offersTogether) }, (_, i) =>
+    wanting.slice(i * offersTogether, (i + 1) * offersTogether),
   );
   const run = async (): Promise<void> => {
     for (let group = groups.shift(); group !== undefined; group = groups.shift()) await offerTogether(parts, state, group, progress);
   };
   await Promise.all(Array.from({ length: groupsAtOnce }, run));
-  return { isLimited };
+  return { isLimited: false };
+}
+
+/** Not more than the plan allows in a minute, whoever makes them: they are counted in the log, and what another process has counted meanwhile makes all of a
+ *  commit be judged again. @returns whether some are held back */
+async function offerPaced(
+  parts: OfferParts,
+  state: PlannedRollout,
+  wanting: readonly Member[],
+  progress: RolloutProgress,
+): Promise<boolean> {
+  const stream = rolloutStream(state.rolloutId);
+  for (let next = 0; next < wanting.length; ) {
+    const made = await oneCommit(parts.ctx, async ctx => {
+      const plan = await stateOf(ctx, rollout, stream);
+      if (plan.status !== 'RUNNING') return [];
+      const together = Math.min(offersAllowed(plan, nowIso(ctx)), offersTogether);
+      const outcomes = await Promise.all(wanting.slice(next, next + together).map(member => offer({ ...parts, ctx }, state, member)));
+      const count = outcomes.filter(outcome => 'offerId' in outcome && outcome.isNew).length;
+      await execute(ctx, rollout, stream, { type: 'CountOffers', count, at: nowIso(ctx) }, by);
+      return outcomes;
+    });
+    if (made.length === 0) return true;
+    for (const outcome of made) await note(parts.ctx, state, outcome, progress);
+    next += made.length;
+  }
+  return false;
 }
 
 /** Their offers in one commit; one after the other where a device was busy with something else at each try. */
@@ -63,7 +84,9 @@ async function offerTogether(
   }
 }
 
-type OfferOutcome = { readonly member: Member; readonly offerId: string } | { readonly member: Member; readonly refusal: NusecError };
+type OfferOutcome =
+  | { readonly member: Member; readonly offerId: string; readonly isNew: boolean }
+  | { readonly member: Member; readonly refusal: NusecError };
 
 async function offer(parts: OfferParts, state: PlannedRollout, member: Member): Promise<OfferOutcome> {
   const { ctx } = parts;
@@ -71,8 +94,9 @@ async function offer(parts: OfferParts, state: PlannedRollout, member: Member): 
   try {
     const target = await livingDevice(ctx, uid);
     const offerId = offerIdOf(state.rolloutId, uid, member.offerId === undefined ? 0 : member.attempt + 1);
-    await executeOn(ctx, device, deviceStream(uid), read => offerCommand(read, parts, state, offerId, target), by);
-    return { member, offerId };
+    const command = (read: Read) => offerCommand(read, parts, state, offerId, target);
+    const { events } = await executeOn(ctx, device, deviceStream(uid), command, by);
+    return { member, offerId, isNew: events.length > 0 };
   } catch (error) {
     if (!(error instanceof NusecError) || error.code === 'REVISION_CONFLICT') throw error;
     return { member, refusal: error };

@@ -3,7 +3,6 @@ import { type RolloutRetries, retryPauseMs } from '../../domain/rolloutPace.ts';
 import type { ErrorCode } from '../../errors.ts';
 import type { Recorded } from '../../eventstore/recorded.ts';
 import type { RolloutDeviceRow } from '../../projections/rollouts.ts';
-import { minuteMs } from '../../times.ts';
 
 /** How far the devices of one rollout are, kept in memory by the events of the devices, so that one event costs one step and not a look at the
  *  whole group. It is built from the read model and repeats nothing: an event that is known already changes nothing. */
@@ -54,16 +53,6 @@ export function createRolloutProgress(rolloutId: string, retries?: RolloutRetrie
   const waiting = new Set<Member>();
   const counts: { succeeded: number; failed: number; out: number }[] = [];
 
-  /** Times of offers, in the order in which they became known; older ones than a minute are dropped when they are counted. */
-  const offers: number[] = [];
-  let firstOfferMs: number | undefined;
-
-  const noteOffer = (member: Member, atMs: number): void => {
-    if (member.offeredMs === atMs) return;
-    member.offeredMs = atMs;
-    offers.push(atMs);
-    firstOfferMs = Math.min(firstOfferMs ?? atMs, atMs);
-  };
   const count = ({ group, outcome }: Member, by: 1 | -1): void => {
     const own = counts[group];
     if (own !== undefined && (outcome === 'succeeded' || outcome === 'failed' || outcome === 'out')) own[outcome] += by;
@@ -86,7 +75,7 @@ export function createRolloutProgress(rolloutId: string, retries?: RolloutRetrie
     if (!isKnown) {
       member.attempt += member.offerId === undefined ? 0 : 1;
       member.offerId = offerId;
-      noteOffer(member, atMs);
+      member.offeredMs = atMs;
     }
     Object.assign(member, { status, reason, sinceMs: atMs, refusal: undefined });
     const isRetried = status === 'failed' && retries !== undefined && member.attempt < retries.count;
@@ -130,7 +119,7 @@ export function createRolloutProgress(rolloutId: string, retries?: RolloutRetrie
       const member = members.get(uid);
       if (member === undefined) return;
       record(member, offer_id, { status, reason }, Date.parse(changed_at));
-      noteOffer(member, Date.parse(offered_at));
+      member.offeredMs = Date.parse(offered_at);
     },
     /** @returns whether it changes where a device of this rollout is */
     apply(event: Recorded): boolean {
@@ -167,14 +156,6 @@ export function createRolloutProgress(rolloutId: string, retries?: RolloutRetrie
       let next: number | undefined;
       for (const { refusal, notBeforeMs } of waiting) if (refusal === undefined) next = Math.min(next ?? notBeforeMs, notBeforeMs);
       return next;
-    },
-    /** When the first offer of all was made; undefined before. */
-    firstOfferMs: (): number | undefined => firstOfferMs,
-    /** Offers of the last minute. */
-    offeredLately(nowMs: number): number {
-      const first = offers.findIndex(ms => ms > nowMs - minuteMs);
-      offers.splice(0, first < 0 ? offers.length : first);
-      return offers.length;
     },
     groupCount: (): number => counts.length,
     underway: (): ReadonlySet<Member> => underway,

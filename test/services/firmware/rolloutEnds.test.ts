@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { alarmQueries } from '../../../src/projections/alarms.ts';
+import { createAlarms } from '../../../src/services/base/alarms.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { quarantineDevice, releaseDevice, tagDevice } from '../../../src/services/field/devices.ts';
 import { publishRelease, withdrawRelease } from '../../../src/services/firmware/releases.ts';
 import { offerIdOf, planRollout, type RolloutWish, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
+import { startRollouts } from '../../../src/services/firmware/rollouts.ts';
 import { showRollout } from '../../../src/services/firmware/rolloutView.ts';
 import { eventually, publish, type Unit } from '../../gateway/fieldKit.ts';
 import { codeOf } from '../../pki/support.ts';
@@ -21,7 +24,7 @@ const units = (count: number): Unit[] => {
 const dayMs = 86_400_000;
 
 beforeAll(async () => {
-  bench = await openField(72);
+  bench = await openField(78);
 });
 afterAll(() => bench.close());
 
@@ -349,6 +352,37 @@ it('offers no faster than its plan says', async () => {
   expect((await show(id)).counts).toEqual({ offered: 2, waiting: 1 });
   bench.moveTime(61_000);
   await eventually(async () => (await show(id)).counts.offered === 3);
+});
+
+it('offers no faster than its plan says, whoever makes the offers, retries among them', async () => {
+  covers('R95');
+  const some = units(6);
+  const pace = { ratePerMinute: 2, retries: { count: 1, afterMinutes: 1 } };
+  const id = await roll({ devices: some.map(({ uid }) => uid), ...pace, thresholds: { successPercent: 10, failurePercent: 90 } });
+  const offers = async (): Promise<readonly number[]> => {
+    const streams = await Promise.all(some.map(({ uid }) => bench.ctx.store.readStream(`device-${uid}`)));
+    const own = streams.flat().filter(({ type, data }) => type === 'FirmwareOffered' && data.rolloutId === id);
+    return own.map(({ at }) => Date.parse(at)).sort((one, other) => one - other);
+  };
+  await eventually(async () => (await offers()).length === 2);
+  const failing = (await Promise.all(some.map(async unit => ({ unit, offer: (await stateOf(unit)).offer })))).find(({ offer }) => offer);
+  await report(failing?.unit as Unit, id, 'failed');
+  // Another process: it reads the devices in another order than the one that has seen the failure.
+  const care = { note: () => undefined };
+  const images = { hashesOn: async (_: string, known: { readonly imageHash: string }) => [known.imageHash] };
+  const other = await startRollouts({ ctx: bench.ctx, alarms: createAlarms(bench.ctx), care, images });
+  try {
+    for (let made = 4; made <= 6; made += 2) {
+      bench.moveTime(62_000);
+      await eventually(async () => (await offers()).length >= made);
+      // Both have looked again by then.
+      await sleep(1500);
+    }
+    const all = await offers();
+    for (const first of all) expect(all.filter(at => at >= first && at < first + 60_000).length).toBeLessThanOrEqual(2);
+  } finally {
+    await other.close();
+  }
 });
 
 it('offers an older version at the same counter only with the permit of planner and approver', async () => {
