@@ -66,8 +66,8 @@ export function registerRollout(program: Command): void {
     .option('--gateway <id...>', 'only devices behind these gateways')
     .option('--runs <version...>', 'only devices that run one of these versions, by what they last proved')
     .option('--state <state...>', `only devices in this state: ${upgradableStatuses.join(', ')}`)
-    .option('--success <percent>', 'a group passes with so many upgraded devices; 90 when not given', percent)
-    .option('--failure <percent>', 'halt above so many failed devices of a group; 20 when not given', percent)
+    .option('--success <percent>', 'a group passes with so many upgraded devices; 90 when not given', threshold)
+    .option('--failure <percent>', 'halt above so many failed devices of a group; 20 when not given', threshold)
     .option('--max-failures <n>', 'halt when more devices of a group fail', unitCount)
     .option('--rate <n>', 'devices in a minute; default: no limit', unitCount)
     .option('--ramp <n>', 'begin with so many devices in a minute, up to the rate', unitCount)
@@ -125,6 +125,7 @@ export function registerRollout(program: Command): void {
 }
 
 const percent = wholeNumber(1, 100);
+const threshold = wholeNumber(0, 100);
 const limitMinutes = wholeNumber(1, 525_600);
 const groups = (text: string, before: readonly (number | SelectorText)[] = []): readonly (number | SelectorText)[] => [
   ...before,

@@ -46,3 +46,14 @@ it('brings a device over the releases that it has slept through only with --perm
   expect(await seen()).toMatchObject({ plan: { permitCounterJump: true } });
   expect((await run(server.bob, 'show', permitted)).out).toContain('permitCounterJump');
 });
+
+it('takes thresholds of 0 and 100 percent as the API does', { timeout: limitOfProcesses(2) }, async () => {
+  for (const [success, failure] of [
+    [0, 100],
+    [100, 0],
+  ] as const) {
+    const thresholds = ['--success', `${success}`, '--failure', `${failure}`];
+    const { plan } = await json(server.alice, 'create', '--release', newest, ...thresholds);
+    expect(plan.thresholds).toEqual({ successPercent: success, failurePercent: failure });
+  }
+});
