@@ -45,6 +45,9 @@ const seenByAllMs = recoveryDelayHours * hourMs;
 export const openUntil = (code: string, lastAt: IsoTime): IsoTime | undefined =>
   seenByAll.has(code) ? timeAfter(lastAt, seenByAllMs) : undefined;
 
+/** Who raises alarms, and closes those that are over. */
+export const systemAlarms = 'system:alarms';
+
 export const alarmStream = (subject: string): string => `alarm-${subject}`;
 
 function decide(command: AlarmCommand, { cases }: AlarmState): readonly AlarmEvent[] {

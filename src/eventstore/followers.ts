@@ -13,6 +13,7 @@ const maxPauseMs = 10_000;
 /** Behind what the log had so long ago, a follower is late. */
 const maxLagMs = 5000;
 const lookEveryMs = 1000;
+const tellAgainMs = 10 * 60_000;
 
 /** A batch is handled again when its handler threw, so a handler must bear that. */
 export type Handler = (events: readonly Recorded[]) => void | Promise<void>;
@@ -64,19 +65,38 @@ export type Followers = {
 
 type Member = { readonly name: string; readonly follower: Follower; readonly isLate: (head: number) => boolean };
 
-/** @param onTrouble called once for each failure, and once when a follower gets late */
-export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble) => void = () => {}): Followers {
+/** @param onTrouble called once for each failure, once when a follower gets late, and every ten minutes while that lasts
+ *  @param onFine called with the name of a follower that follows, once after its start and once after each trouble */
+export function createFollowers(
+  store: EventStore,
+  onTrouble: (trouble: Trouble) => void = () => {},
+  onFine: (name: string) => void = () => {},
+): Followers {
   const members = new Set<Member>();
-  const late = new Set<Member>();
+  /** When it was told of those that are stopped or late. */
+  const toldMs = new Map<Member, number>();
+  const fine = new Set<Member>();
   const recordedList = lastRecordedList();
+  const tell = (member: Member, trouble: Trouble): void => {
+    toldMs.set(member, performance.now());
+    onTrouble(trouble);
+  };
+  let headBefore = Number.MAX_SAFE_INTEGER;
   const look = (): void => {
     const head = headOf(store);
     for (const member of members) {
-      const isLate = member.isLate(head);
-      if (isLate && !late.has(member)) onTrouble(troubleOf(member, head));
-      if (isLate) late.add(member);
-      else late.delete(member);
+      const { position, failure, hasBegun } = member.follower;
+      if (failure !== undefined || member.isLate(head)) {
+        fine.delete(member);
+        if (performance.now() - (toldMs.get(member) ?? Number.NEGATIVE_INFINITY) >= tellAgainMs) tell(member, troubleOf(member, head));
+      } else if (hasBegun) {
+        toldMs.delete(member);
+        if (position < headBefore || fine.has(member)) continue;
+        fine.add(member);
+        onFine(member.name);
+      }
     }
+    headBefore = head;
   };
   const timer = setInterval(look, lookEveryMs);
   timer.unref();
@@ -86,8 +106,12 @@ export function createFollowers(store: EventStore, onTrouble: (trouble: Trouble)
         name,
         recordedList,
         begin,
-        onFailure: failure => onTrouble({ ...troubleOf(member, headOf(store)), failure }),
-        onClose: () => members.delete(member),
+        onFailure: failure => tell(member, { ...troubleOf(member, headOf(store)), failure }),
+        onClose() {
+          members.delete(member);
+          toldMs.delete(member);
+          fine.delete(member);
+        },
       });
       const member: Member = { name, follower, isLate: lagWatch(follower, mayLag) };
       members.add(member);

@@ -6,7 +6,7 @@ import { NusecError } from '../errors.ts';
 import { type FileLock, lockFile } from '../fileLock.ts';
 import { refuseCustodySalt } from './custodyKey.ts';
 import { checkId, checkIv, ecAlgorithm, keyExists, keyNotFound, requireDigest, requireGenuine, wrongUse } from './keyRules.ts';
-import { openTokenClient, type TokenClient, type TokenTrouble } from './pkcs11/tokenClient.ts';
+import { openTokenClient, type TokenClient, type TokenWatch } from './pkcs11/tokenClient.ts';
 import type { KeyInfo, Keystore } from './port.ts';
 
 export type Pkcs11Options = {
@@ -24,8 +24,8 @@ export type Pkcs11Options = {
   /** Operations the token works on in parallel; tokens allow at least a dozen sessions. */
   readonly sessions?: number;
   readonly now?: () => Date;
-  /** Called each time the token, its sessions or its process is lost or hangs, also when the next attempt succeeds, and when the PIN is refused. */
-  readonly onTrouble?: (trouble: TokenTrouble) => void;
+  /** `onTrouble`: each time the token, its sessions or its process is lost or hangs, also when the next attempt succeeds, and when the PIN is refused. */
+  readonly watch?: TokenWatch;
 };
 
 const defaultSessions = 4;
@@ -42,7 +42,7 @@ export async function openPkcs11Keystore(options: Pkcs11Options): Promise<Keysto
   const lock = options.lock === undefined ? undefined : lockFile(options.lock, alone ? 'alone' : 'shared');
   try {
     const known = new Map<string, KeyInfo>();
-    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label), options.onTrouble);
+    const client = await openTokenClient({ module, label, pinFile, sessions }, keys => adopt(known, keys, label), options.watch);
     return driver({ client, lock, known, label, now });
   } catch (error) {
     lock?.release();

@@ -12,18 +12,24 @@ const pausesMs: readonly number[] = [100, 400];
 /** Without any answer for so long, it is trouble that a person should know of. */
 export const awayAfterMs = 30_000;
 
+export type StoreWatch = {
+  /** Called once, until there is an answer again. */
+  readonly onAway?: (ms: number) => void;
+  /** Called when there is one. */
+  readonly onBack?: () => void;
+};
+
 export type AskingParts = {
   /** Whether the store has given this answer; otherwise there was none. */
   readonly isAnswer: (error: unknown) => boolean;
   readonly mayTryAgain: (error: unknown) => boolean;
-  /** Called once, until there is an answer again. */
-  readonly onAway?: ((ms: number) => void) | undefined;
+  readonly watch?: StoreWatch;
   /** Milliseconds. */
   readonly now?: () => number;
 };
 
 /** @returns what does the work, which is one question; it throws what the work throws, and STORE_UNAVAILABLE while the store is known to be silent */
-export function createAsking({ isAnswer, mayTryAgain, onAway = () => {}, now = () => performance.now() }: AskingParts) {
+export function createAsking({ isAnswer, mayTryAgain, watch = {}, now = () => performance.now() }: AskingParts) {
   let answeredAt = Number.NEGATIVE_INFINITY;
   /** Of the questions without an answer since the last one: when the first was put, when the newest was given up. */
   let withoutSince: number | undefined;
@@ -32,6 +38,7 @@ export function createAsking({ isAnswer, mayTryAgain, onAway = () => {}, now = (
   let isTold = false;
   const noteAnswer = (): void => {
     answeredAt = now();
+    if (isTold) watch.onBack?.();
     [withoutSince, silentAt, isTold] = [undefined, undefined, false];
   };
   const noteNone = (begunAt: number): void => {
@@ -41,7 +48,7 @@ export function createAsking({ isAnswer, mayTryAgain, onAway = () => {}, now = (
     if (now() - begunAt >= silentAfterMs) silentAt = now();
     if (isTold || now() - withoutSince < awayAfterMs) return;
     isTold = true;
-    onAway(now() - withoutSince);
+    watch.onAway?.(now() - withoutSince);
   };
   const once = async <Result>(work: () => Promise<Result>): Promise<Result> => {
     const begunAt = now();

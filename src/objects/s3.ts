@@ -4,7 +4,7 @@ import type { S3Client } from '@aws-sdk/client-s3';
 import { equalBytes } from '../bytes.ts';
 import { NusecError } from '../errors.ts';
 import { type Address, parseAddress } from './address.ts';
-import { createAsking, silentAfterMs } from './asking.ts';
+import { createAsking, type StoreWatch, silentAfterMs } from './asking.ts';
 import type { ExpectedObject, ObjectStore, StoredObject } from './port.ts';
 
 /** The driver for object stores that speak the protocol of Amazon S3. It needs conditional writes (`If-None-Match`, `If-Match`), and looks at the start
@@ -15,8 +15,8 @@ export type S3Options = {
   readonly url: string;
   /** `ACCESS-KEY:SECRET`; default: what the environment gives the AWS SDK. */
   readonly credentials?: string | undefined;
-  /** Called when there was no answer for half a minute, once until there is one again. */
-  readonly onAway?: ((ms: number) => void) | undefined;
+  /** Told when there was no answer for half a minute, and when there is one again. */
+  readonly watch?: StoreWatch | undefined;
 };
 
 type Library = typeof import('@aws-sdk/client-s3');
@@ -32,7 +32,7 @@ const maxVersions = 1000;
 const quiet = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
 
 /** @throws NusecError BAD_REQUEST (not an address, not TLS to another machine, the package is not installed, no conditional writes), STORE_UNAVAILABLE */
-export async function openS3({ url, credentials, onAway }: S3Options): Promise<ObjectStore> {
+export async function openS3({ url, credentials, watch }: S3Options): Promise<ObjectStore> {
   const address = parseAddress(url);
   const library = await import('@aws-sdk/client-s3').catch(cause => {
     throw new NusecError('BAD_REQUEST', 'the object store needs the optional npm package @aws-sdk/client-s3', { cause });
@@ -49,7 +49,7 @@ export async function openS3({ url, credentials, onAway }: S3Options): Promise<O
     maxAttempts: 1,
     logger: quiet,
   });
-  const objects = driver(library, client, address, createAsked(onAway));
+  const objects = driver(library, client, address, createAsked(watch));
   try {
     await requireConditions(objects);
     return objects;
@@ -171,8 +171,8 @@ function mayTryAgain(error: unknown): boolean {
 
 const isAnswer = (error: unknown): boolean => error instanceof NusecError || statusOf(error) !== undefined;
 
-function createAsked(onAway: S3Options['onAway']): Asked {
-  const ask = createAsking({ isAnswer, mayTryAgain, onAway });
+function createAsked(watch: StoreWatch = {}): Asked {
+  const ask = createAsking({ isAnswer, mayTryAgain, watch });
   return async work => {
     try {
       return await ask(work);

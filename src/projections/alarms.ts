@@ -31,10 +31,12 @@ export type AlarmCaseRow = {
 export type AlarmTables = { alarms: AlarmRow; alarm_cases: AlarmCaseRow };
 
 /** 32 hex digits. */
-const alarmCaseId = (code: string, subject: string): string => sha256Hex(utf8(`${code}\n${subject}`)).slice(0, 32);
+export const alarmCaseId = (code: string, subject: string): string => sha256Hex(utf8(`${code}\n${subject}`)).slice(0, 32);
+
+export const isOpenCase = ({ last_position, acknowledged_position }: AlarmCaseRow): boolean => last_position > acknowledged_position;
 
 /** Events of other streams that belong on the list, and what each says to an operator. */
-const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string } = {
+const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string | undefined } = {
   CloneSuspected: ({ evidence }) => evidence,
   RollbackRefused: ({ version, securityCounter, hop }) => `${version}, counter ${securityCounter}, is a step back: refused by the ${hop}`,
   RolloutHalted: ({ reason }) => reason,
@@ -43,19 +45,23 @@ const details: { readonly [Type in EventType]?: (data: EventMap[Type]) => string
   ProgrammerReportedStolen: ({ note }) => note ?? '',
   EventParkingProposed: ({ follower, position, reason, by }) => `${by}: ${follower} is to go on without event ${position}: ${reason}`,
   VulnerabilityReachedDevices: ({ devices }) => `an affected release runs on ${counted(devices, 'device')}`,
+  VulnerabilityReopened: ({ devices }) => (devices > 0 ? `an affected release runs on ${counted(devices, 'device')} again` : undefined),
   VulnerabilityReportDue: ({ step, dueAt }) => `${step} is due at ${dueAt}`,
   VulnerabilityReportMissed: ({ step, dueAt }) => `${step} was due at ${dueAt}`,
   EventParked: ({ follower, position, reason, by }) => `${by}: ${follower} skips event ${position}: ${reason}`,
 };
 
+/** Opens the case of that code again. */
+const codes: { readonly [Type in EventType]?: EventType } = { VulnerabilityReopened: 'VulnerabilityReachedDevices' };
+
 function detailOf({ type, data }: Recorded): string | undefined {
-  const detail = Object.hasOwn(details, type) ? (details[type] as (data: unknown) => string) : undefined;
+  const detail = Object.hasOwn(details, type) ? (details[type] as (data: unknown) => string | undefined) : undefined;
   return detail?.(data);
 }
 
 export const alarms: Projection = {
   name: 'alarms',
-  version: 7,
+  version: 8,
   namesPeople: true,
   tables: ['alarms', 'alarm_cases'],
   schema: table => `
@@ -109,7 +115,7 @@ export const alarms: Projection = {
       if (type === 'AddressesForgotten') return forgetAddresses(data.before);
       const detail = detailOf(event);
       if (detail === undefined) return deed(event);
-      raise(position, at, type, stream, detail);
+      raise(position, at, codes[type] ?? type, stream, detail);
     };
   },
 };

@@ -211,6 +211,9 @@ type ListedOptions = { readonly after: number; readonly upTo?: number; readonly 
 /** As the index of what was revoked or on hold has it. */
 const changed = sql<boolean>`(reason IS NOT NULL OR was_held = 1)`;
 
+/** Of `c`: no longer one of the same subject. */
+const unreplaced = sql<boolean>`NOT EXISTS (SELECT 1 FROM certificates AS later WHERE later.subject = c.subject AND later.kind = c.kind AND later.not_after > c.not_after AND later.reason IS NULL)`;
+
 async function isFew(db: Kysely<CertificateTables & DeviceTables & JobTables>): Promise<boolean> {
   const some = db
     .selectFrom('certificates')
@@ -307,13 +310,41 @@ export const certificateQueries = (db: Kysely<CertificateTables & DeviceTables &
       .where(sql<boolean>`(c.not_after, c.serial) > (${after.not_after}, ${after.serial})`)
       .where('c.noticed_days', '>', days)
       .where(sql<boolean>`julianday(c.not_after) - julianday(c.issued_at) > ${3 * days}`)
-      .where(
-        sql<boolean>`NOT EXISTS (SELECT 1 FROM certificates AS later WHERE later.subject = c.subject AND later.kind = c.kind AND later.not_after > c.not_after AND later.reason IS NULL)`,
-      )
+      .where(unreplaced)
       .orderBy('c.not_after')
       .orderBy('c.serial')
       .limit(limit)
       .execute(),
+  /** Whether there is one of that kind and issuer that ends within this time, or has ended in it, and is neither revoked nor replaced by a longer one of the same
+   *  subject. */
+  async anyUnreplaced({
+    kind,
+    icaId,
+    from,
+    before,
+  }: {
+    readonly kind: string;
+    readonly icaId: string;
+    readonly from: string;
+    readonly before: string;
+  }) {
+    // Said as two indexes say it.
+    for (const within of [
+      sql<boolean>`c.reason IS NULL AND c.expired = 0 AND c.not_after < '9999'`,
+      sql<boolean>`c.expired = 1 AND c.reason IS NULL`,
+    ]) {
+      const found = await db
+        .selectFrom('certificates as c')
+        .select('c.serial')
+        .where(within)
+        .where(sql<boolean>`c.kind = ${kind} AND c.ica_id = ${icaId} AND c.not_after >= ${from} AND c.not_after < ${before}`)
+        .where(unreplaced)
+        .limit(1)
+        .executeTakeFirst();
+      if (found !== undefined) return true;
+    }
+    return false;
+  },
   page: async (options: {
     readonly subject?: string | undefined;
     readonly kind?: CertificateKind | undefined;

@@ -41,6 +41,25 @@ it('a handler that throws is called again with the same events, and the trouble 
   expect(troubles).toHaveLength(1);
 });
 
+it('is told of as fine once it follows, and once more after each trouble', async () => {
+  const store = openMemoryStore();
+  const told: string[] = [];
+  const followers = createFollowers(
+    store,
+    ({ name }) => told.push(`${name} stopped`),
+    name => told.push(`${name} fine`),
+  );
+  onTestFinished(() => followers.close().then(store.close));
+  let isBroken = true;
+  followers.follow('one', 0, () => {
+    if (isBroken) throw new Error('no room');
+  });
+  await store.append('s', 'any', [event('E')]);
+  await expect.poll(() => told).toEqual(['one stopped']);
+  isBroken = false;
+  await expect.poll(() => told).toEqual(['one stopped', 'one fine']);
+});
+
 it('an event that it cannot handle is named, and left out for this follower when two people have parked it', async () => {
   const { store, followers, add } = setUp();
   const seen: Record<string, number[]> = { one: [], other: [] };

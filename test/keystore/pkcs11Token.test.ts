@@ -187,7 +187,7 @@ describe('a token that works hard', () => {
 describe('a token that hangs', () => {
   it('is given up by whoever waits, and used through a fresh process, with an alarm of its own', async () => {
     const told: string[] = [];
-    const keystore = await openToken(token, { onTrouble: ({ code }) => told.push(code) });
+    const keystore = await openToken(token, { watch: { onTrouble: ({ code }) => told.push(code) } });
     await keystore.generate('ica/1', 'P-256');
     const [first = 0] = tokenProcesses();
     process.kill(first, 'SIGSTOP');
@@ -202,7 +202,7 @@ describe('a token that hangs', () => {
 
   it('is not taken for one while our own process stands still, or while it works through a long queue', async () => {
     const told: string[] = [];
-    const keystore = await openToken(token, { onTrouble: ({ code }) => told.push(code) });
+    const keystore = await openToken(token, { watch: { onTrouble: ({ code }) => told.push(code) } });
     await keystore.generate('ica/1', 'P-256');
     const signing = keystore.sign('ica/1', message);
     const until = performance.now() + 4_000;
@@ -213,7 +213,7 @@ describe('a token that hangs', () => {
 
   it('or refuses its PIN when it comes back: that has an alarm of its own, once', async () => {
     const told: string[] = [];
-    const keystore = await openToken(token, { onTrouble: ({ code }) => told.push(code) });
+    const keystore = await openToken(token, { watch: { onTrouble: ({ code }) => told.push(code) } });
     await keystore.generate('ica/1', 'P-256');
     const right = readFileSync(token.pinFile);
     writeFileSync(token.pinFile, '000000');
@@ -230,7 +230,7 @@ describe('a token that hangs', () => {
 describe('a token that is lost', () => {
   it('is used again without a restart when it is back', async () => {
     const lost: string[] = [];
-    const keystore = await openToken(token, { onTrouble: ({ code, detail }) => lost.push(`${code}: ${detail}`) });
+    const keystore = await openToken(token, { watch: { onTrouble: ({ code, detail }) => lost.push(`${code}: ${detail}`) } });
     await keystore.generate('ica/1', 'P-256');
     const away = join(token.folder, 'away');
     renameSync(token.tokens, away);

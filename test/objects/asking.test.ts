@@ -7,10 +7,16 @@ import { awayAfterMs, createAsking, silentAfterMs } from '../../src/objects/aski
 function world() {
   let nowMs = 0;
   const told: number[] = [];
+  let back = 0;
   const ask = createAsking({
     isAnswer: error => error instanceof NusecError,
     mayTryAgain: error => !(error instanceof NusecError),
-    onAway: ms => told.push(ms),
+    watch: {
+      onAway: ms => told.push(ms),
+      onBack: () => {
+        back += 1;
+      },
+    },
     now: () => nowMs,
   });
   let asked = 0;
@@ -20,6 +26,7 @@ function world() {
   return {
     ask,
     told,
+    back: () => back,
     pass,
     asked: () => asked,
     /** Asks, and gets nothing for so long. */
@@ -96,7 +103,7 @@ describe('asking a store', () => {
   });
 
   it('says once that it is away, when it has been for a while, and again when it is away again', async () => {
-    const { inVain, answered, pass, told } = world();
+    const { inVain, answered, pass, told, back } = world();
     for (let round = 1; round <= 2; round += 1) {
       for (let ms = 0; ms < 3 * awayAfterMs; ms += 7000) {
         await expect(inVain(5000)).rejects.toThrow();
@@ -104,7 +111,9 @@ describe('asking a store', () => {
       }
       expect(told).toHaveLength(round);
       expect(told.at(-1)).toBeGreaterThanOrEqual(awayAfterMs);
+      expect(back()).toBe(round - 1);
       expect(await answered()).toBe('answer');
+      expect(back()).toBe(round);
     }
   });
 });

@@ -36,7 +36,7 @@ const changing: ReadonlySet<keyof TokenApi> = new Set(['generate', 'addPair', 'a
 export async function openTokenClient(
   options: OpenToken,
   accept: (keys: readonly KeyInfo[]) => void,
-  onTrouble: (trouble: TokenTrouble) => void = () => {},
+  { onTrouble = () => {}, onFine = () => {} }: TokenWatch = {},
 ): Promise<TokenClient> {
   let current: Promise<Running> | undefined;
   let running: Running | undefined;
@@ -50,7 +50,10 @@ export async function openTokenClient(
     const starting = startAccepted(options, accept);
     current = starting;
     starting
-      .then(started => (running = started))
+      .then(started => {
+        running = started;
+        onFine();
+      })
       .catch(error => {
         current = undefined;
         refusal = { error, atMs: performance.now(), pinVersion: fileVersion(options.pinFile) };
@@ -96,9 +99,12 @@ export async function openTokenClient(
 type Refusal = { readonly error: unknown; readonly atMs: number; readonly pinVersion: string };
 
 /** What is reported to operators: the token or its process was lost, it hangs, or it refuses the PIN. */
-export type TokenTrouble = {
-  readonly code: 'KEYSTORE_LOST' | 'KEYSTORE_HUNG' | 'KEYSTORE_PIN_REFUSED' | 'KEYSTORE_LOCKED';
-  readonly detail: string;
+export const tokenTroubles = ['KEYSTORE_LOST', 'KEYSTORE_HUNG', 'KEYSTORE_PIN_REFUSED', 'KEYSTORE_LOCKED'] as const;
+export type TokenTrouble = { readonly code: (typeof tokenTroubles)[number]; readonly detail: string };
+export type TokenWatch = {
+  readonly onTrouble?: ((trouble: TokenTrouble) => void) | undefined;
+  /** It was opened: each time. */
+  readonly onFine?: (() => void) | undefined;
 };
 
 const pinTrouble = ({ code, message: detail }: NusecError): TokenTrouble => ({

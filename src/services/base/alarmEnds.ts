@@ -1,10 +1,13 @@
 import { type Closable, repeatedly } from '../../closing.ts';
-import { alarm, alarmStream } from '../../domain/alarm.ts';
+import { alarm, alarmStream, systemAlarms } from '../../domain/alarm.ts';
 import type { EventType } from '../../domain/events.ts';
-import { type AlarmCaseRow, alarmQueries } from '../../projections/alarms.ts';
+import { type AlarmCaseRow, alarmCaseId, alarmQueries, isOpenCase } from '../../projections/alarms.ts';
+import type { EndedCondition } from './conditions.ts';
 import { areCurrent, type Context, execute, nowIso } from './context.ts';
+import { eachAlone, throwFirst } from './eachAlone.ts';
 
-/** Closes alarms about what is over. Every process looks, soon after something has happened that may end one, and the log contains one answer. */
+/** Closes alarms about what is over: soon after something has happened that may end one, and when a process has seen that the condition has ended
+ *  (conditions.ts). Every process looks, and the log contains one answer. */
 
 /** How an alarm of one code ends. */
 export type AlarmEnd = {
@@ -12,45 +15,85 @@ export type AlarmEnd = {
   /** After one of these it may be over. */
   readonly after: readonly EventType[];
   /** @param subject of the alarm @returns why it is over, for people; undefined when it is not */
-  because(ctx: Context, subject: string): Promise<string | undefined>;
+  because(ctx: Context, subject: string, open: AlarmCaseRow): Promise<string | undefined>;
 };
 
 const lookEveryMs = 2_000;
-const maxCases = 500;
-const by = 'system:alarms';
+const casesAtOnce = 500;
+const defaultSettleMs = 10_000;
+/** The longer it takes to find out whether alarms of a code are over, the less often it is asked: it takes at most one part in so many of the time. */
+const lookingShare = 20;
 
-/** @param projections that the ends are asked of */
-export function startAlarmEnds(ctx: Context, ends: readonly AlarmEnd[], projections: readonly string[]): Closable {
+/** @param projections that the ends are asked of @param settleMs for so long a condition must have ended */
+export function startAlarmEnds(
+  ctx: Context,
+  ends: readonly AlarmEnd[],
+  projections: readonly string[],
+  settleMs = defaultSettleMs,
+): Closable {
   const due = new Set(ends);
-  const closeIfOver = async (
-    { code, because }: AlarmEnd,
-    { subject, last_position: upTo, last_at: lastAt }: AlarmCaseRow,
-  ): Promise<void> => {
-    const note = await because(ctx, subject);
-    if (note === undefined) return;
-    const deed = { type: 'AcknowledgeAlarm', code, subject, upTo, lastAt, note, by, now: nowIso(ctx) } as const;
-    await execute(ctx, alarm, alarmStream(subject), deed, by);
+  const restsUntilMs = new Map<AlarmEnd, number>();
+  const close = async ({ code, subject, last_position: upTo, last_at: lastAt }: AlarmCaseRow, note: string): Promise<void> => {
+    const deed = { type: 'AcknowledgeAlarm', code, subject, upTo, lastAt, note, by: systemAlarms, now: nowIso(ctx) } as const;
+    await execute(ctx, alarm, alarmStream(subject), deed, systemAlarms);
+  };
+  /** The newest first, page by page, so that however many there are, none is left out. */
+  const openCases = async (code: string): Promise<readonly AlarmCaseRow[]> => {
+    const found: AlarmCaseRow[] = [];
+    for (const state of ['open', 'silenced'] as const)
+      for (let before: number | undefined; ; ) {
+        const page = await alarmQueries(ctx.reads.db).cases({ state, code, before, limit: casesAtOnce, now: nowIso(ctx) });
+        found.push(...page);
+        if (page.length < casesAtOnce) break;
+        before = page.at(-1)?.last_position;
+      }
+    return found;
   };
   /** What cannot be read about one case keeps no other open. */
-  const close = async (end: AlarmEnd): Promise<void> => {
-    const failures: unknown[] = [];
-    for (const state of ['open', 'silenced'] as const)
-      for (const open of await alarmQueries(ctx.reads.db).cases({ state, code: end.code, limit: maxCases, now: nowIso(ctx) }))
-        await closeIfOver(end, open).catch(error => failures.push(error));
-    if (failures.length > 0) throw failures[0];
+  const closeThoseOver = async ({ code, because }: AlarmEnd, stop: AbortSignal): Promise<void> => {
+    const closeIfOver = async (open: AlarmCaseRow): Promise<void> => {
+      const note = await because(ctx, open.subject, open);
+      if (note !== undefined) await close(open, note);
+    };
+    throwFirst(await eachAlone(await openCases(code), closeIfOver, { stop }));
   };
-  const look = async (): Promise<void> => {
-    if (due.size === 0 || !(await areCurrent(ctx, ['alarms', ...projections]))) return;
-    for (const end of [...due]) {
+  const lookAtEnds = async (stop: AbortSignal): Promise<void> => {
+    const now = performance.now();
+    const ready = [...due].filter(end => (restsUntilMs.get(end) ?? 0) <= now);
+    const lookAt = async (end: AlarmEnd): Promise<void> => {
+      const beganMs = performance.now();
       due.delete(end);
-      await close(end).catch(error => {
+      try {
+        await closeThoseOver(end, stop);
+      } catch (error) {
         due.add(end);
         throw error;
-      });
-    }
+      } finally {
+        const endedMs = performance.now();
+        restsUntilMs.set(end, endedMs + (endedMs - beganMs) * lookingShare);
+      }
+    };
+    throwFirst(await eachAlone(ready, lookAt, { stop }));
   };
+  const lookAtConditions = async (stop: AbortSignal): Promise<void> => {
+    const closeEnded = async (condition: EndedCondition): Promise<void> => {
+      const row = await alarmQueries(ctx.reads.db).case(alarmCaseId(condition.code, condition.subject));
+      const isOver = row !== undefined && isOpenCase(row) && row.last_position <= condition.position;
+      if (isOver) await close(row, condition.why);
+      ctx.conditions.lookedAt(condition, isOver);
+    };
+    throwFirst(await eachAlone(ctx.conditions.pending(settleMs), closeEnded, { stop }));
+  };
+  const look = async (stop: AbortSignal): Promise<void> => {
+    const isDue = due.size > 0 || ctx.conditions.pending(settleMs).length > 0;
+    if (!isDue || !(await areCurrent(ctx, ['alarms', ...projections]))) return;
+    throwFirst(await eachAlone([lookAtConditions, lookAtEnds], each => each(stop)));
+  };
+  /** An alarm may be raised when what it is about is over already. */
+  const mayEnd = (end: AlarmEnd, type: EventType, data: object): boolean =>
+    end.after.includes(type) || type === end.code || (type === 'AlarmRaised' && (data as { readonly code: string }).code === end.code);
   const follower = ctx.followers.follow('alarm ends', ctx.store.seen(), events => {
-    for (const { type } of events) for (const end of ends) if (end.after.includes(type)) due.add(end);
+    for (const { type, data } of events) for (const end of ends) if (mayEnd(end, type, data)) due.add(end);
   });
   const logFailure = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'alarms that are over: looked at again later');
   const looks = repeatedly(lookEveryMs, look, logFailure);

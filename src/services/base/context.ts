@@ -26,6 +26,7 @@ import { maxAwaitedEvents } from '../../projections/runner.ts';
 import { hourMs } from '../../times.ts';
 import type { UidLists } from '../../uidlists/uidLists.ts';
 import { within } from '../../within.ts';
+import type { Conditions } from './conditions.ts';
 import type { Subjects } from './subjectRegistry.ts';
 
 /** What every service works with: the parts of the server and its sources of time, ids and randomness. */
@@ -37,6 +38,7 @@ export type Context = {
   readonly subjects: Subjects;
   /** Handlers of the events as they come; a stopped one is shown in the health of the process. */
   readonly followers: Followers;
+  readonly conditions: Conditions;
   readonly blobs: BlobStore;
   readonly uidLists: UidLists;
   readonly keystore: Keystore;

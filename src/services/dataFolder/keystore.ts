@@ -5,13 +5,15 @@ import { NusecError } from '../../errors.ts';
 import { requireFolder } from '../../folder.ts';
 import { type Custody, openCustody } from '../../keystore/custody.ts';
 import { objectCustody } from '../../keystore/objectCustody.ts';
+import type { TokenWatch } from '../../keystore/pkcs11/tokenClient.ts';
 import { openPkcs11Keystore, type Pkcs11Options } from '../../keystore/pkcs11.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { sharedKeyset } from '../../keystore/sharedKeyset.ts';
 import { openSoftwareKeystore } from '../../keystore/software.ts';
 import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
 import type { ObjectStore } from '../../objects/port.ts';
-import { openS3, type S3Options } from '../../objects/s3.ts';
+import type { StoreWatch } from '../../objects/asking.ts';
+import { openS3 } from '../../objects/s3.ts';
 import { credentialsIn } from './credentials.ts';
 
 /** Which keystore the settings ask for, and where its files are. */
@@ -48,8 +50,8 @@ export type OpenHow = {
   readonly create?: boolean;
   /** Not beside a server. */
   readonly alone?: boolean;
-  /** Called when the token is lost, hangs or refuses its PIN, so that an operator is informed. */
-  readonly onTrouble?: Pkcs11Options['onTrouble'];
+  /** Called when the token is lost, hangs or refuses its PIN, so that an operator is informed, and when it is there again. */
+  readonly watch?: TokenWatch;
   /** What the caller has open, and closes; by default the keystore opens it for itself. */
   readonly objects?: ObjectStore | undefined;
 };
@@ -57,10 +59,10 @@ export type OpenHow = {
 /** @throws FOLDER_MISSING, FOLDER_REFUSED; as the driver: wrong passphrase or PIN, KEYSTORE_LOCKED, damaged, token not there */
 export function openKeystore(
   settings: KeystoreSettings,
-  { create = false, alone = false, onTrouble = () => {}, objects }: OpenHow = {},
+  { create = false, alone = false, watch = {}, objects }: OpenHow = {},
 ): Promise<Keystore> {
   requireDataFolder(settings);
-  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, onTrouble });
+  if (settings.keystore === 'pkcs11') return openPkcs11Keystore({ ...tokenOptions(settings), alone, watch });
   return openKeysetOf(settings, { create, alone, objects });
 }
 
@@ -87,10 +89,10 @@ async function openKeysetOf(
 /** What several machines share beside the log; undefined where the data folder has it. @throws NusecError as openS3, and of the file of credentials */
 export async function openObjects(
   { objectStore, objectStoreCredentialsFile: file }: ObjectStoreSettings,
-  onAway?: S3Options['onAway'],
+  watch?: StoreWatch,
 ): Promise<ObjectStore | undefined> {
   if (objectStore === undefined) return undefined;
-  return openS3({ url: objectStore, credentials: file === undefined ? undefined : credentialsIn(file, 'the object store'), onAway });
+  return openS3({ url: objectStore, credentials: file === undefined ? undefined : credentialsIn(file, 'the object store'), watch });
 }
 
 /** @throws NusecError as openObjects and openCustody */

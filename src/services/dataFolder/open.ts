@@ -16,6 +16,7 @@ import { makeFolder, narrowFolder } from '../../folder.ts';
 import { createBootKeys, newestBootKek } from '../../keystore/bootKeys.ts';
 import { openCustody } from '../../keystore/custody.ts';
 import { objectCustody } from '../../keystore/objectCustody.ts';
+import { tokenTroubles } from '../../keystore/pkcs11/tokenClient.ts';
 import type { Keystore } from '../../keystore/port.ts';
 import { countSignatures } from '../../keystore/signingCounts.ts';
 import { defaultSigningLimits, type SigningAlarm, watchSigningRates } from '../../keystore/signingRates.ts';
@@ -26,7 +27,8 @@ import { openReadModels } from '../../projections/readModels.ts';
 import { pooledRandom } from '../../random.ts';
 import { minuteMs, secondsOf } from '../../times.ts';
 import { openUidLists } from '../../uidlists/uidLists.ts';
-import { type Alarm, type Alarms, createAlarms, followerAlarm } from '../base/alarms.ts';
+import { type Alarm, type Alarms, createAlarms, followerAlarm, followerCase } from '../base/alarms.ts';
+import { createConditions } from '../base/conditions.ts';
 import type { Context } from '../base/context.ts';
 import type { Subjects } from '../base/subjectRegistry.ts';
 import { takeProcessSlot, viewsFiles } from '../processes/processSlots.ts';
@@ -67,12 +69,20 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     log.warn(alarm, 'alarm');
     alarms?.raise(alarm).catch(error => log.error({ error }, 'the alarm was not recorded'));
   };
+  const keystoreIsFine = (): void => {
+    for (const code of tokenTroubles) alarms?.ended({ code, subject: 'keystore' }, 'the token is there');
+  };
   requireDataFolder(settings);
-  const objects = await openObjects(settings, ms => raise(objectsAway(ms)));
+  const objectsAreBack = (): void => alarms?.ended(objectsCase, 'the object store answers');
+  const objects = await openObjects(settings, { onAway: ms => raise(objectsAway(ms)), onBack: objectsAreBack });
   if (objects !== undefined) own('object store', objects);
   const opened = own(
     'keystore',
-    await openKeystore(settings, { create, objects, onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }) }),
+    await openKeystore(settings, {
+      create,
+      objects,
+      watch: { onTrouble: trouble => raise({ ...trouble, subject: 'keystore' }), onFine: keystoreIsFine },
+    }),
   );
   if (!create) requireEventLog(settings);
   const { keystore: counted, counts: signatures } = countSignatures(opened);
@@ -81,9 +91,14 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
   const storedLog = own('event store', await openEventLog(settings, keystore));
   const subjects = own('subjects', await openKnownSubjects(settings, keystore, storedLog, objects));
   const store = personalStore(storedLog, subjects);
+  const conditions = createConditions(store.seen);
   const followers = own(
     'followers',
-    createFollowers(store, trouble => raise(followerAlarm(trouble))),
+    createFollowers(
+      store,
+      trouble => raise(followerAlarm(trouble)),
+      name => alarms?.ended(followerCase(name), 'it follows the log'),
+    ),
   );
   const slot = own('process slot', takeProcessSlot(dataDir));
   const reads = own(
@@ -99,6 +114,7 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     storedLog,
     subjects,
     followers,
+    conditions,
     reads,
     keystore,
     signatures,
@@ -116,13 +132,15 @@ async function openParts(own: Own, settings: FolderSettings, ports: Ports, creat
     apiBaseUrl: `https://${host}:${publicHttpsPort}`,
   };
   alarms = createAlarms(ctx);
+  keystoreIsFine();
+  if (objects !== undefined) objectsAreBack();
   const sealed = objects && sealedObjects(objects, (await standingKey(opened, 'shared-objects', utf8('nusec shared objects v1'))).key);
   return { ctx, slot: slot.number, sealed };
 }
 
+const objectsCase = { code: 'OBJECT_STORE_UNAVAILABLE', subject: 'object-store' };
 const objectsAway = (ms: number): Alarm => ({
-  code: 'OBJECT_STORE_UNAVAILABLE',
-  subject: 'object-store',
+  ...objectsCase,
   detail: `no answer for ${secondsOf(ms)} s: what makes a key, a person or an image is refused until it is back`,
 });
 

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Repeated, repeatedly } from '../../closing.ts';
+import { counted } from '../../counted.ts';
 import type { DefinedLine } from '../../domain/line.ts';
 import { line, lineStream, policyOf } from '../../domain/line.ts';
 import { deviceQueries } from '../../projections/deviceQueries.ts';
@@ -57,7 +58,9 @@ export async function attestDue(parts: ScheduleParts, walk: Walk, stop?: AbortSi
   for (const name of await releaseQueries(ctx.reads.db).lines()) {
     const state = await stateOf(ctx, line, lineStream(name));
     if (stop?.aborted) return;
-    if (state.status === 'DEFINED' && dueSince(state, nowMs) !== undefined) await attestLine(parts, state, walk, stop);
+    if (state.status !== 'DEFINED') continue;
+    if (dueSince(state, nowMs) !== undefined) await attestLine(parts, state, walk, stop);
+    else await warn(parts, state, nowMs);
   }
 }
 
@@ -125,9 +128,11 @@ async function warn({ ctx, alarms, attestations }: ScheduleParts, state: Defined
   const { everyHours = 0 } = policyOf(state);
   const devices = await inService(ctx, state.line);
   const late = overdueDevices(attestations, state, devices, nowMs);
-  if (!isOverdue(late, devices)) return;
+  const subject = `line-${state.line}`;
+  if (!isOverdue(late, devices))
+    return alarms.ended({ code: 'ATTESTATION_OVERDUE', subject }, `${counted(late, 'device')} of ${devices} overdue`);
   const detail = `${devices - late} of ${devices} devices in service were attested within ${overduePeriods * everyHours} hours`;
-  await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject: `line-${state.line}`, detail }, 'daily');
+  await alarms.raise({ code: 'ATTESTATION_OVERDUE', subject, detail }, 'daily');
 }
 
 /** How many of these devices in service were not attested within two periods; 0 for a line without a period. */

@@ -10,6 +10,7 @@ import { dayMs, secondsOf } from '../../times.ts';
 import { authorityOf, ownKeysFor, signerFor } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute } from '../base/context.ts';
+import { eachAlone } from '../base/eachAlone.ts';
 import { idBytesOf, livingDevice } from '../base/livingDevice.ts';
 import { storedCertificate } from '../identity/storedCertificate.ts';
 import type { Revocations } from '../revocation/revocations.ts';
@@ -143,12 +144,10 @@ export function createDecommissions(parts: DecommissionParts, timeoutDays = deco
     },
     async sweep(stop) {
       const now = ctx.clock();
-      for (const { uid, ordered_at } of await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows)) {
-        if (stop?.aborted) return;
-        const isLate = now.getTime() - Date.parse(ordered_at) >= timeoutMs;
-        // One device that cannot be ended must not keep the others from it.
-        await sweepOne(uid, isLate).catch(error => ctx.log.warn({ uid, error: String(error) }, 'the end of a device is not settled yet'));
-      }
+      const isLate = (orderedAt: string): boolean => now.getTime() - Date.parse(orderedAt) >= timeoutMs;
+      const ordered = await decommissionQueries(ctx.reads.db).orderedBefore(now.toISOString(), sweepRows);
+      const failed = await eachAlone(ordered, ({ uid, ordered_at }) => sweepOne(uid, isLate(ordered_at)), { stop });
+      for (const { item, error } of failed) ctx.log.warn({ uid: item.uid, error: String(error) }, 'the end of a device is not settled yet');
     },
   };
 }

@@ -1,13 +1,13 @@
 import { repeatedly } from '../../closing.ts';
 import { device, deviceStream } from '../../domain/device.ts';
 import { expiry, expiryNoticeDays, expiryStream } from '../../domain/expiry.ts';
-import { NusecError } from '../../errors.ts';
 import { issuingEndsMs } from '../../pki/lifetimes.ts';
 import { type CertificateRow, certificateQueries } from '../../projections/certificates.ts';
 import { dayMs, hourMs } from '../../times.ts';
 import { authorityOf, parsedAuthority } from '../authority/authority.ts';
 import type { Alarms } from '../base/alarms.ts';
 import { type Context, execute, nowIso } from '../base/context.ts';
+import { eachAlone, type Failed } from '../base/eachAlone.ts';
 
 /** Looks through the inventory for certificates that end soon (R86, RULE-16): 90, 30 and 7 days before, an event for each and an alarm for those
  *  that share an authority; at the end, an event. What a newer certificate of the same subject has replaced ends without notice, and so does
@@ -74,28 +74,23 @@ async function watchIssuing(ctx: Context, alarms: Alarms, told: Set<string>): Pr
 
 type Queries = ReturnType<typeof certificateQueries>;
 
-/** Takes each row once. One certificate whose end cannot be recorded must not keep the others from it: it is tried again by the next scan. */
+/** Takes each row once. What cannot be recorded is tried again by the next scan. */
 async function forAll(
   ctx: Context,
   find: (queries: Queries, after?: CertificateRow) => Promise<CertificateRow[]>,
   work: (row: CertificateRow) => Promise<unknown>,
   stop: AbortSignal,
 ): Promise<void> {
-  const failed: string[] = [];
-  const attempt = async (row: CertificateRow): Promise<void> => {
-    try {
-      await work(row);
-    } catch (error) {
-      if (!(error instanceof NusecError) || error.code === 'LEADERSHIP_OVER') throw error;
-      failed.push(`${row.kind} ${row.subject}: ${error.code}`);
-    }
-  };
+  const failed: Failed<CertificateRow>[] = [];
   await ctx.reads.waitFor(await ctx.store.head(), { projections: ['certificates'] });
   for (let rows = await find(certificateQueries(ctx.reads.db)); rows.length > 0 && !stop.aborted; ) {
-    await Promise.all(rows.map(attempt));
+    failed.push(...(await eachAlone(rows, work, { atOnce: rowsAtOnce, stop })));
     rows = await find(certificateQueries(ctx.reads.db), rows.at(-1));
   }
-  if (failed.length > 0) ctx.log.warn({ count: failed.length, first: failed[0] }, 'the end of certificates is not recorded yet');
+  const [first] = failed;
+  if (first === undefined) return;
+  const { kind, subject } = first.item;
+  ctx.log.warn({ count: failed.length, first: `${kind} ${subject}: ${first.error}` }, 'the end of certificates is not recorded yet');
 }
 
 function notice(ctx: Context, { serial, kind, subject, not_after: notAfter }: CertificateRow, days: number) {

@@ -23,6 +23,7 @@ import type { TlsFile, TlsMaterial } from './tlsFile.ts';
 
 /** How often a process looks whether its identity is still the one to serve with. */
 const checkEveryMs = hourMs;
+const notRenewed = { code: 'TLS_NOT_RENEWED', subject: 'server' } as const;
 
 /** The TLS identity of the server. `key` and `cert` are empty when there is none to serve with.
  *  `clientRootsPem`: what the certificate of a client may end in; who it is and whether that counts is judged after the handshake (machines.ts). */
@@ -37,14 +38,19 @@ const pemOf = (certificates: readonly Uint8Array[]): string => certificates.map(
  *  @param names DNS names and IP addresses by which machines call the server; localhost is always among them */
 export async function serverIdentity({ ctx, alarms, file }: ServerIdentityParts, names: readonly string[]): Promise<TlsIdentity> {
   const [stored, authorities] = await Promise.all([file.load(), authorityOf(ctx)]);
-  if (stored && (await fits(ctx, authorities, stored, allNames(names)))) return identityOf(authorities, stored);
+  const isFine = (): void => alarms.ended(notRenewed, 'the server has a certificate that fits');
+  if (stored && (await fits(ctx, authorities, stored, allNames(names)))) {
+    isFine();
+    return identityOf(authorities, stored);
+  }
   try {
     const made = await issue(ctx, authorities, allNames(names));
     await file.save(made);
+    isFine();
     return identityOf(authorities, made);
   } catch (error) {
     const detail = error instanceof Error ? error.message : 'unknown';
-    await alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail });
+    await alarms.raise({ ...notRenewed, detail });
     return stored ? identityOf(authorities, stored) : { key: '', cert: '', ...clientRoots(authorities), notAfter: nowIso(ctx) };
   }
 }
@@ -143,7 +149,7 @@ export function startTlsRenewal(
   const renew = (): void => {
     running = running
       .then(() => (isOpen ? look() : undefined))
-      .catch(error => parts.alarms.raise({ code: 'TLS_NOT_RENEWED', subject: 'server', detail: (error as Error).message }));
+      .catch(error => parts.alarms.raise({ ...notRenewed, detail: (error as Error).message }));
   };
   const timer = setInterval(renew, checkEveryMs);
   timer.unref();

@@ -80,6 +80,9 @@ export function startWebhookDelivery(
   let position = after;
   let [sent, unwanted] = [0, 0];
   let failingSinceMs: number | undefined;
+  /** Since this process delivers. */
+  let hasAnswered = false;
+  const unreachable = { code: 'WEBHOOK_UNREACHABLE', subject: alarmSubject(name) } as const;
   const standing = new Set(deadLetters.map(({ position: at }) => at));
   let room = Promise.withResolvers<void>();
   let replays: Promise<void> = Promise.resolve();
@@ -100,13 +103,16 @@ export function startWebhookDelivery(
     const attributes = { 'nusec.event.type': event.type, 'http.response.status_code': outcome.status };
     span.end(`webhook ${name}`, attributes, outcome.isDelivered ? undefined : outcome.failure);
     figure.attempted(outcome.isDelivered);
-    if (outcome.isDelivered || outcome.isRefused) failingSinceMs = undefined;
-    else failingSinceMs ??= performance.now();
+    if (!outcome.isDelivered && !outcome.isRefused) failingSinceMs ??= performance.now();
+    else {
+      if (failingSinceMs !== undefined || !hasAnswered) alarms.ended(unreachable, 'it answers');
+      [failingSinceMs, hasAnswered] = [undefined, true];
+    }
     return outcome;
   };
   const warn = async (failure: string): Promise<void> => {
     if (failingSinceMs === undefined || performance.now() - failingSinceMs < alarmAfterMs) return;
-    await alarms.raise({ code: 'WEBHOOK_UNREACHABLE', subject: alarmSubject(name), detail: failure }, 'daily');
+    await alarms.raise({ ...unreachable, detail: failure }, 'daily');
   };
   const bury = async (event: Recorded, attempts: number, failure: string): Promise<void> => {
     const { position: at, id: eventId, type: eventType } = event;

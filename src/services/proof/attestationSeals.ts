@@ -37,13 +37,17 @@ const everyMs = hourMs;
 const settleMs = 5 * 60_000;
 const by = 'system:attestation';
 
+const unsealed = { code: 'ATTESTATION_SEAL', subject: 'attestations' } as const;
+
 /** What does not seal is an alarm: the days are sealed later. */
 export function startAttestationSeals(parts: SealParts): Repeated {
   const raise = (error: unknown) =>
-    parts.alarms
-      .raise({ code: 'ATTESTATION_SEAL', subject: 'attestations', detail: error instanceof Error ? error.message : 'not sealed' })
-      .catch(() => undefined);
-  return repeatedly(everyMs, stop => sealAndForget(parts, stop), raise);
+    parts.alarms.raise({ ...unsealed, detail: error instanceof Error ? error.message : 'not sealed' }).catch(() => undefined);
+  const seal = async (stop: AbortSignal): Promise<void> => {
+    await sealAndForget(parts, stop);
+    if (!stop.aborted) parts.alarms.ended(unsealed, 'every day that is over is sealed');
+  };
+  return repeatedly(everyMs, seal, raise);
 }
 
 /** Seals every day that is over and not sealed, oldest first; then deletes sealed days that are older than the line keeps. */

@@ -55,6 +55,8 @@ const keyOf = (origin: string, seq: number): string => `${prefix}${origin}/${Str
 /** After every segment of a machine, before those of the next one. */
 const endOf = (origin: string): string => `${prefix}${origin}/~`;
 
+const unshared = { code: 'ATTESTATIONS_UNSHARED', subject: 'attestations' } as const;
+
 export function startAttestationSharing(parts: SharingParts): AttestationSharing {
   const { ctx, alarms, peers, segments, objects, lock } = parts;
   let held: ReturnType<typeof holdAlone>;
@@ -75,18 +77,14 @@ export function startAttestationSharing(parts: SharingParts): AttestationSharing
     const isDue = nowMs - listedMs >= listEveryMs;
     if (isDue) listedMs = nowMs;
     await exchangeAll(parts, isDue && checkName, stop);
+    if (isDue) alarms.ended(unshared, 'they are shared');
     if (nowMs - forgottenMs >= hourMs) {
       await forgetHere(parts);
       forgottenMs = nowMs;
     }
   };
   const raise = (error: unknown) =>
-    alarms
-      .raise(
-        { code: 'ATTESTATIONS_UNSHARED', subject: 'attestations', detail: error instanceof Error ? error.message : 'not shared' },
-        'daily',
-      )
-      .catch(() => undefined);
+    alarms.raise({ ...unshared, detail: error instanceof Error ? error.message : 'not shared' }, 'daily').catch(() => undefined);
   const loop = repeatedly(sendEveryMs, round, raise);
   peers.onNotice(topic, () => {
     listedMs = Number.NEGATIVE_INFINITY;

@@ -19,6 +19,8 @@ import { logCertificates, logKeyId, logNoteKey } from './logKey.ts';
  *  file (T18, T34). The newest one is kept beside the store, at least every second while there are events. */
 
 const everyMs = 1000;
+/** Of its alarms. */
+const subject = 'store';
 /** The map is brought up for so long; a checkpoint does not wait longer for it and leaves its root out. */
 const maxMapMs = 300;
 /** So long a checkpoint waits for its copy in the witness folder. */
@@ -49,7 +51,7 @@ export async function keepCheckpoints(
   const heads = headsFile === undefined ? undefined : openHeadMap(headsFile);
   const raise = (code: string, detail: string): Promise<void> =>
     alarms
-      .raise({ code, subject: 'store', detail })
+      .raise({ code, subject, detail })
       .catch(error => ctx.log.error({ code, detail, error: String(error) }, 'the alarm was not recorded'));
   let copying: Promise<void> | undefined;
   /** A disk that does not answer holds up no checkpoint. */
@@ -57,7 +59,7 @@ export async function keepCheckpoints(
     const missed = (): Promise<void> => raise('WITNESS', `the checkpoint was not written to ${folder}`);
     if (copying !== undefined) return missed();
     copying = writeToFolder(folder, note)
-      .catch(missed)
+      .then(() => alarms.ended({ code: 'WITNESS', subject }, `the checkpoint is in ${folder}`), missed)
       .finally(() => {
         copying = undefined;
       });
@@ -88,8 +90,14 @@ export async function keepCheckpoints(
     running = signed.catch(() => undefined);
     return signed;
   };
+  /** A log that is not what it was is for people to judge, whatever becomes of it. */
+  const tellUnsigned = (error: unknown): Promise<void> =>
+    raise(
+      error instanceof NusecError && error.code === 'CHECKPOINT_REFUSED' ? error.code : 'CHECKPOINT',
+      error instanceof Error ? error.message : 'not signed',
+    );
   const signOrAlarm = async (): Promise<void> => {
-    await sign().catch(error => raise('CHECKPOINT', error instanceof Error ? error.message : 'not signed'));
+    await sign().then(() => alarms.ended({ code: 'CHECKPOINT', subject }, 'it is signed'), tellUnsigned);
   };
   // An alarm is an event, too: what cannot be signed is not tried again before the next event.
   let tried = -1;

@@ -40,6 +40,7 @@ export function startWitnesses(parts: Parts, settings: readonly WitnessSettings[
 
 /** Brings checkpoints to one witness, one after the other. */
 function startCourier({ ctx, alarms }: Parts, witness: Witness, pace: WitnessPace): Witnesses {
+  const subject = `witness-${witness.name.replaceAll(/[^A-Za-z0-9.-]/g, '-')}`;
   const stopping = new AbortController();
   let waiting: string | undefined;
   let running: Promise<void> | undefined;
@@ -50,13 +51,12 @@ function startCourier({ ctx, alarms }: Parts, witness: Witness, pace: WitnessPac
     const now = performance.now();
     if (failures > 1 && now - alarmedMs < pace.alarmEveryMs) return;
     alarmedMs = now;
-    const subject = `witness-${witness.name.replaceAll(/[^A-Za-z0-9.-]/g, '-')}`;
     await alarms.raise({ code: isUnlike ? 'WITNESS_CONFLICT' : 'WITNESS', subject, detail });
   };
   const bring = async (note: string): Promise<void> => {
     const failure = await witness.offer(note).catch((error: Error) => ({ isUnlike: false, detail: `${witness.name}: ${error.message}` }));
     failures = failure === undefined ? 0 : failures + 1;
-    if (failure === undefined) return;
+    if (failure === undefined) return alarms.ended({ code: 'WITNESS', subject }, 'it has witnessed the newest checkpoint');
     waiting ??= note;
     await tell(failure).catch(error => ctx.log.error({ error: String(error) }, 'the alarm about a witness was not recorded'));
   };

@@ -1,4 +1,5 @@
 import { repeatedly } from '../../closing.ts';
+import type { IsoTime } from '../../domain/actor.ts';
 import type { Crl } from '../../domain/authorityEvents.ts';
 import { listIdOf, listOf } from '../../domain/crlList.ts';
 import { certificateQueries } from '../../projections/certificates.ts';
@@ -29,7 +30,11 @@ const maxGatherMs = 30_000;
 const defaultRetryMs = 5_000;
 
 /** What a compromised authority says counts no more, so it signs no list: nothing under it is believed anyway. */
-const isBelieved = ({ status }: { readonly status: string }): boolean => status === 'ACTIVE' || status === 'RETIRED';
+const isBelieved = ({ status = 'ACTIVE' }: { readonly status?: string }): boolean => status === 'ACTIVE' || status === 'RETIRED';
+
+/** One whose time is over signs no more either: nothing under it is valid. @param authority a root has no status */
+export const signsLists = (authority: { readonly status?: string; readonly certificate: string }, now: IsoTime): boolean =>
+  isBelieved(authority) && parsedAuthority(authority.certificate).notAfter > now;
 
 export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms: Alarms, retryMs = defaultRetryMs): CrlSchedule {
   /** List → newest revocation that it must have. */
@@ -54,7 +59,9 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   /** @returns bytes of the full list; undefined when it could not be signed */
   const sign = async (listId: string, newBase: boolean): Promise<number | undefined> => {
     try {
-      return (await issueCrl(ctx, listId, newBase)).full.length;
+      const { full } = await issueCrl(ctx, listId, newBase);
+      alarms.ended({ code: 'CRL_NOT_SIGNED', subject: listId }, 'it is signed');
+      return full.length;
     } catch (error) {
       if (isClosed) throw error;
       const detail = `revocation list not signed: ${error instanceof Error ? error.message : 'unknown'}`;
@@ -68,10 +75,9 @@ export function startCrlSchedule(ctx: Context, revocations: Revocations, alarms:
   const check = async (stop: AbortSignal): Promise<void> => {
     if (!revocations.isKnown() || !(await areCurrent(ctx, ['certificates']))) return;
     const { crls, roots, issuingCas } = await authorityOf(ctx);
-    for (const { icaId, certificate } of [...roots.map(root => ({ ...root, icaId: root.rootId })), ...issuingCas.filter(isBelieved)]) {
+    const authorities = [...roots.map(root => ({ ...root, icaId: root.rootId })), ...issuingCas];
+    for (const { icaId } of authorities.filter(each => signsLists(each, nowIso(ctx)))) {
       if (stop.aborted) return;
-      // An authority whose time is over signs no more; nothing under it is valid.
-      if (parsedAuthority(certificate).notAfter <= nowIso(ctx)) continue;
       for (const listId of await listIdsOf(ctx, icaId)) {
         const newest = crls.find(crl => listIdOf(crl) === listId);
         if (newest?.delta === undefined || isDue(ctx, newest)) await sign(listId, true);

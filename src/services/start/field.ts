@@ -18,7 +18,6 @@ import { type Hello, receiveHello } from '../field/deviceHello.ts';
 import { type GatewayBundles, startGatewayBundles } from '../field/gatewayBundles.ts';
 import { createPresence, type Presence } from '../field/presence.ts';
 import { remindOfRenewal } from '../field/renewalReminder.ts';
-import { firmwareAlarmEnds, firmwareAlarmModels } from '../firmware/alarmEnds.ts';
 import { type Bridge, createBridge } from '../firmware/bridge.ts';
 import type { ByteLimits } from '../firmware/byteBudget.ts';
 import { hasOutstanding, startDeliveryCare } from '../firmware/deliveryCare.ts';
@@ -31,6 +30,7 @@ import { createChainJudge } from '../identity/chainJudge.ts';
 import type { ClientTrust } from '../identity/clientTrust.ts';
 import type { Peers } from '../processes/peers.ts';
 import type { Revocations } from '../revocation/revocations.ts';
+import { alarmEndModels, alarmEnds } from './alarmEnds.ts';
 import type { PeerAnswers } from './peerAnswers.ts';
 
 /** Everything about devices in the field, wired once per process. */
@@ -114,7 +114,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
   const care = own('delivery care', startDeliveryCare({ ctx, channel, attestation, decommissions, delivery: ota }));
   const rollouts = own('rollouts', await startRollouts({ ctx, alarms, care, images }));
   own('recalls', startRecallWatch({ ctx, alarms }));
-  own('alarm ends', startAlarmEnds(ctx, firmwareAlarmEnds, firmwareAlarmModels));
+  own('alarm ends', startAlarmEnds(ctx, alarmEnds, alarmEndModels));
   /** Devices that ask or install are served. */
   const delivery: OtaDelivery = {
     ...ota,

@@ -17,7 +17,7 @@ function open() {
       hear = listener;
     },
   };
-  const presence = createPresence({ raise: async alarm => void alarms.push(alarm) }, notices);
+  const presence = createPresence({ raise: async alarm => void alarms.push(alarm), ended() {} }, notices);
   opened.push(presence);
   return { presence, alarms, told, hear: (value: unknown) => hear?.(value as never) };
 }

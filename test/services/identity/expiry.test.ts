@@ -2,12 +2,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { device, deviceStream } from '../../../src/domain/device.ts';
 import { NusecError } from '../../../src/errors.ts';
 import { parseCertificate } from '../../../src/pki/parse.ts';
+import type { AlarmCaseRow } from '../../../src/projections/alarms.ts';
 import { certificateQueries } from '../../../src/projections/certificates.ts';
 import { establishIssuingCa } from '../../../src/services/authority/issuingCa.ts';
 import { stateOf } from '../../../src/services/base/context.ts';
 import { registerGateway } from '../../../src/services/field/gateways.ts';
 import { certifyGateway } from '../../../src/services/identity/enrolment.ts';
 import { startExpiryScan } from '../../../src/services/identity/expiry.ts';
+import { alarmEnds } from '../../../src/services/start/alarmEnds.ts';
 import { covers } from '../../support/covers.ts';
 import { watchWrites } from '../../support/watchedStore.ts';
 import { newParty, type Party } from '../parties.ts';
@@ -85,6 +87,28 @@ describe('the expiry scan', () => {
     await damaged.check();
     expect(await ended()).toContain(stuck.serialHex);
     await damaged.close();
+  });
+
+  it('is over when each is replaced or revoked, and not when one has ended without (R86)', async () => {
+    covers('R86');
+    await Promise.all(['gw-end-1', 'gw-end-2'].map(newGateway));
+    project.moveClock(350 * dayMs);
+    await scan.check();
+    const first_at = project.ctx.clock().toISOString();
+    const [code, subject] = ['CERTIFICATE_ENDS_30_DAYS', 'gateway-gateway-1'];
+    const whyOver = async (): Promise<string | undefined> => {
+      await project.ctx.reads.waitFor(await project.ctx.store.head());
+      const open = { first_at, last_at: first_at } as AlarmCaseRow;
+      return alarmEnds.find(end => end.code === code)?.because(project.ctx, subject, open);
+    };
+    expect(await alarmCodes()).toContain(`${code} ${subject}`);
+    await renew('gw-end-1');
+    expect(await whyOver()).toBeUndefined();
+    project.moveClock(20 * dayMs);
+    await scan.check();
+    expect(await whyOver()).toBeUndefined();
+    await renew('gw-end-2');
+    expect(await whyOver()).toBe('each is replaced, or counts no more');
   });
 
   it('tells the nearest threshold only when it looks late', async () => {

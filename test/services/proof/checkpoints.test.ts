@@ -104,7 +104,7 @@ describe('checkpoints of the log (T18)', () => {
     await expect(forged.sign()).rejects.toMatchObject({ code: 'CHECKPOINT_REFUSED' });
     await forged.close();
     expect(readFileSync(file, 'utf8')).toBe(signed);
-    expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('CHECKPOINT');
+    expect((await project.eventsOf('AlarmRaised')).map(({ data }) => data.code)).toContain('CHECKPOINT_REFUSED');
   });
 });
 

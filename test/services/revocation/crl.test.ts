@@ -190,7 +190,7 @@ describe('the schedule of revocation lists', () => {
   it('tries a list again that could not be signed after a revocation, also where the alarm could not be stored (R86)', async () => {
     covers('R86');
     const raise = vi.fn((_: unknown) => Promise.reject(new Error('the disk is full')));
-    const running = startCrlSchedule(project.ctx, project.revocations, { raise }, 20);
+    const running = startCrlSchedule(project.ctx, project.revocations, { raise, ended() {} }, 20);
     onTestFinished(() => running.close());
     await running.check();
     const each = await project.newDevice();
