@@ -93,14 +93,25 @@ const closeLater = promisify(close);
 export const isDamage = (error: unknown): boolean =>
   /^SQLITE_(CORRUPT|NOTADB|FORMAT|IOERR_SHORT_READ)/.test(String((error as { code?: unknown } | null)?.code));
 
-/** Works on a file of the data folder beside the log, and names it when it is damaged. @param remedy what to do then
- *  @throws NusecError STORE_DAMAGED, and what `work` throws */
+/** Works on a file of the data folder beside the log, and names it when it is damaged, or is not to be opened or written. @param remedy of a damage
+ *  @throws NusecError STORE_DAMAGED, STORE_READ_ONLY, STORE_UNAVAILABLE, and what `work` throws */
 export function naming<Result>(file: string, remedy: string, work: () => Result): Result {
   try {
     return work();
   } catch (error) {
-    throw isDamage(error) ? new NusecError('STORE_DAMAGED', `${file} is damaged: ${remedy}`, { cause: error }) : error;
+    throw named(file, remedy, error);
   }
+}
+
+/** What SQLite says of a file, in our words; another error is returned as it is. */
+export function named(file: string, remedy: string, cause: unknown): unknown {
+  if (isDamage(cause)) return new NusecError('STORE_DAMAGED', `${file} is damaged: ${remedy}`, { cause });
+  const code = String((cause as { code?: unknown } | null)?.code);
+  if (code.startsWith('SQLITE_READONLY'))
+    return new NusecError('STORE_READ_ONLY', `${file} cannot be written (${code}): whose is it, and may they write it?`, { cause });
+  if (code.startsWith('SQLITE_CANTOPEN'))
+    return new NusecError('STORE_UNAVAILABLE', `${file} cannot be opened (${code}): is it a file, and whose is it?`, { cause });
+  return cause;
 }
 
 /** Removes a file that is not open, with its log. */

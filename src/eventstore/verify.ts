@@ -9,17 +9,17 @@ import { createTreeCheck, type SignedTree, type TreeCheck, type TreeFinding } fr
 /** Every stream is as it was written, or the first event that is not.
  *  missing: there is no event at this position · order: revision or pointer to the previous event · stream: the event is another stream's ·
  *  hash: the event's content · tree: the event is not the one in the tree over all events, so it was rewritten or moved ·
- *  checkpoint: the events from `from` up to this position are not those that were signed · index of streams, index over ids: every event is what was
+ *  checkpoint, acknowledged: the events from `from` up to this position are not those that were signed, or acknowledged by the mark beside the file · index of streams, index over ids: every event is what was
  *  written, but this one is not found. Stream and revision are absent when the missing event cannot be determined. */
 export type StoreVerdict =
   | { readonly ok: true; readonly events: number; readonly streams: number }
   | {
       readonly ok: false;
       readonly position: number;
-      readonly reason: 'missing' | 'order' | 'stream' | 'hash' | TreeFinding['reason'] | IndexFinding['reason'];
+      readonly reason: 'missing' | 'order' | 'stream' | 'hash' | 'acknowledged' | TreeFinding['reason'] | IndexFinding['reason'];
       readonly stream?: string;
       readonly revision?: number;
-      /** With `checkpoint`: the first event that may be meant. */
+      /** With `checkpoint` and `acknowledged`: the first event that may be meant. */
       readonly from?: number;
     };
 
@@ -27,7 +27,7 @@ export type StoreVerdict =
 export function placeOf({ position, stream, revision, reason, from }: StoreVerdict & { readonly ok: false }): string {
   if (isOfIndex(reason)) return `position ${position} in the ${reason}`;
   if (stream !== undefined) return `position ${position}, stream ${stream}, revision ${revision}`;
-  const isRange = reason === 'checkpoint' && from !== undefined && from < position;
+  const isRange = (reason === 'checkpoint' || reason === 'acknowledged') && from !== undefined && from < position;
   return isRange ? `an event from position ${from} to ${position}` : `position ${position}`;
 }
 
@@ -74,6 +74,10 @@ export function verifyStore(file: string, signed: readonly SignedTree[] = [], ma
     if (walk.bad !== undefined) return nameBad(db, walk, walk.bad);
     const known = signed.reduce((most, { size }) => Math.max(most, size), mark?.position ?? 0);
     if (known > walk.events) return { ok: false, position: walk.events + 1, reason: 'missing' };
+    if (mark !== undefined && hashAt(db, mark.position) !== mark.hash) {
+      const from = signed.reduce((most, { size }) => Math.max(most, size), 0) + 1;
+      return { ok: false, position: mark.position, reason: 'acknowledged', from: Math.min(from, mark.position) };
+    }
     if (walk.refused !== undefined) return { ok: false, ...walk.refused, reason: 'hash' };
     const index = indexFinding(db, walk.events, walk.heads, walk.ids);
     if (index !== undefined) return { ok: false, ...index };
@@ -103,6 +107,9 @@ function* rowsOf(db: Database): Generator<Columns> {
   };
   for (let rows = pageAfter(Number.MIN_SAFE_INTEGER); rows.length > 0; rows = pageAfter(rows.at(-1)?.[0] ?? newest)) yield* rows;
 }
+
+const hashAt = (db: Database, position: number): string | undefined =>
+  db.prepare<string>('SELECT hash FROM events WHERE position = ?').pluck().get(position);
 
 /** In a page that was overwritten, texts can be missing. */
 const hasTexts = ([, stream, , , id, hash, body]: Columns): boolean => [stream, id, hash, body].every(text => typeof text === 'string');

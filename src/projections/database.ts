@@ -32,8 +32,9 @@ export function openReadModelWriter(file: string): Database {
 }
 
 /** Names a file of read models that is damaged. @throws NusecError STORE_DAMAGED, and what `work` throws */
-export const namingReadModels = <Result>(file: string, work: () => Result): Result =>
-  naming(file, 'stop the server and delete it; it is built again', work);
+export const namingReadModels = <Result>(file: string, work: () => Result): Result => naming(file, builtAgain, work);
+
+export const builtAgain = 'stop the server and delete it; it is built again';
 
 /** From here on a write waits for nobody. */
 export const limitWriteWaits = (db: Database): void => void db.pragma(`busy_timeout = ${writeBusyTimeoutMs}`);

@@ -88,6 +88,8 @@ describe('a write-ahead log that is not as it was', () => {
       code: 'STORE_DAMAGED',
       message: expect.stringContaining('position 2 is not the one'),
     });
+    expect(verifyStore(file)).toEqual({ ok: false, position: 2, reason: 'acknowledged', from: 1 });
+    expect(verifyStore(file, [], false)).toMatchObject({ ok: true });
   });
 });
 

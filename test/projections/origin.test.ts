@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
 import { expect, it, onTestFinished } from 'vitest';
@@ -94,4 +94,13 @@ it('writes one position in a transaction for all that move together', async () =
   const [position] = await store.readAll(0, 1);
   expect(db.prepare('SELECT position, hash FROM projection_position').all()).toEqual([{ position: 1, hash: position?.hash }]);
   expect(db.prepare('SELECT DISTINCT shared FROM projection_builds').all()).toEqual([{ shared: 1 }]);
+});
+
+it('names the file when it cannot be opened', async () => {
+  const [views, store] = [file(), openMemoryStore()];
+  mkdirSync(views);
+  await expect(openReadModels(store, views, () => {})).rejects.toMatchObject({
+    code: 'STORE_UNAVAILABLE',
+    message: expect.stringContaining(views),
+  });
 });
