@@ -11,7 +11,7 @@ import type { EventStore, RecordedEvent } from './port.ts';
 import { createChecked, rowCheck, rowText, splitRowText } from './rowCheck.ts';
 import { createSealer } from './seal.ts';
 import type { Sealing } from './sealing.ts';
-import { createSchema } from './sqliteSchema.ts';
+import { createSchema, foreignProgram } from './sqliteSchema.ts';
 import { isCopy, makeCopy, takenRow } from './sqliteTaken.ts';
 import { treeRows } from './sqliteTree.ts';
 import type { Committer, Storage } from './storage.ts';
@@ -114,6 +114,8 @@ function openDatabase({ file, maxPages }: SqliteStoreOptions): Database {
     if (maxPages !== undefined) db.pragma(`max_page_count = ${maxPages}`);
     createSchema(db);
     requireOneRow(db);
+    const program = foreignProgram(db);
+    if (program !== undefined) throw damaged(`the file has ${program}, which nobody of this project has put there`);
     // A commit writes the log and does not wait for the disk: wal.ts does, outside the event loop. Moving the log is upkeep's work.
     db.pragma('synchronous = NORMAL');
     db.pragma('wal_autocheckpoint = 0');

@@ -81,3 +81,7 @@ function addChecks(db: Database): void {
     after = (page.at(-1) as Row)[0];
   }
 }
+
+/** Something in the file that would act by itself on what is stored. @returns what it is, if there is one */
+export const foreignProgram = (db: Database): string | undefined =>
+  db.prepare<string>("SELECT 'a ' || type || ' ' || name FROM sqlite_schema WHERE type IN ('trigger', 'view') LIMIT 1").pluck().get();

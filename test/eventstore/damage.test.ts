@@ -10,6 +10,7 @@ import type { EventStore } from '../../src/eventstore/port.ts';
 import { rowCheck } from '../../src/eventstore/rowCheck.ts';
 import { openSqliteStore } from '../../src/eventstore/sqlite.ts';
 import { verifyStore } from '../../src/eventstore/verify.ts';
+import { damagesBeside } from '../../src/services/dataFolder/damage.ts';
 import { event, temporaryFolder } from './support.ts';
 
 /** A store whose process was killed: its newest events are in the write-ahead log only. @returns the highest acknowledged position */
@@ -356,4 +357,22 @@ it('a log that is removed while it is in use ends the acknowledgements', async (
   await expect(store.append('a', 0, [event('E')])).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
   expect(await store.trouble()).toMatchObject({ code: 'STORE_UNAVAILABLE' });
   await store.close();
+});
+
+it('a trigger or view that somebody has planted in the file is named, and the store does not open (T18)', async () => {
+  for (const planted of [
+    'TRIGGER planted AFTER INSERT ON events BEGIN DELETE FROM events WHERE position < NEW.position; END',
+    'VIEW planted AS SELECT 1',
+  ]) {
+    const file = join(temporaryFolder(), 'events.db');
+    await openSqliteStore({ file }).then(store => store.close());
+    const db = new Database(file);
+    db.exec(`CREATE ${planted}`);
+    db.close();
+    const refusal = { code: 'STORE_DAMAGED', message: expect.stringContaining(' planted, which nobody of this project') };
+    await expect(openSqliteStore({ file })).rejects.toMatchObject(refusal);
+    const beside: unknown[] = [];
+    for await (const damage of damagesBeside({ store: file, blobs: '', databases: [] }, 'quick_check')) beside.push(damage);
+    expect(beside).toContainEqual({ place: 'events.db', detail: expect.stringContaining(' planted, which nobody of this project') });
+  }
 });

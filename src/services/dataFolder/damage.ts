@@ -4,6 +4,7 @@ import { opendir } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import Database from 'better-sqlite3';
 import { toHex } from '../../bytes.ts';
+import { foreignProgram } from '../../eventstore/sqliteSchema.ts';
 import { damagedKeys } from '../../keystore/custody.ts';
 
 /** Finds what is damaged in a data folder beside the events: every blob against its name, every boot key against its checksum, the databases. For the
@@ -31,6 +32,8 @@ function* damagedRows(db: Database): Generator<Damage | undefined> {
   if (db.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'blobs'").get() === undefined) return;
   if (db.prepare('SELECT 1 FROM store').get() === undefined)
     yield { place: basename(db.name), detail: 'the row that names the store and who leads is missing' };
+  const program = foreignProgram(db);
+  if (program !== undefined) yield { place: basename(db.name), detail: `has ${program}, which nobody of this project has put there` };
   const rows = db.prepare<{ rowid: number; sha256: Uint8Array; bytes: Uint8Array }>(
     'SELECT rowid, sha256, bytes FROM blobs NOT INDEXED WHERE rowid > ? ORDER BY rowid LIMIT ?',
   );
