@@ -1,5 +1,5 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { MiddlewareHandler } from 'hono';
+import type { Context as HonoContext, MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { compress } from 'hono/compress';
 import { utf8 } from '../bytes.ts';
@@ -54,27 +54,30 @@ export function createApi(services: Services, auth: Auth, resources: readonly Re
     await next();
     // `c.header` would copy the answer, and its body into a stream, for each of them.
     c.res.headers.set('X-Content-Type-Options', 'nosniff');
-    if (!c.res.headers.has('Cache-Control')) c.res.headers.set('Cache-Control', 'no-store');
+    // A stream of events says `no-cache` of itself, which lets it be stored.
+    const isStream = c.res.headers.get('Content-Type')?.startsWith('text/event-stream');
+    if (isStream || !c.res.headers.has('Cache-Control')) c.res.headers.set('Cache-Control', 'no-store');
   });
   api.use(tagged);
   api.use((c, next) => {
     if (c.req.method === 'PUT' && streamedPath.test(c.req.path)) return next();
     return largePath.test(c.req.path) ? large(c, next) : small(c, next);
   });
-  api.onError((error, c) => {
+  const refusal = (error: Error, c: HonoContext<ApiEnv>): Response | Promise<Response> => {
     const known = badBody(error) ?? ofDisk(error) ?? error;
     const { trace } = c.var as Partial<ApiEnv['Variables']>;
     const request = { method: c.req.method, path: c.req.path, ...trace };
     if (!(error instanceof NusecError) && badBody(error) === undefined)
       services.ctx.log.error({ error: error.message, ...request }, 'request failed');
     return isConsole(c) ? errorPage(c, known) : problemResponse(c, known);
-  });
+  };
+  api.onError(refusal);
+  // Answered, not thrown: what is thrown here passes over the headers that the console adds.
   api.notFound(c => {
     const allow = allowedAt(api, c.req.path);
-    if (allow !== undefined) c.header('Allow', allow);
-    throw allow === undefined
-      ? new NusecError('NOT_FOUND', `there is no ${c.req.path}`)
-      : new NusecError('METHOD_NOT_ALLOWED', `${c.req.path} takes ${allow}, not ${c.req.method}`);
+    if (allow === undefined) return refusal(new NusecError('NOT_FOUND', `there is no ${c.req.path}`), c);
+    c.header('Allow', allow);
+    return refusal(new NusecError('METHOD_NOT_ALLOWED', `${c.req.path} takes ${allow}, not ${c.req.method}`), c);
   });
   refuseStrayQueries(api);
   offerDryRuns(api);

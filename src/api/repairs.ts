@@ -114,7 +114,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
     },
   });
   api.openapi(device, async c => {
-    const { objId, nextObjId, identity, next } = await deviceInRepair(ctx, c.var.machine.id, c.req.valid('param').uid);
+    const { objId, nextObjId, identity, next } = await deviceInRepair(parts, c.var.machine.id, c.req.valid('param').uid);
     return c.json(
       { objId, identity: wiredIdentityView(identity), ...(nextObjId && { nextObjId }), ...(next && { next: wiredIdentityView(next) }) },
       200,
@@ -123,7 +123,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
   const unlockSchema = z.object({ order: z.string(), password: z.string() });
   api.openapi(step('unlock', 'Order and password for a debug unlock, once in a repair', nonceBody, unlockSchema), async c => {
     const nonce = c.req.valid('json').nonce;
-    const { order, password } = await unlockOrder(ctx, c.var.machine.id, c.req.valid('param').uid, nonce, actor(c));
+    const { order, password } = await unlockOrder(parts, c.var.machine.id, c.req.valid('param').uid, nonce, actor(c));
     c.header('Cache-Control', 'no-store');
     return c.json({ order: toBase64url(order), password: toBase64url(password) }, 200);
   });
@@ -131,7 +131,7 @@ export const repairsResource: Resource = (api, { ctx, alarms, revocations }, aut
     step('rekey', 'Order for the key of the next generation', nonceBody, z.object({ order: z.string(), objId: z.string() })),
     async c => {
       const nonce = c.req.valid('json').nonce;
-      const { order, objId } = await rekeyOrder(ctx, c.var.machine.id, c.req.valid('param').uid, nonce);
+      const { order, objId } = await rekeyOrder(parts, c.var.machine.id, c.req.valid('param').uid, nonce);
       return c.json({ order: toBase64url(order), objId }, 200);
     },
   );

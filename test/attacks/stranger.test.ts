@@ -1,4 +1,7 @@
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { describeApi } from '../../src/api/openapi/describe.ts';
 import { openSession } from '../../src/api/sessions.ts';
 import { maxWrongTokens } from '../../src/api/wrongTokens.ts';
@@ -76,6 +79,12 @@ describe('a console session (T17)', () => {
       expect((await get('/console/fleet', bad)).status).toBe(302);
   });
 
+  it('is not opened by a service account, and the page does not say that its token is wrong', async () => {
+    const token = await addOperator(other.ctx, 'mes', ['service', 'auditor'], 'operator:alice');
+    const refused = await signIn(token);
+    expect([refused.status, refused.text.includes('a service account has no console')]).toEqual([403, true]);
+  });
+
   it('is not opened by another site', async () => {
     const { token } = await person();
     expect((await signIn(token, { 'Sec-Fetch-Site': 'cross-site' })).status).toBe(403);
@@ -93,6 +102,36 @@ it.each(['/healthz', '/v1/devices', '/console/sign-in', '/v1/nothing'])(
   },
 );
 
+it.each(['/v1/events/stream', '/console/live'])('%s, which never ends, is not kept by anybody either (T16)', async path => {
+  covers('T16');
+  const cookie = await cookieOf(server.alice);
+  const headers = { Authorization: `Bearer ${server.alice}`, Cookie: `__Host-nusec=${cookie}` };
+  const outgoing = request(`${server.url}${path}`, { ca: server.rootPem, agent: false, headers });
+  onTestFinished(() => void outgoing.destroy());
+  outgoing.end();
+  const [response] = (await once(outgoing, 'response')) as [IncomingMessage];
+  expect(response.headers).toMatchObject({ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff' });
+});
+
+it('every answer of the console keeps scripts and frames of others out, refusals too (T17)', async () => {
+  covers('T17');
+  const [ca, cookie] = [server.rootPem, await cookieOf(server.alice)];
+  const form = { 'Content-Type': 'application/x-www-form-urlencoded', Origin: 'https://evil.example' };
+  const answers = [
+    await get('/console/nothing', cookie),
+    await get('/console/fleet/nothing', cookie),
+    await exchange(`${server.url}/console/fleet`, { ca, method: 'DELETE' }),
+    await exchange(`${server.url}/console/sign-in`, { ca, headers: form, body: 'token=x' }),
+  ];
+  expect(answers.map(({ status }) => status)).toEqual([404, 400, 405, 403]);
+  for (const { headers, status } of answers)
+    expect(headers, String(status)).toMatchObject({
+      'content-security-policy': expect.stringContaining("default-src 'self'"),
+      'x-frame-options': 'DENY',
+      'cache-control': 'no-store',
+    });
+});
+
 it('wrong tokens are counted by address, slowed and an alarm; a right one is never held back (T17)', async () => {
   covers('T17');
   const ask = (token: string) =>
@@ -101,6 +140,8 @@ it('wrong tokens are counted by address, slowed and an alarm; a right one is nev
   for (let count = 0; count < maxWrongTokens; count++) codes.add((await ask(`wrong${count}`)).json.code);
   expect([...codes]).toEqual(['UNAUTHENTICATED']);
   expect((await ask('wrong')).json.code).toBe('RATE_LIMITED');
+  const signed = await signIn('wrong');
+  expect([signed.status, signed.text.includes('too many wrong tokens')]).toEqual([429, true]);
   expect((await ask(server.alice)).status).toBe(200);
   const { json } = await exchange(`${server.url}/v1/alarms`, { ca: server.rootPem, headers: { Authorization: `Bearer ${server.alice}` } });
   expect(json.alarms).toContainEqual(expect.objectContaining({ code: 'WRONG_TOKENS', subject: expect.stringContaining('127.0.0.1') }));

@@ -200,6 +200,27 @@ describe('a token that hangs', () => {
     expect(maxHungWaitMs).toBeLessThanOrEqual(5_000);
   });
 
+  it('and hangs again while it is opened keeps nobody waiting anew who asks again: a request of several operations waits once', async () => {
+    const keystore = await openToken(token);
+    await keystore.generate('ica/1', 'P-256');
+    const [first = 0] = tokenProcesses();
+    process.kill(first, 'SIGSTOP');
+    const waits = vi.spyOn(globalThis, 'setTimeout');
+    const signing = keystore.sign('ica/1', message);
+    const refused = expect(signing).rejects.toMatchObject(unavailable);
+    const next = () => tokenProcesses().find(pid => pid !== first);
+    await vi.waitFor(() => expect(next()).toBeDefined(), { timeout: 2 * maxHungWaitMs, interval: 1 });
+    process.kill(next() ?? 0, 'SIGSTOP');
+    await refused;
+    waits.mockClear();
+    await expect(keystore.sign('ica/1', message)).rejects.toMatchObject(unavailable);
+    const longest = Math.max(...waits.mock.calls.map(([, ms = 0]) => ms));
+    waits.mockRestore();
+    expect(longest).toBeLessThan(maxHungWaitMs / 4);
+    for (const pid of tokenProcesses()) process.kill(pid, 'SIGCONT');
+    await expect.poll(() => signs(keystore, 'ica/1').catch(() => false)).toBe(true);
+  });
+
   it('is not taken for one while our own process stands still, or while it works through a long queue', async () => {
     const told: string[] = [];
     const keystore = await openToken(token, { watch: { onTrouble: ({ code }) => told.push(code) } });

@@ -26,9 +26,9 @@ export const consoleResource: Resource = (api, services) => {
     referrerPolicy: 'no-referrer',
     xFrameOptions: 'DENY',
   });
-  api.use('/console/*', requireOwnPages);
   api.use('/console', headers);
   api.use('/console/*', headers);
+  api.use('/console/*', requireOwnPages);
   serveAssets(api);
   api.get('/', c => c.redirect('/console'));
   api.get('/console/', c => c.redirect('/console'));

@@ -1,6 +1,7 @@
 import type { Context as HonoContext } from 'hono';
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie';
 import { html } from 'hono/html';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { isService } from '../../domain/roles.ts';
 import type { SessionOf } from '../../domain/sessions.ts';
 import { NusecError } from '../../errors.ts';
@@ -11,6 +12,7 @@ import type { Services } from '../../services/start/services.ts';
 import { minuteMs } from '../../times.ts';
 import type { ApiEnv } from '../auth.ts';
 import { originOf } from '../origin.ts';
+import { problemOf } from '../problem.ts';
 import type { Api } from '../resource.ts';
 import type { Person } from '../sessions.ts';
 import { endSession, findSession, openSession, seal, sessionCookie, unseal } from '../sessions.ts';
@@ -31,7 +33,7 @@ type Sealed = Flow & { readonly next?: string; readonly bind?: string };
 export function serveSignIn(api: Api, services: Services): void {
   const { ctx, alarms, openId } = services;
   const address = (c: HonoContext<ApiEnv>) => c.env.incoming.socket.remoteAddress;
-  const page = (c: HonoContext<ApiEnv>, content: Html, status: 200 | 401 = 200, person?: Person) =>
+  const page = (c: HonoContext<ApiEnv>, content: Html, status: ContentfulStatusCode = 200, person?: Person) =>
     c.html(framed({ title: 'Sign in', content }, person, '/console/people/me'), status);
   const person = (c: HonoContext<ApiEnv>) => findSession(ctx, getCookie(c, sessionCookie));
   /** The one that this browser had ends: nobody could sign out of it any more. */
@@ -40,8 +42,8 @@ export function serveSignIn(api: Api, services: Services): void {
     const text = await openSession(ctx, of, originOf(c));
     setCookie(c, sessionCookie, text, { path: '/', secure: true, httpOnly: true, sameSite: 'Strict' });
   };
-  const form = (c: HonoContext<ApiEnv>, problem?: string, next = c.req.query('next')) =>
-    page(c, signInForm(openId !== undefined, nextForm.test(next ?? '') ? next : undefined, problem), problem === undefined ? 200 : 401);
+  const form = (c: HonoContext<ApiEnv>, problem?: string, next = c.req.query('next'), status: ContentfulStatusCode = 401) =>
+    page(c, signInForm(openId !== undefined, nextForm.test(next ?? '') ? next : undefined, problem), problem === undefined ? 200 : status);
   const refused = (c: HonoContext<ApiEnv>, error: unknown, way: string): NusecError => {
     if (!(error instanceof NusecError)) throw error;
     ctx.log.warn({ address: address(c), code: error.code, way, cause: (error.cause as Error | undefined)?.message }, 'sign-in refused');
@@ -60,8 +62,12 @@ export function serveSignIn(api: Api, services: Services): void {
       await begin(c, { name, tokenSha256: hashOf(given) });
       return c.redirect(typeof next === 'string' && nextForm.test(next) ? next : '/console', 303);
     } catch (error) {
-      refused(c, error, 'token');
-      return form(c, 'This token is not known, or it has expired.', typeof next === 'string' ? next : undefined);
+      const known = refused(c, error, 'token');
+      const isUnknown = known.code === 'UNAUTHENTICATED' || known.code === 'TOKEN_EXPIRED';
+      // Whoever is told that a right token is wrong makes another one.
+      const [status, title] = isUnknown ? ([401, 'This token is not known, or it has expired.'] as const) : problemOf(known);
+      const problem = isUnknown ? title : `${title}: ${known.message}.`;
+      return form(c, problem, typeof next === 'string' ? next : undefined, status);
     }
   });
   api.post('/console/sign-out', async c => {
@@ -101,7 +107,8 @@ export function serveSignIn(api: Api, services: Services): void {
       // A page of our own, so that the browser sends the strict cookie along with the next request.
       return page(c, onward(kept.next ?? '/console', 'Go on to the console'));
     } catch (error) {
-      return form(c, refused(c, error, 'provider').message, kept?.next);
+      const known = refused(c, error, 'provider');
+      return form(c, known.message, kept?.next, known.code === 'SIGN_IN_FAILED' ? 401 : problemOf(known)[0]);
     }
   });
 

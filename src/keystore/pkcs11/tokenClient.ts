@@ -42,11 +42,14 @@ export async function openTokenClient(
   let running: Running | undefined;
   let refusal: Refusal | undefined;
   let closed = false;
+  /** When the opening that goes on has kept callers waiting for long enough: whoever comes later, or asks again, does not wait anew. */
+  let patienceEndsMs = 0;
 
-  const connect = (): Promise<Running> => {
+  const connect = (patienceMs = maxHungWaitMs): Promise<Running> => {
     if (closed) throw new NusecError('KEYSTORE_LOCKED', 'the keystore is closed');
     if (current) return current;
     if (refusal && stillRefused(refusal, options.pinFile)) throw refusal.error;
+    patienceEndsMs = performance.now() + patienceMs;
     const starting = startAccepted(options, accept);
     current = starting;
     starting
@@ -71,7 +74,9 @@ export async function openTokenClient(
   };
 
   const call = async (name: keyof TokenApi, ...args: readonly unknown[]): Promise<unknown> => {
-    const first = await soon(connect(), maxHungWaitMs);
+    const opening = connect();
+    // A look at least: our own event loop may have been blocked.
+    const first = await soon(opening, Math.max(lookMs, patienceEndsMs - performance.now()));
     const answer = await first.ask(name, args);
     if ('value' in answer) return answer.value;
     const { failure } = answer;
@@ -79,7 +84,7 @@ export async function openTokenClient(
     giveUp(first, failure.detail);
     const isHung = failure.detail === hungDetail;
     if ((isHung || failure.detail === diedDetail) && changing.has(name)) throw errorOf(failure);
-    const retried = Promise.resolve(connect()).then(next => next.ask(name, args));
+    const retried = Promise.resolve(connect(isHung ? maxHungWaitMs - silenceMs : maxHungWaitMs)).then(next => next.ask(name, args));
     const again = await (isHung ? soon(retried, maxHungWaitMs - silenceMs) : retried);
     if ('value' in again) return again.value;
     throw errorOf(again.failure);

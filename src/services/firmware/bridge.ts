@@ -6,6 +6,7 @@ import { currentCertificate, type LivingDevice, offersOf } from '../../domain/de
 import { programmer, programmerStream, requireActiveProgrammer } from '../../domain/programmer.ts';
 import { NusecError } from '../../errors.ts';
 import { upgradeProofNonce } from '../../production/upgradeProof.ts';
+import type { Parts } from '../base/alarms.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Attachments } from '../field/attachments.ts';
@@ -13,6 +14,7 @@ import type { Attestation } from '../field/attestation.ts';
 import type { Decommissions } from '../field/decommission.ts';
 import { type WiredIdentity, wiredIdentity } from '../field/wiredIdentity.ts';
 import type { Machine } from '../identity/machines.ts';
+import { asked } from '../production/askedDevices.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import type { PreparedJob } from './otaImage.ts';
 
@@ -44,24 +46,28 @@ type Standing = {
   readonly job?: { readonly signed: Uint8Array; readonly bodySha256: string; readonly trailer: Uint8Array };
 };
 
-type BridgeParts = {
-  readonly ctx: Context;
+type BridgeParts = Parts & {
   readonly attachments: Attachments;
   readonly attestation: Attestation;
   readonly decommissions: Decommissions;
   readonly delivery: OtaDelivery;
 };
 
-export function createBridge({ ctx, attachments, attestation, decommissions, delivery }: BridgeParts): Bridge {
-  /** @throws NusecError FORBIDDEN (not attached to this gateway), PROGRAMMER_NOT_ACTIVE, DEVICE_STATE */
+export function createBridge({ ctx, alarms, attachments, attestation, decommissions, delivery }: BridgeParts): Bridge {
+  const connectable = async (uid: string): Promise<LivingDevice> => {
+    const state = await livingDevice(ctx, uid);
+    requireConnectable(state);
+    return state;
+  };
+  /** @throws NusecError FORBIDDEN (not attached to this gateway), PROGRAMMER_NOT_ACTIVE, DEVICE_STATE, RATE_LIMITED */
   const allowed = async (machine: Machine, uid: string): Promise<LivingDevice> => {
     if (machine.kind === 'gateway') {
       attachments.requireKnown();
       if (!attachments.isAttached(machine.id, uid)) throw new NusecError('FORBIDDEN', `${uid} is not attached to this gateway`);
-    } else requireActiveProgrammer(await stateOf(ctx, programmer, programmerStream(machine.id)));
-    const state = await livingDevice(ctx, uid);
-    requireConnectable(state);
-    return state;
+      return connectable(uid);
+    }
+    requireActiveProgrammer(await stateOf(ctx, programmer, programmerStream(machine.id)));
+    return asked({ ctx, alarms }, machine.id, uid, () => connectable(uid));
   };
   const jobOf = async (uid: string, otaJobId: string): Promise<PreparedJob> => {
     const prepared = await delivery.prepared(uid);

@@ -28,6 +28,7 @@ import { certifyDevice } from '../identity/enrolment.ts';
 import { storedCertificate } from '../identity/storedCertificate.ts';
 import type { Revocations } from '../revocation/revocations.ts';
 import { putRevocationInForce } from '../revocation/revokeDevice.ts';
+import { asked } from './askedDevices.ts';
 import { encryptionKeyIn, requireLocked } from './unitSteps.ts';
 import { unlockPassword } from './unlockPassword.ts';
 import { provenSession } from './wiredSession.ts';
@@ -109,11 +110,12 @@ export async function repairView(ctx: Context, uid: string): Promise<RepairView>
 /** For the programmer: which identity the device shows now, and which one it will have.
  *  @throws NusecError NOT_FOUND, DEVICE_STATE, FORBIDDEN, PROGRAMMER_NOT_ACTIVE */
 export async function deviceInRepair(
-  ctx: Context,
+  parts: Parts,
   programmer: string,
   uid: string,
 ): Promise<{ readonly objId: string; readonly identity: WiredIdentity; readonly nextObjId?: string; readonly next?: WiredIdentity }> {
-  const state = await given(ctx, programmer, uid);
+  const { ctx } = parts;
+  const state = await given(parts, programmer, uid);
   const { objId, repair } = state;
   const next = repair?.next;
   return {
@@ -128,13 +130,14 @@ export async function deviceInRepair(
  *  @param nonce the device's, of its last HELLO
  *  @throws NusecError FOUR_EYES_REQUIRED, PASSWORD_DISCLOSED, and as deviceInRepair */
 export async function unlockOrder(
-  ctx: Context,
+  parts: Parts,
   programmer: string,
   uid: string,
   nonce: Uint8Array,
   by: Actor,
 ): Promise<{ readonly order: Uint8Array; readonly password: Uint8Array }> {
-  const state = await given(ctx, programmer, uid);
+  const { ctx } = parts;
+  const state = await given(parts, programmer, uid);
   const unlock = state.repair?.unlock;
   const made = await sameOrder(ctx, state, unlock?.orderSha256, nonce);
   const command = { type: 'OrderDebugUnlock', programmer } as const;
@@ -167,14 +170,14 @@ async function sameOrder(
 
 /** The order that lets the device make the key of its next generation. @throws NusecError DEVICE_STATE (return not ordered), and as deviceInRepair */
 export async function rekeyOrder(
-  ctx: Context,
+  parts: Parts,
   programmer: string,
   uid: string,
   nonce: Uint8Array,
 ): Promise<{ readonly order: Uint8Array; readonly objId: string }> {
-  const state = await given(ctx, programmer, uid);
+  const state = await given(parts, programmer, uid);
   const { objId } = requireNextGeneration(state);
-  return { objId, order: await signedOrder(ctx, state, { operation: 'rekey', nonce, approvers: [] }) };
+  return { objId, order: await signedOrder(parts.ctx, state, { operation: 'rekey', nonce, approvers: [] }) };
 }
 
 async function signedOrder(ctx: Context, state: LivingDevice, wish: Pick<Order, 'operation' | 'nonce' | 'approvers'>): Promise<Uint8Array> {
@@ -193,7 +196,7 @@ export async function certifyNextGeneration(
   csr: Uint8Array,
   by: Actor,
 ): Promise<WiredIdentity & { readonly bundles: readonly Uint8Array[] }> {
-  const state = await given(ctx, programmer, uid);
+  const state = await given({ ctx, alarms }, programmer, uid);
   const issued = await watchKey(alarms, uid, () => certifyDevice(ctx, uid, csr, by, isActive(programmer)));
   const authorities = await authorityOf(ctx);
   const known = sha256Hex(chainOf(authorities, requireCertificate(currentCertificate(state)).icaId).root);
@@ -216,9 +219,9 @@ export async function returnToService(
   proof: { readonly objId: string; readonly receipt: Uint8Array; readonly evidence: Uint8Array },
   by: Actor,
 ): Promise<{ readonly status: string }> {
-  const before = await livingDevice(ctx, uid);
+  const before = await asked({ ctx, alarms }, programmer, uid, () => livingDevice(ctx, uid));
   if (before.objId === proof.objId) return { status: before.status };
-  const state = await given(ctx, programmer, uid);
+  const state = await given({ ctx, alarms }, programmer, uid);
   const next = requireNextGeneration(state);
   const own = requireCertificate(next.certificate);
   const { certificateSha256 } = own;
@@ -247,11 +250,14 @@ export async function returnToService(
 }
 
 /** A device that this programmer, which is in use, was given for repair. */
-async function given(ctx: Context, programmer: string, uid: string): Promise<LivingDevice> {
+async function given(parts: Parts, programmer: string, uid: string): Promise<LivingDevice> {
+  const { ctx } = parts;
   await isActive(programmer)(reader(ctx));
-  const state = await livingDevice(ctx, uid);
-  requireRepairBy(state, programmer);
-  return state;
+  return asked(parts, programmer, uid, async () => {
+    const state = await livingDevice(ctx, uid);
+    requireRepairBy(state, programmer);
+    return state;
+  });
 }
 
 const isActive =

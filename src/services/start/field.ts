@@ -153,7 +153,7 @@ async function openField(own: Own, parts: FieldParts): Promise<Omit<Field, 'clos
     decommissions,
     rollouts,
     presence: own('presence', createPresence(alarms, peers)),
-    bridge: createBridge({ ctx, attachments, attestation, decommissions, delivery }),
+    bridge: createBridge({ ctx, alarms, attachments, attestation, decommissions, delivery }),
     async hello(uid, hello, via, introduction) {
       const { state, needsProof } = await receiveHello(ctx, alarms, uid, hello, via);
       if (via === 'mqtt') said.set(uid, { imageHash: hello.imageHash, imageState: hello.imageState });

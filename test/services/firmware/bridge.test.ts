@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { fromHex, utf8 } from '../../../src/bytes.ts';
+import { maxRefusalsPerWindow } from '../../../src/domain/allotment.ts';
 import { isUpgradable } from '../../../src/domain/deviceUpgrade.ts';
 import { programmerStream } from '../../../src/domain/programmer.ts';
 import { newEvent } from '../../../src/eventstore/recorded.ts';
@@ -9,6 +10,7 @@ import { nowIso } from '../../../src/services/base/context.ts';
 import { livingDevice } from '../../../src/services/base/livingDevice.ts';
 import { offerIdOf, planRollout, rolloutOf } from '../../../src/services/firmware/rolloutPlan.ts';
 import { registerProgrammer } from '../../../src/services/production/programmers.ts';
+import { deviceInRepair } from '../../../src/services/production/repairs.ts';
 import { encodeEvidence } from '../../../src/spdm/evidence.ts';
 import { knownOffer } from '../../../src/spdm/policy.ts';
 import { runAttestation } from '../../../src/spdm/requester/run.ts';
@@ -27,7 +29,7 @@ let used = 0;
 const nextUnit = (): Unit => bench.fleet.units[used++] as Unit;
 
 beforeAll(async () => {
-  bench = await openField(7);
+  bench = await openField(8);
   const { ctx } = bench;
   await registerProgrammer(ctx, liar.id, 'NuLink3', 'operator:olga');
   const about = { id: ctx.newId(), at: nowIso(ctx), by: `programmer:${liar.id}` } as const;
@@ -155,5 +157,31 @@ describe('a programmer that is not at the device (T25, C1)', () => {
     expect(await bench.field.bridge.prove(liar, unit.uid, jobId, evidence)).toEqual({ result: 'passed' });
     expect(bench.attestations.page(unit.uid, { limit: 10 })).toEqual(kept);
     expect(await bench.typesOf(unit.uid)).toEqual(before);
+  });
+});
+
+describe('a programmer that tries UIDs (T25)', () => {
+  const seeker = { ...liar, id: newUid() };
+
+  it('learns of few of them whether they live, on the wires and in repair together, and is named', async () => {
+    covers('T25');
+    const { ctx, alarms, field } = bench;
+    await registerProgrammer(ctx, seeker.id, 'NuLink3', 'operator:olga');
+    const about = { id: ctx.newId(), at: nowIso(ctx), by: `programmer:${seeker.id}` } as const;
+    await ctx.store.append(programmerStream(seeker.id), 'any', [newEvent('ProgrammerCheckedIn', {}, about)]);
+    const look = (uid: string) => codeOf(() => field.bridge.look(seeker, uid));
+    const inRepair = (uid: string) => codeOf(() => deviceInRepair({ ctx, alarms }, seeker.id, uid));
+    const unit = nextUnit();
+    await field.bridge.look(seeker, unit.uid);
+    const uids = Array.from({ length: maxRefusalsPerWindow - 1 }, newUid);
+    for (const [i, uid] of uids.entries()) expect(await (i % 2 === 0 ? look(uid) : inRepair(uid))).toBe('NOT_FOUND');
+    expect(await inRepair(unit.uid)).toBe('DEVICE_STATE');
+    for (const uid of [newUid(), (bench.fleet.units[0] as Unit).uid])
+      expect([await look(uid), await inRepair(uid)]).toEqual(['RATE_LIMITED', 'RATE_LIMITED']);
+    // What it has asked for already says nothing new.
+    expect(await look(uids[0] ?? '')).toBe('NOT_FOUND');
+    const raised = (await ctx.store.readStream(`alarm-${programmerStream(seeker.id)}`)).map(({ data }) => data);
+    expect(raised).toContainEqual(expect.objectContaining({ code: 'UIDS_TRIED' }));
+    await field.bridge.look(liar, unit.uid);
   });
 });
