@@ -28,7 +28,10 @@ describe('a device', () => {
     await putInStock(project.ctx, unit.uid);
     const issued: Uint8Array[] = [];
     for (let count = 0; count < 6; count += 1) issued.push(await ldevidOf(unit));
+    const before = await project.ctx.store.head();
     await expect(ldevidOf(unit)).rejects.toMatchObject({ code: 'RATE_LIMITED' });
+    // Whoever asks on without end, with a fresh key each time, writes nothing.
+    expect(await project.ctx.store.head()).toBe(before);
     await settled();
     const good = () => issued.filter(der => !project.revocations.isRevoked(parseCertificate(der).serialHex));
     expect(good()).toEqual([issued[0], issued[4], issued[5]]);

@@ -116,6 +116,20 @@ describe('one key in two requests', () => {
     expect(await claim(bent, newUid())).toBe(200);
   });
 
+  it('is taken by nobody whose request is refused: keys without end for one unit leave nothing in the log (T24, T26)', async () => {
+    covers('T24', 'T26');
+    const bent = await started('meter');
+    const chip = new Chip();
+    await bent.build(chip, 'bootloader');
+    const before = await plant.ctx.store.head();
+    const keys = [newParty(), newParty(), newParty()].map(party => ({ ...party, uid: chip.party.uid }));
+    for (const key of keys) expect(await bent.code(`units/${chip.grantId}/csr`, { csr: csrOf(key, chip.objId) })).toBe('CONFLICT');
+    expect(await plant.ctx.store.head()).toBe(before);
+    const other = new Chip({ ...(keys[0] ?? newParty()), uid: newUid() });
+    await bent.reserve(other);
+    await bent.steps(other).csr();
+  });
+
   it('of two programmers suspends their job: chips or programmers are bad (T26, I4, silence 6)', async () => {
     const [one, two] = await colleagues();
     const [first, second] = [new Chip(), new Chip()];

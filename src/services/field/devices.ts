@@ -15,8 +15,8 @@ import { type DeviceRow, deviceRowOf } from '../../projections/devices.ts';
 import { pqcSignatureAlgorithms } from '../../spdm/suite.ts';
 import { authorityOf } from '../authority/authority.ts';
 import type { AttestationLog } from '../base/attestationLog.ts';
-import { type Context, execute, oneCommit } from '../base/context.ts';
-import { reserveKey } from '../identity/issuance.ts';
+import { type Context, execute } from '../base/context.ts';
+import { reservingKey } from '../identity/issuance.ts';
 
 /** The fleet as people ask for it: lists, one device, its history, its quarantine. */
 
@@ -93,11 +93,11 @@ export async function enrolAttestationKey(
   await deviceRow(ctx, uid);
   requireSigningKey(publicKey);
   const publicKeySha256 = sha256Hex(publicKey);
-  await oneCommit(ctx, async together => {
-    await reserveKey(together, publicKeySha256, { kind: 'device', uid }, by);
-    const key = { publicKey: toBase64url(publicKey), publicKeySha256, ...(instanceId !== undefined && { instanceId }) };
-    await execute(together, device, deviceStream(uid), { type: 'EnrolAttestationKey', ...key, by }, by);
-  });
+  const key = { publicKey: toBase64url(publicKey), publicKeySha256, ...(instanceId !== undefined && { instanceId }) };
+  const enrol = { type: 'EnrolAttestationKey', ...key, by } as const;
+  await reservingKey(ctx, publicKeySha256, { kind: 'device', uid }, by, together =>
+    execute(together, device, deviceStream(uid), enrol, by),
+  );
   return deviceRow(ctx, uid);
 }
 

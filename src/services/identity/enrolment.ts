@@ -17,9 +17,9 @@ import type { NameFields } from '../../pki/names.ts';
 import { isInLastThird } from '../../times.ts';
 import { authorityIn, ocspUrlOf } from '../authority/authority.ts';
 import { createAlarms } from '../base/alarms.ts';
-import { always, both, type Condition, type Context, execute, executeIf, nowIso, oneCommit, reader, stateOf } from '../base/context.ts';
+import { always, both, type Condition, type Context, execute, executeIf, nowIso, reader, stateOf } from '../base/context.ts';
 import { livingDevice, livingDeviceIn } from '../base/livingDevice.ts';
-import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reserveKey, subjectOf } from './issuance.ts';
+import { type CertificateFacts, certificationIntents, type Enrolment, issueLeaf, reservingKey, subjectOf } from './issuance.ts';
 import { storedCertificate } from './storedCertificate.ts';
 
 /** From a certification request to a certificate: the request proves possession, the key is reserved permanently (I4), the certificate comes
@@ -38,10 +38,7 @@ export async function certifyProgrammer(ctx: Context, uid: string, csr: Uint8Arr
   const publicKeySha256 = sha256Hex(request.publicKey);
   const holder = { kind: 'programmer', uid } as const;
   const enrolled = { type: 'EnrolProgrammerKey', publicKey: toBase64url(request.publicKey), publicKeySha256 } as const;
-  await oneCommit(ctx, async together => {
-    await reserveKey(together, publicKeySha256, holder, by);
-    await execute(together, programmer, stream, enrolled, by);
-  });
+  await reservingKey(ctx, publicKeySha256, holder, by, together => execute(together, programmer, stream, enrolled, by));
   const certificates = async (together: Context) => certificatesOf(await stateOf(together, programmer, stream));
   return issueLeaf(ctx, authorities, {
     profile: 'programmer',

@@ -82,7 +82,8 @@ export function subjectOf<Profile extends LeafProfile>(
 }
 
 /** Issues the certificate of a machine, or gives the present one: one path for all kinds. That the issuing CA was not compromised meanwhile is
- *  compared when it is stored (I10). Requests for one key wait for each other.
+ *  compared when it is stored (I10). Requests for one key wait for each other. Whoever is refused leaves nothing in the log: a machine may ask again and
+ *  again, with another key each time.
  *  @throws NusecError CA_NOT_ACTIVE, CERTIFICATE_EXPIRED (the issuing CA), WEAK_OR_CLONED_KEY, and what `record`, the keystore and the event store throw */
 export async function issueLeaf<Profile extends LeafProfile>(
   ctx: Context,
@@ -97,6 +98,7 @@ export async function issueLeaf<Profile extends LeafProfile>(
         return await issueIn(together, ctx, authorities, wish, publicKeySha256, possession);
       } catch (error) {
         possession.require();
+        forget();
         throw error;
       }
     }),
@@ -193,8 +195,26 @@ async function enrolmentOf(ctx: Context, authorities: Authorities, { icaId, cert
   return { certificate: await ctx.blobs.get(certificateSha256), ...chain };
 }
 
+/** A key that is reserved for what is recorded with it: both in one commit, or neither. @throws NusecError WEAK_OR_CLONED_KEY, and what `record` throws */
+export const reservingKey = (
+  ctx: Context,
+  publicKeySha256: string,
+  holder: KeyHolder,
+  by: Actor,
+  record: (together: Context) => Promise<unknown>,
+): Promise<void> =>
+  oneCommit(ctx, async (together, forget) => {
+    try {
+      await reserveKey(together, publicKeySha256, holder, by);
+      await record(together);
+    } catch (error) {
+      forget();
+      throw error;
+    }
+  });
+
 /** Reserves a public key for its holder. @throws NusecError WEAK_OR_CLONED_KEY (T26) */
-export async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: Actor): Promise<void> {
+async function reserveKey(ctx: Context, publicKeySha256: string, holder: KeyHolder, by: Actor): Promise<void> {
   await execute(ctx, publicKey, publicKeyStream(publicKeySha256), { type: 'ReservePublicKey', ...holder }, by);
 }
 
