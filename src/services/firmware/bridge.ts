@@ -7,6 +7,7 @@ import { programmer, programmerStream, requireActiveProgrammer } from '../../dom
 import { NusecError } from '../../errors.ts';
 import { upgradeProofNonce } from '../../production/upgradeProof.ts';
 import type { Parts } from '../base/alarms.ts';
+import { asked } from '../base/askedDevices.ts';
 import { type Context, execute, stateOf } from '../base/context.ts';
 import { livingDevice } from '../base/livingDevice.ts';
 import type { Attachments } from '../field/attachments.ts';
@@ -14,7 +15,6 @@ import type { Attestation } from '../field/attestation.ts';
 import type { Decommissions } from '../field/decommission.ts';
 import { type WiredIdentity, wiredIdentity } from '../field/wiredIdentity.ts';
 import type { Machine } from '../identity/machines.ts';
-import { asked } from '../production/askedDevices.ts';
 import type { OtaDelivery } from './otaDelivery.ts';
 import type { PreparedJob } from './otaImage.ts';
 

@@ -4,8 +4,8 @@ import { programmerStream } from '../../domain/programmer.ts';
 import { type ErrorCode, NusecError } from '../../errors.ts';
 import { type Lru, lru } from '../../lru.ts';
 import { areWithin } from '../../times.ts';
-import type { Parts } from '../base/alarms.ts';
-import type { Context } from '../base/context.ts';
+import type { Parts } from './alarms.ts';
+import type { Context } from './context.ts';
 
 /** A programmer asks about the devices on its wires. One that asks for UID after UID which it can do nothing for is looking for devices, and learns as
  *  few of them as one that reserves them (T25). Each server process counts for itself. */
