@@ -11,8 +11,8 @@ import type { Keystore } from '../../keystore/port.ts';
 import { sharedKeyset } from '../../keystore/sharedKeyset.ts';
 import { openSoftwareKeystore } from '../../keystore/software.ts';
 import { readPassphrase, type Unlock } from '../../keystore/unlock.ts';
-import type { ObjectStore } from '../../objects/port.ts';
 import type { StoreWatch } from '../../objects/asking.ts';
+import type { ObjectStore } from '../../objects/port.ts';
 import { openS3 } from '../../objects/s3.ts';
 import { credentialsIn } from './credentials.ts';
 

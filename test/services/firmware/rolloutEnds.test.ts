@@ -358,7 +358,7 @@ it('offers no faster than its plan says, whoever makes the offers, retries among
   covers('R95');
   const some = units(6);
   const pace = { ratePerMinute: 2, retries: { count: 1, afterMinutes: 1 } };
-  const id = await roll({ devices: some.map(({ uid }) => uid), ...pace, thresholds: { successPercent: 10, failurePercent: 90 } });
+  const id = await roll({ devices: some.map(({ uid }) => uid), ...pace, successPercent: 10, failurePercent: 90 });
   const offers = async (): Promise<readonly number[]> => {
     const streams = await Promise.all(some.map(({ uid }) => bench.ctx.store.readStream(`device-${uid}`)));
     const own = streams.flat().filter(({ type, data }) => type === 'FirmwareOffered' && data.rolloutId === id);
