@@ -2,8 +2,8 @@
 export const versions: Readonly<
   Record<string, { readonly version: number; readonly sha256: string; readonly decidedBy: readonly string[] }>
 > = {
-  'projections/alarms.ts': { version: 7, sha256: '3bb02b09ccaa7828', decidedBy: [] },
-  'projections/certificates.ts': { version: 8, sha256: '300e2630bb061674', decidedBy: [] },
+  'projections/alarms.ts': { version: 8, sha256: 'a545bb4168b80a5b', decidedBy: [] },
+  'projections/certificates.ts': { version: 8, sha256: '87a382efbcd3d289', decidedBy: [] },
   'projections/components.ts': { version: 1, sha256: '33ed07d3802b1251', decidedBy: [] },
   'projections/decommissions.ts': { version: 2, sha256: 'fc186744b32be838', decidedBy: ['domain/deviceState.ts timedOut'] },
   'projections/devices.ts': { version: 10, sha256: '15717558f3903996', decidedBy: ['domain/deviceStatus.ts'] },
