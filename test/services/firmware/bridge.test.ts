@@ -163,6 +163,19 @@ describe('a programmer that is not at the device (T25, C1)', () => {
 describe('a programmer that tries UIDs (T25)', () => {
   const seeker = { ...liar, id: newUid() };
 
+  it('learns of no more of them by asking for all at once', async () => {
+    covers('T25');
+    const { ctx, field } = bench;
+    const hasty = { ...liar, id: newUid() };
+    await registerProgrammer(ctx, hasty.id, 'NuLink3', 'operator:olga');
+    const about = { id: ctx.newId(), at: nowIso(ctx), by: `programmer:${hasty.id}` } as const;
+    await ctx.store.append(programmerStream(hasty.id), 'any', [newEvent('ProgrammerCheckedIn', {}, about)]);
+    const uids = Array.from({ length: 3 * maxRefusalsPerWindow }, newUid);
+    const codes = await Promise.all(uids.map(uid => codeOf(() => field.bridge.look(hasty, uid))));
+    expect(codes.filter(code => code === 'NOT_FOUND')).toHaveLength(maxRefusalsPerWindow);
+    expect(codes.filter(code => code === 'RATE_LIMITED')).toHaveLength(2 * maxRefusalsPerWindow);
+  });
+
   it('learns of few of them whether they live, on the wires and in repair together, and is named', async () => {
     covers('T25');
     const { ctx, alarms, field } = bench;
