@@ -6,8 +6,9 @@ import { NusecError } from '../errors.ts';
 import { fromPem } from '../pki/pem.ts';
 import { ask, listAll, readText, type ServerOptions, subcommandsOf } from './client.ts';
 import { type Confirmed, act as confirmAndAct, withConfirmation } from './confirm.ts';
+import { showAttestations } from './deviceAttestations.ts';
 import { registerCheck } from './deviceCheck.ts';
-import { oneOf } from './options.ts';
+import { oneOf, wholeNumber } from './options.ts';
 import { print, record, table } from './output.ts';
 import { showPresence } from './presence.ts';
 
@@ -32,6 +33,8 @@ type List = ServerOptions & {
   withoutEncryptionKey?: boolean;
 };
 
+/** Of one answer. */
+const maxAttestations = 500;
 const example = '00112233445566778899aabbccddeeff';
 
 /** `nusec device`: the fleet. */
@@ -68,6 +71,14 @@ export function registerDevice(program: Command): void {
     `presence ${example}`,
     `presence ${example} --json`,
   ).action(async (uid: string, options: ServerOptions) => showPresence(options, `/v1/devices/${uid}/presence`));
+  command(
+    'attestations <uid>',
+    'what it has proved, when and by which way, the newest first',
+    `attestations ${example}`,
+    `attestations ${example} --limit 3 --json`,
+  )
+    .option('--limit <n>', 'not more than so many', wholeNumber(1, maxAttestations), 20)
+    .action(async (uid: string, options: ServerOptions & { limit: number }) => showAttestations(options, uid));
   command('attest <uid>', 'let a connected device prove what it runs', `attest ${example}`, `attest ${example} --via gateway --json`)
     .option('--via <way>', 'mqtt or gateway; its own connection first when not given')
     .action(async (uid: string, { via, ...options }: ServerOptions & { via?: string }) => {

@@ -38,7 +38,7 @@ export function registerEvidence(program: Command): void {
     `attestation ${example}`,
     `attestation ${example} --id 17 --out device.attestation.json --json`,
   )
-    .option('--id <n>', 'as `GET /v1/devices/UID/attestations` has it', wholeNumber(1, Number.MAX_SAFE_INTEGER))
+    .option('--id <n>', 'as `nusec device attestations UID` shows it', wholeNumber(1, Number.MAX_SAFE_INTEGER))
     .option('--out <file>', 'where to; UID.attestation.json when not given')
     .action(async (uid: string, { id, out, ...options }: ServerOptions & { id?: number; out?: string }) => {
       const file = out ?? `${uid}.attestation.json`;
