@@ -107,7 +107,7 @@ describe('a service account', () => {
       headers: { 'Content-Type': 'application/x-www-form-urlencoded' },
       body: `token=${mes}`,
     });
-    expect([signIn.status, signIn.headers['set-cookie']]).toEqual([401, undefined]);
+    expect([signIn.status, signIn.headers['set-cookie']]).toEqual([403, undefined]);
   });
 
   it('that is nothing else reads the figures alone', async () => {
