@@ -1,6 +1,7 @@
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { utf8 } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
+import { replaceFile } from '../link/replaceFile.ts';
 
 /** A number in a file of its own, on the disk before anything follows from it. */
 
@@ -13,19 +14,4 @@ export function numberIn(file: string, remedy: string): number | undefined {
   throw new NusecError('STORE_DAMAGED', `${file} holds no number: ${remedy}`);
 }
 
-export function keepNumber(file: string, number: number): void {
-  const fd = openSync(`${file}.new`, 'w', 0o600);
-  try {
-    writeSync(fd, `${number}\n`);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(`${file}.new`, file);
-  const folderFd = openSync(dirname(file), 'r');
-  try {
-    fsyncSync(folderFd);
-  } finally {
-    closeSync(folderFd);
-  }
-}
+export const keepNumber = (file: string, number: number): void => replaceFile(file, utf8(`${number}\n`));

@@ -1,5 +1,4 @@
-import { closeSync, existsSync, fdatasyncSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, existsSync, fdatasyncSync, openSync, readFileSync, writeSync } from 'node:fs';
 import type { NvStorage } from './flash.ts';
 
 /** Keeps the memories of a virtual chip between runs. A write survives `kill -9` as soon as it returns, and a power cut of the PC after `sync`. */
@@ -31,23 +30,4 @@ export function fileStorage(path: string, isDurable = false): FileStorage {
       closeSync(file);
     },
   };
-}
-
-/** Replaces a file as a whole: after a cut it holds the old or the new content. Readable by its owner only. */
-export function replaceFile(path: string, content: Uint8Array): void {
-  const next = `${path}.new`;
-  const file = openSync(next, 'w', 0o600);
-  try {
-    writeFileSync(file, content);
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-  renameSync(next, path);
-  const folder = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
-  }
 }

@@ -4,7 +4,7 @@ import { createSecureContext, type SecureContext } from 'node:tls';
 import { derToRaw } from '../../src/ecdsa.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { Decryption } from '../../src/ota/decrypt.ts';
-import { replaceFile } from './files.ts';
+import { replaceFile } from '../link/replaceFile.ts';
 
 /** KeyStore of the virtual chip: P-256 keys that are born here and never leave (RULE-2, R8, R74). There is no way to read a private key:
  *  the caller gets signatures and a TLS context that holds the key on its own. */

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { equalBytes, toHex } from '../../src/bytes.ts';
 import { sha256 } from '../../src/digest.ts';
 import { NusecError } from '../../src/errors.ts';
-import { replaceFile } from '../chip/files.ts';
+import { replaceFile } from '../link/replaceFile.ts';
 
 /** Image bodies, fetched once and checked by hash each time they are used. Those of a job are gone when it ends (RULE-19, R82); those of upgrades, which no
  *  job needs, make room for others, the oldest first. Bodies carry no signature: nothing boots from one alone. */

@@ -3,7 +3,7 @@ import { utf8 } from '../../src/bytes.ts';
 import { NusecError } from '../../src/errors.ts';
 import type { ReportedValue } from '../../src/production/unitData.ts';
 import type { Seconds } from '../../src/times.ts';
-import { replaceFile } from '../chip/files.ts';
+import { replaceFile } from '../link/replaceFile.ts';
 
 /** What the programmer must not forget: jobs with their counts and ledgers, and the unit it is working on. One file, replaced as a whole
  *  and on the disk before the programmer continues, so that a power cut leaves the state before or after, never between. No key is in it, and the

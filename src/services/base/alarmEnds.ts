@@ -89,11 +89,14 @@ export function startAlarmEnds(
     if (!isDue || !(await areCurrent(ctx, ['alarms', ...projections]))) return;
     throwFirst(await eachAlone([lookAtConditions, lookAtEnds], each => each(stop)));
   };
-  /** An alarm may be raised when what it is about is over already. */
-  const mayEnd = (end: AlarmEnd, type: EventType, data: object): boolean =>
-    end.after.includes(type) || type === end.code || (type === 'AlarmRaised' && (data as { readonly code: string }).code === end.code);
+  /** By type of an event, and by code of an alarm that is raised: what it is about may be over already. */
+  const mayEndAfter = Map.groupBy(
+    ends.flatMap(end => [end.code, ...end.after].map(word => ({ word, end }))),
+    ({ word }) => word,
+  );
   const follower = ctx.followers.follow('alarm ends', ctx.store.seen(), events => {
-    for (const { type, data } of events) for (const end of ends) if (mayEnd(end, type, data)) due.add(end);
+    for (const { type, data } of events)
+      for (const { end } of mayEndAfter.get(type === 'AlarmRaised' ? data.code : type) ?? []) due.add(end);
   });
   const logFailure = (error: unknown): void => ctx.log.warn({ error: String(error) }, 'alarms that are over: looked at again later');
   const looks = repeatedly(lookEveryMs, look, logFailure);

@@ -6,6 +6,7 @@ import type { ExpectedRevision } from '../../eventstore/port.ts';
 import { newEvent, streamOf } from '../../eventstore/recorded.ts';
 import { RevisionConflict } from '../../eventstore/revision.ts';
 import { areWithin, dayMs } from '../../times.ts';
+import { caseName } from './conditions.ts';
 import type { Context } from './context.ts';
 import { nowIso } from './context.ts';
 
@@ -67,7 +68,6 @@ export function createAlarms(ctx: Context): Alarms {
       if (!(error instanceof RevisionConflict)) throw error;
     });
   };
-  const nameOf = ({ code, subject }: Pick<Alarm, 'code' | 'subject'>): string => `${code} ${subject}`;
   const raiseUnlessTold = async (alarm: Alarm, name: string, pause: 'always' | 'daily' | undefined): Promise<void> => {
     if (pause === 'daily') return raiseDaily(alarm);
     const now = ctx.clock().getTime();
@@ -86,14 +86,14 @@ export function createAlarms(ctx: Context): Alarms {
     ended(alarm, why) {
       if (isDryRun()) return;
       const note = (): void => ctx.conditions.ended(alarm, why);
-      const underWay = raising.get(nameOf(alarm));
+      const underWay = raising.get(caseName(alarm));
       if (underWay === undefined) note();
       else void underWay.then(note, note);
     },
     async raise(alarm, pause) {
       if (isDryRun()) return;
       ctx.conditions.recurred(alarm);
-      const name = nameOf(alarm);
+      const name = caseName(alarm);
       const underWay = raiseUnlessTold(alarm, name, pause);
       raising.set(name, underWay);
       try {

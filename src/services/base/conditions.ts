@@ -1,6 +1,7 @@
 /** Conditions that alarms warn of and that have ended, as this process has seen: a witness has answered, a list is signed. Kept until their alarms are closed
  *  (alarmEnds.ts), which waits a little: what comes and goes is one alarm. Where in the log it was seen tells them from an alarm that is raised later. */
 
+/** What an alarm is about. */
 type Named = { readonly code: string; readonly subject: string };
 
 export type EndedCondition = Named & {
@@ -25,14 +26,16 @@ export type Conditions = {
   wasClosed(named: Named): boolean;
 };
 
+/** Of an alarm and the condition that it warns of. */
+export const caseName = ({ code, subject }: Named): string => `${code} ${subject}`;
+
 /** @param seen position of the newest event of the log */
 export function createConditions(seen: () => number): Conditions {
   const byName = new Map<string, EndedCondition>();
   const closed = new Set<string>();
-  const nameOf = ({ code, subject }: Named): string => `${code} ${subject}`;
   return {
     ended({ code, subject }, why) {
-      const name = nameOf({ code, subject });
+      const name = caseName({ code, subject });
       try {
         const sinceMs = byName.get(name)?.sinceMs ?? performance.now();
         byName.set(name, { code, subject, why, position: seen(), sinceMs });
@@ -40,13 +43,13 @@ export function createConditions(seen: () => number): Conditions {
         // A log that cannot be read takes no answer to an alarm either.
       }
     },
-    recurred: named => void byName.delete(nameOf(named)),
+    recurred: named => void byName.delete(caseName(named)),
     pending: settleMs => [...byName.values()].filter(({ sinceMs }) => performance.now() - sinceMs >= settleMs),
     lookedAt(condition, isClosed) {
-      const name = nameOf(condition);
+      const name = caseName(condition);
       if (isClosed) closed.add(name);
       byName.delete(name);
     },
-    wasClosed: named => closed.delete(nameOf(named)),
+    wasClosed: named => closed.delete(caseName(named)),
   };
 }

@@ -68,11 +68,11 @@ export function openKeystore(
 
 async function openKeysetOf(
   settings: KeystoreSettings,
-  { create, alone, objects: given }: OpenHow & { alone: boolean },
+  { create, alone, objects: given }: Required<Pick<OpenHow, 'create' | 'alone'>> & Pick<OpenHow, 'objects'>,
 ): Promise<Keystore> {
   const file = keysetFile(settings);
   const unlock = softwareUnlock(settings);
-  const options = { file, unlock, create: create === true && !existsSync(file), alone };
+  const options = { file, unlock, create: create && !existsSync(file), alone };
   const objects = given ?? (await openObjects(settings));
   if (objects === undefined) return openSoftwareKeystore(options);
   const shared = { ...options, shared: sharedKeyset(objects, file, unlock) };
